@@ -1,0 +1,211 @@
+"""The seams: what the loop asks of a source, a sink and the store.
+
+To add a source, do these three things: write a class with the methods of `Source` (one file, or a folder, under
+`sources/`) and a pydantic model of its options; name both in `jobs/catalogue.py`; list it in the contract suite
+(`tests/contract/`).  To add a sink, the same with `Sink`.  What wraps (record, replay, a plan) implements the same seam
+and holds another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from tsi_fetch.words import (
+    Batch,
+    Change,
+    Cursor,
+    Held,
+    KeyPage,
+    Known,
+    ListKind,
+    Mark,
+    Outcome,
+    Pending,
+    Position,
+    Ref,
+    Row,
+    RunRecord,
+    ScopeState,
+    Settlement,
+    WorkList,
+    Write,
+)
+
+Permit = Callable[[], None]
+"""Called before each send; raises `LeaseLost` or `Stopped` where nothing may be sent any more."""
+
+
+class Source(Protocol):
+    """An external system that we read.
+
+    `stream` names what its watermark counts; `mapping` is raised by hand whenever `to_changes` would give another
+    result for the same row.  A scope's key is its row's key, or the row's key, `#` and a part.
+    """
+
+    stream: str
+    mapping: int
+
+    def pull(self, position: Position, started: datetime) -> Iterator[Batch]:
+        """Read what changed since `position`; rows named in it are left out.  Talks.
+
+        The last batch carries the cursor, never later than `started`; a pass that cannot be finished raises
+        (`TryAgain`, `SettingError`) and yields no cursor.  An empty feed is one batch without rows.
+        """
+        ...
+
+    def keys(self) -> Iterator[KeyPage]:
+        """One pass over the whole listing, page by page.  Talks."""
+        ...
+
+    def fetch(self, keys: Iterable[str]) -> Iterator[Batch]:
+        """Fetch these keys whole, whatever the feed says, in the order given.  Batches carry no cursor.  Talks."""
+        ...
+
+    def to_changes(self, row: Row) -> Sequence[Change]:
+        """Turn a row into changes.  Pure; raises `Unusable` where it cannot be used."""
+        ...
+
+    def settled(self, batch: Batch) -> None:
+        """Everything of the batch is remembered: a queue may acknowledge it now."""
+        ...
+
+
+class Sink(Protocol):
+    """Where resources go.  Every write is guarded by the version the writer believes in."""
+
+    release: str  # R5 or R4: what bodies are validated as
+
+    def open(self) -> None:
+        """Make sure that this is the sink the job means.  SettingError where it is not, TryAgain where it is down."""
+        ...
+
+    def find(self, refs: Sequence[Ref], *, bodies: bool = False) -> Mapping[Ref, Held]:
+        """What the sink holds of these refs, versions in bulk; refs that never were are left out."""
+        ...
+
+    def write(self, writes: Sequence[Write], permit: Permit) -> Iterator[Sequence[Outcome]]:
+        """Write all, in whatever bundles and order the sink needs; one outcome per write, as they are acknowledged.
+
+        Refs are unique within a call.  Raises `TryAgain` where the sink is down: what was not yielded is unknown.
+        """
+        ...
+
+    def read_mark(self, name: str) -> Mark | None:
+        """The job's marker, or None where there is none (never was, or deleted)."""
+        ...
+
+    def move_mark(self, name: str, mark: Mark, permit: Permit) -> Mark:
+        """Write the marker, guarded by `mark.version` (None: create only); gives it back with its new version.
+
+        Raises `Guarded` where the sink holds another one.
+        """
+        ...
+
+
+class Memory(Protocol):
+    """What is remembered of refs, scopes and streams, of one job."""
+
+    def position(self, stream: str) -> Position: ...
+
+    def scopes(self, keys: Sequence[str]) -> Mapping[str, ScopeState]: ...
+
+    def known(self, refs: Sequence[Ref]) -> Mapping[Ref, Known]:
+        """What is known at this job's sink, whichever job owns it."""
+        ...
+
+    def settle(self, settlement: Settlement) -> None:
+        """Remember, in one transaction, under the lease's fence.  `LeaseLost` where another holds the job now."""
+        ...
+
+    def advance(self, stream: str, cursor: Cursor | None, *, clear: bool) -> None:
+        """End a pass, in one transaction: move the watermark (None: leave it), accept what is pending past the guard
+        (holds go; refs still held elsewhere are no longer pending), and with `clear` forget the checkpoint."""
+        ...
+
+
+class Departures(Protocol):
+    """Deletions and retirements decided and not yet carried out."""
+
+    def pending(self) -> Sequence[Pending]: ...
+
+    def live(self) -> Mapping[str, int]:
+        """How many refs of each type this job has alive at its sink."""
+        ...
+
+    def holders(self, refs: Sequence[Ref]) -> Mapping[Ref, frozenset[str]]:
+        """Which scopes hold these refs, as `job/scope`."""
+        ...
+
+    def discard(self, stream: str) -> None:
+        """The guard refused: forget what is pending and not accepted, in one transaction, so that the next run decides
+        it anew: the pass's checkpoint goes, the scopes' raw digests go, their keys in open work lists open again."""
+        ...
+
+
+class WorkLists(Protocol):
+    """First loads and `--full`: keys that are still to be done."""
+
+    def open_list(self, stream: str) -> WorkList | None: ...
+
+    def begin_list(self, kind: ListKind, stream: str) -> int:
+        """A new list, not yet open; one that was begun and never opened is forgotten."""
+        ...
+
+    def note_keys(self, list_id: int, number: int, keys: Sequence[str]) -> None:
+        """Keys seen in pass `number` (1, 2, …) of the listing."""
+        ...
+
+    def agree(self, list_id: int, number: int) -> bool:
+        """True where pass `number` and the one before it saw the same keys."""
+        ...
+
+    def start_list(self, list_id: int, *, complete: bool, cursor: Cursor | None) -> WorkList:
+        """Open the list, in one transaction with the watermark where the stream has none.  A complete list also gets
+        the keys of all whole scopes that it lacks: the source is asked what became of them."""
+        ...
+
+    def take(self, list_id: int, count: int) -> Sequence[str]:
+        """The next keys that are not done; the list closes when none is left."""
+        ...
+
+
+class Ledger(Protocol):
+    """Runs, the marker, and what lies in quarantine."""
+
+    def unfetched(self, stream: str) -> Sequence[str]:
+        """Row keys in quarantine because they could not be fetched."""
+        ...
+
+    def oldest_quarantine(self) -> datetime | None: ...
+
+    def marks(self) -> tuple[Mark | None, Mark | None]:
+        """The remembered marker and the intended one."""
+        ...
+
+    def intend(self, mark: Mark) -> None: ...
+
+    def marked(self, mark: Mark) -> None:
+        """The move was acknowledged: remember it, forget the intent."""
+        ...
+
+
+class JobStore(Memory, Departures, WorkLists, Ledger, Protocol):
+    """The store as one job's run sees it; opened with the lease already held, or read-only for a plan."""
+
+    store_id: str
+
+    def begin_run(self, record: RunRecord) -> None: ...
+
+    def end_run(self, record: RunRecord) -> None: ...
+
+    def permit(self) -> None:
+        """LeaseLost where the last good heartbeat is older than 2/3 of the expiry."""
+        ...
+
+
+class Progress(Protocol):
+    """Told how far the run is; draws or logs it."""
+
+    def __call__(self, phase: str, done: int, total: int | None) -> None: ...

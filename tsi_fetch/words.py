@@ -1,0 +1,360 @@
+"""The vocabulary of tsi-fetch, as frozen values: the same words in code, CLI, logs, docs and tables.
+
+ARCHITECTURE.md has one page on them, which a test reads.  Nothing here talks to anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+Order = int
+"""The source's own sense of newer: a version number, or microseconds since 1970-01-01T00:00Z.  Higher replaces lower."""
+
+Json = Any
+"""A parsed JSON value."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Ref:
+    """The identity that source and sink share: `Type/id`."""
+
+    type: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.type}/{self.id}"
+
+    @classmethod
+    def parse(cls, text: str) -> Ref:
+        """Read `Type/id`; ValueError where there is no slash."""
+        kind, slash, ident = text.partition("/")
+        if not (kind and slash and ident):
+            raise ValueError(f"{text!r} is not Type/id")
+        return cls(kind, ident)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer of the source as received.  `part` says what was asked (`medicamento`, `presentacion/712729`)."""
+
+    part: str
+    url: str
+    status: int
+    body: bytes
+    requested_at: datetime  # UTC, on the store's clock
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a row cannot be used: a stable code, where (JSON path or part) and the rule; never the value."""
+
+    code: str
+    path: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeClaim:
+    """A scope that a row speaks for.  A whole one lists all its refs: known ones that are missing leave the scope."""
+
+    key: str
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One entry as the source sent it, with all answers it is mapped from.
+
+    `settles`: keys of the feed's rows that this row settles (several feed rows may collapse into one).
+    `unfetched`: why the answers are missing; such a row goes to quarantine as *unfetched* and is asked for again.
+    """
+
+    key: str
+    answers: tuple[Answer, ...] = ()
+    order: Order | None = None
+    scopes: tuple[ScopeClaim, ...] = ()
+    settles: tuple[str, ...] = ()
+    unfetched: Fault | None = None
+
+    @property
+    def digest(self) -> bytes:
+        """16 bytes over the key and the answers, without feed stamps and times of fetching."""
+        h = hashlib.sha256(self.key.encode())
+        for a in self.answers:
+            h.update(b"\0%s\0%d\0%d\0" % (a.part.encode(), a.status, len(a.body)))
+            h.update(a.body)
+        if self.unfetched:
+            h.update(b"\0unfetched\0" + self.unfetched.code.encode())
+        return h.digest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Upsert:
+    """A resource as it should be at the sink.  `body` is what is sent, byte for byte."""
+
+    ref: Ref
+    body: bytes
+    scope: str
+    order: Order | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """The source says itself that a resource is gone (a FHIR server's history does; absence never does)."""
+
+    ref: Ref
+    scope: str
+    order: Order | None
+
+
+Change = Upsert | Deletion
+
+
+class CursorKind(StrEnum):
+    """What a watermark counts in; cursors of different kinds cannot be compared."""
+
+    DATE = "date"  # ISO date in the source's zone, inclusive, asked again with an overlap
+    INSTANT = "instant"  # ISO instant in UTC
+    OPAQUE = "opaque"  # a commit, an ETag
+    SNAPSHOT = "snapshot"  # a digest of everything
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far a stream has been read.  `seen`: keys of the rows settled inside the overlap before `value`."""
+
+    kind: CursorKind
+    value: str
+    seen: frozenset[str] = frozenset()
+
+    def precedes(self, other: Cursor) -> bool:
+        """True where this cursor is strictly earlier; opaque ones only differ.  ValueError on different kinds."""
+        if self.kind is not other.kind:
+            raise ValueError(f"a {self.kind} cursor cannot be compared with a {other.kind} cursor")
+        if self.kind is CursorKind.DATE:
+            return date.fromisoformat(self.value) < date.fromisoformat(other.value)
+        if self.kind is CursorKind.INSTANT:
+            return datetime.fromisoformat(self.value) < datetime.fromisoformat(other.value)
+        return self.value != other.value
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a stream stands: its watermark (None before the first), and the row keys an unfinished pass has settled."""
+
+    cursor: Cursor | None = None
+    checkpoint: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows that are settled together.  `cursor` stands on the last batch of a pass: all before it is then settled."""
+
+    stream: str
+    rows: tuple[Row, ...] = ()
+    cursor: Cursor | None = None
+
+
+class State(StrEnum):
+    """What a known ref is at the sink."""
+
+    LIVE = "live"
+    RETIRED = "retired"
+    DELETED = "deleted"  # a tombstone: its order and the deletion's version are kept
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is remembered of a ref at a sink: what we last wrote, and the version the sink gave it."""
+
+    ref: Ref
+    job: str
+    digest: bytes  # 16 bytes, canonical; of what was last written
+    version: str | None  # the sink's; None where it must be learnt anew
+    order: Order | None
+    mapping: int
+    state: State = State.LIVE
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeState:
+    """A scope as remembered: its refs, and the digest of the raw answers it was mapped from, under which mapping."""
+
+    key: str
+    refs: frozenset[Ref] = frozenset()
+    raw: bytes | None = None
+    mapping: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the sink holds for a ref.  `body` is None where only versions were asked for."""
+
+    ref: Ref
+    version: str
+    body: bytes | None = None
+    deleted: bool = False
+
+
+class Action(StrEnum):
+    """What the decision says is to be done with a ref."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    UNCHANGED = "unchanged"
+    DELETE = "delete"
+    RETIRE = "retire"
+    WAIT = "wait"
+    REFUSE = "refuse"
+    OLDER = "older"  # the known one is newer: left alone, and counted
+
+
+class WriteAction(StrEnum):
+    """What a sink is asked to do."""
+
+    PUT = "put"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One guarded write.  `version` is what the writer believes the sink holds; None: nothing (create only)."""
+
+    ref: Ref
+    action: WriteAction
+    version: str | None
+    body: bytes | None = None
+
+
+class Result(StrEnum):
+    """How a sink answered a write."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"  # the sink says that it already held this content
+    DELETED = "deleted"
+    STALE = "stale"  # the sink holds another version than believed; `held` says which (None: nothing is there)
+    REFUSED = "refused"  # the sink will never take it; `fault` has its words
+    REFERRED = "referred"  # a deletion that others still refer to: kept
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one write, as the sink acknowledged it."""
+
+    ref: Ref
+    result: Result
+    version: str | None = None
+    held: Held | None = None
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A row, or one refused change of a row, that could not be used; kept whole until replayed, dropped or overtaken.
+
+    `digest` identifies it within (job, stream): the same trouble twice is one entry with two attempts.
+    """
+
+    key: str
+    digest: bytes
+    fault: Fault
+    row: Row
+    ref: Ref | None = None
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeSettled:
+    """What a batch says of a scope: refs it holds now; `leaving` are held no longer (pending until past the guard).
+
+    `raw` is None where a change of the scope was not acknowledged: the answers are then mapped again next time.
+    `row`: the key of the row that said so.
+    """
+
+    key: str
+    refs: frozenset[Ref]
+    leaving: frozenset[Ref]
+    raw: bytes | None
+    mapping: int | None
+    row: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """Everything one batch settles, remembered in one transaction.
+
+    `checkpoint`: row keys settled of an unfinished pass.  `keys`: the keys of rows that were fetched (work items of
+    open lists with these keys are done).  `closed`: row keys of which nothing was refused: their open quarantine closes.
+    `departed`: refs whose pending deletion or retirement is over (carried out, kept by policy, or quarantined).
+    """
+
+    stream: str
+    known: tuple[Known, ...] = ()
+    scopes: tuple[ScopeSettled, ...] = ()
+    quarantined: tuple[Quarantined, ...] = ()
+    checkpoint: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
+    departed: tuple[Ref, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A deletion or retirement decided by a scope that no longer holds a ref; `accepted` once past the vanish guard."""
+
+    ref: Ref
+    scope: str
+    row: str
+    accepted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The content of a job's marker on the sink, and the version the sink gave it."""
+
+    run: str
+    counter: int
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPage:
+    """One page of a source's listing.  `cursor`: the watermark a first load starts from; `unreadable`: keys lost."""
+
+    keys: tuple[str, ...]
+    cursor: Cursor | None = None
+    unreadable: int = 0
+
+
+ListKind = Literal["first", "full", "backfill", "reconcile"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkList:
+    """A stored list of keys that a first load, `--full` or a backfill still has to do."""
+
+    id: int
+    kind: ListKind
+    stream: str
+    complete: bool  # the listing behind it was complete: two passes agreed
+    total: int
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One execution of one job, as the store keeps it.  `outcome`: running, done, partial, failed, stopped, lost."""
+
+    id: str
+    job: str
+    started: datetime
+    ended: datetime | None = None
+    outcome: str = "running"
+    exit_code: int | None = None
+    report: Mapping[str, Json] = field(default_factory=dict)
