@@ -1,0 +1,99 @@
+"""Does the sink hold what we sent?  One function, used by every answer to a stale version and by every checker.
+
+Ignored, because servers change it on their own: key order, white space between tokens, the spelling of a number (`1e2`
+is `100`; `1.00` is not `1.0`), entities in XHTML, `meta.versionId`, `meta.lastUpdated`, `meta.source`, the version in a
+reference, and a resource-level `text` with status `generated` that was not sent, inside Bundles too (HAPI with
+narratives on adds one to every read).  Everything else counts, the order of arrays included.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from decimal import Decimal
+
+import msgspec
+from lxml import etree
+
+from tsi_fetch.fhir.digest import without_server_meta
+from tsi_fetch.fhir.tokens import canonical, parse
+from tsi_fetch.words import Json
+
+_VERSIONED = re.compile(r"(.+)/_history/[A-Za-z0-9\-.]{1,64}")
+_NAMED_ENTITY = re.compile(r"&(?!(?:amp|lt|gt|quot|apos);)([A-Za-z][A-Za-z0-9]*);")
+_SUBSTITUTED_ALT = "null"  # HAPI turns alt="" into alt="null"
+
+
+def same(sent: bytes, held: bytes) -> bool:
+    """True where `held`, read from a sink, is what a sink makes of `sent`.  NotJson where either is not JSON."""
+    if sent == held:
+        return True
+    ours, theirs = parse(sent), parse(held)
+    return canonical(_normal(ours)) == canonical(_normal(without_added_text(theirs, ours)))
+
+
+def without_added_text(held: Json, sent: Json) -> Json:
+    """`held` without the generated narratives that `sent` lacks."""
+    if not isinstance(held, dict):
+        return held
+    result = dict(held)
+    if "text" in held and generated(held) and not (isinstance(sent, dict) and "text" in sent):
+        del result["text"]
+    if held.get("resourceType") == "Bundle":
+        result["entry"] = _entries(held.get("entry"), sent.get("entry") if isinstance(sent, dict) else None)
+        if result["entry"] is None:
+            del result["entry"]
+    return result
+
+
+def generated(resource: Json) -> bool:
+    """True where the resource's narrative says that it was generated from the data."""
+    text = resource.get("text")
+    return isinstance(text, dict) and text.get("status") == "generated"
+
+
+def _entries(held: Json, sent: Json) -> Json:
+    if not isinstance(held, list):
+        return held
+    ours = sent if isinstance(sent, list) else []
+    result = []
+    for index, entry in enumerate(held):
+        if isinstance(entry, dict) and "resource" in entry:
+            mine = ours[index] if index < len(ours) and isinstance(ours[index], dict) else {}
+            entry = {**entry, "resource": without_added_text(entry["resource"], mine.get("resource", {}))}
+        result.append(entry)
+    return result
+
+
+def _normal(node: Json, key: str = "") -> Json:
+    if isinstance(node, dict):
+        owned = without_server_meta(node) if "resourceType" in node else node
+        return {k: _normal(v, k) for k, v in owned.items()}
+    if isinstance(node, list):
+        return [_normal(child, key) for child in node]
+    if isinstance(node, msgspec.Raw):
+        return msgspec.Raw(format(Decimal(bytes(node).decode()), "f").encode())
+    if isinstance(node, str):
+        return _text(node, key)
+    return node
+
+
+def _text(value: str, key: str) -> str:
+    if key == "reference":
+        match = _VERSIONED.fullmatch(value)
+        return match[1] if match else value
+    return canonical_xhtml(value) if key == "div" else value
+
+
+def canonical_xhtml(div: str) -> str:
+    """XHTML in canonical form (Canonical XML 2.0), entities resolved; the string itself where it is not well-formed."""
+    plain = _NAMED_ENTITY.sub(lambda m: html.unescape(m[0]), div)
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, remove_comments=True)
+    try:
+        root = etree.fromstring(plain.encode(), parser)
+    except etree.XMLSyntaxError:
+        return div  # compared as it is: what cannot be parsed is equal only to itself
+    for image in root.iter("{*}img"):
+        if image.get("alt") in ("", _SUBSTITUTED_ALT):
+            image.set("alt", _SUBSTITUTED_ALT)
+    return etree.tostring(root, method="c14n", with_comments=False).decode()

@@ -1,0 +1,72 @@
+"""Validation with fhir.resources, of the job's release, in this one place and lazily: by type, when first needed.
+
+A model is made, looked at and dropped: it never reaches the sink (its dump loses digits, `.000` and empty arrays).
+R5 is the package's own release; R4 is validated as R4B, which lacks the types of `R4_ONLY`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from typing import Any
+
+from tsi_fetch.words import Fault, Ref
+
+R4_ONLY = frozenset(
+    "EffectEvidenceSynthesis Evidence EvidenceVariable MedicinalProduct MedicinalProductAuthorization "
+    "MedicinalProductContraindication MedicinalProductIndication MedicinalProductIngredient "
+    "MedicinalProductInteraction MedicinalProductManufactured MedicinalProductPackaged MedicinalProductPharmaceutical "
+    "MedicinalProductUndesirableEffect ResearchDefinition ResearchElementDefinition RiskEvidenceSynthesis "
+    "SubstanceNucleicAcid SubstancePolymer SubstanceProtein SubstanceReferenceInformation SubstanceSourceMaterial "
+    "SubstanceSpecification".split()
+)
+"""Types of R4 that R4B does not know or shapes differently: they are passed on unvalidated."""
+
+_PACKAGE = {"R5": "fhir.resources", "R4": "fhir.resources.R4B"}
+_MOST_FAULTS = 5
+
+
+class UnknownType(ValueError):
+    """The release has no resource of this type."""
+
+
+@cache
+def _model(release: str, resource_type: str) -> Any:
+    if not resource_type.isalpha():
+        raise UnknownType(resource_type)
+    try:
+        module = importlib.import_module(f"{_PACKAGE[release]}.{resource_type.lower()}")
+    except ModuleNotFoundError as e:
+        raise UnknownType(resource_type) from e
+    model = getattr(module, resource_type, None)
+    resource = importlib.import_module(f"{_PACKAGE[release]}.resource").Resource
+    if not (isinstance(model, type) and issubclass(model, resource)):
+        raise UnknownType(resource_type)  # HumanName is a type, but not a resource
+    return model
+
+
+def validate(body: bytes, ref: Ref, release: str) -> tuple[Fault, ...]:
+    """What is wrong with a resource: at most five faults, each with its path and rule, never a value."""
+    if release == "R4" and ref.type in R4_ONLY:
+        return ()
+    try:
+        model = _model(release, ref.type)
+    except UnknownType:
+        return (Fault("fhir-unknown-type", "resourceType", f"{release} has no resource of this type"),)
+    from pydantic import ValidationError  # heavy; comes with fhir.resources
+
+    try:
+        made = model.model_validate_json(body)
+    except ValidationError as e:
+        found = e.errors(include_url=False, include_context=False, include_input=False)
+        return tuple(Fault("fhir-invalid", _path(f["loc"]), f["type"]) for f in found[:_MOST_FAULTS])
+    except KeyError:
+        # fhir.resources looks the type of a Bundle's entry up in a dictionary
+        return (Fault("fhir-unknown-type", "entry.resource", f"{release} has no resource of an entry's type"),)
+    if made.id != ref.id:
+        return (Fault("fhir-id", "id", "the resource's id is not the id it is written to"),)
+    return ()
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location) or "$"
