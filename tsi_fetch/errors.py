@@ -10,7 +10,8 @@
     ├── Stopped  130/143   a signal
     └── Unusable           one row cannot be used: quarantine, the run goes on (never reaches the exit code by itself)
 
-Everything else that is raised is a bug: 70.  `jobs.__main__.main` is the only place that turns errors into text and codes.
+Everything else that is raised is a bug: 70.  `jobs.__main__.main` is the only place that turns errors into text and
+codes.
 """
 
 from __future__ import annotations

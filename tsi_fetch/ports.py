@@ -119,9 +119,12 @@ class Memory(Protocol):
         """Remember, in one transaction, under the lease's fence.  `LeaseLost` where another holds the job now."""
         ...
 
-    def advance(self, stream: str, cursor: Cursor | None, *, clear: bool) -> None:
+    def advance(self, stream: str, cursor: Cursor | None, *, clear: bool, scopes: Sequence[str] | None = None) -> None:
         """End a pass, in one transaction: move the watermark (None: leave it), accept what is pending past the guard
-        (holds go; refs still held elsewhere are no longer pending), and with `clear` forget the checkpoint."""
+        (holds go; refs still held elsewhere are no longer pending), and with `clear` forget the checkpoint.
+
+        `scopes`: accept only what these scopes left (None: all).
+        """
         ...
 
 
@@ -176,6 +179,14 @@ class Ledger(Protocol):
 
     def unfetched(self, stream: str) -> Sequence[str]:
         """Row keys in quarantine because they could not be fetched."""
+        ...
+
+    def in_quarantine(self, stream: str, digests: Sequence[bytes]) -> frozenset[bytes]:
+        """Which of these lie open in quarantine already."""
+        ...
+
+    def ran(self, run: str) -> bool:
+        """True where this id is a run of this store: what it wrote is ours."""
         ...
 
     def oldest_quarantine(self) -> datetime | None: ...

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 Order = int
-"""The source's own sense of newer: a version number, or microseconds since 1970-01-01T00:00Z.  Higher replaces lower."""
+"""The source's own sense of newer: a version number, or microseconds since 1970 (UTC).  Higher replaces lower."""
 
 Json = Any
 """A parsed JSON value."""
@@ -193,12 +193,16 @@ class ScopeState:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the sink holds for a ref.  `body` is None where only versions were asked for."""
+    """What the sink holds for a ref.  `body` is None where only versions were asked for.
+
+    `run`: the run that wrote this version, where the sink can tell (HAPI: the request id behind `meta.source`).
+    """
 
     ref: Ref
     version: str
     body: bytes | None = None
     deleted: bool = False
+    run: str | None = None
 
 
 class Action(StrEnum):
@@ -290,7 +294,8 @@ class Settlement:
     """Everything one batch settles, remembered in one transaction.
 
     `checkpoint`: row keys settled of an unfinished pass.  `keys`: the keys of rows that were fetched (work items of
-    open lists with these keys are done).  `closed`: row keys of which nothing was refused: their open quarantine closes.
+    open lists with these keys are done).  `closed`: row keys of which nothing was refused: what of them lies in
+    quarantine closes.
     `departed`: refs whose pending deletion or retirement is over (carried out, kept by policy, or quarantined).
     """
 
@@ -349,7 +354,11 @@ class WorkList:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One execution of one job, as the store keeps it.  `outcome`: running, done, partial, failed, stopped, lost."""
+    """One execution of one job, as the store keeps it.
+
+    `outcome`: running, done, quarantined (done, but for rows that lie in quarantine), partial (a planned stop), failed,
+    stopped (by a signal), lost (it never said how it ended).
+    """
 
     id: str
     job: str

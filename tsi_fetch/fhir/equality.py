@@ -60,8 +60,9 @@ def _entries(held: Json, sent: Json) -> Json:
     for index, entry in enumerate(held):
         if isinstance(entry, dict) and "resource" in entry:
             mine = ours[index] if index < len(ours) and isinstance(ours[index], dict) else {}
-            entry = {**entry, "resource": without_added_text(entry["resource"], mine.get("resource", {}))}
-        result.append(entry)
+            result.append({**entry, "resource": without_added_text(entry["resource"], mine.get("resource", {}))})
+        else:
+            result.append(entry)
     return result
 
 

@@ -1,0 +1,135 @@
+"""The last step of a run: deletions and retirements that are past the guard are carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tsi_fetch.decide import FOREIGN
+from tsi_fetch.fhir.digest import canonical_digest
+from tsi_fetch.fhir.retire import retirable, retired
+from tsi_fetch.words import (
+    Fault,
+    Held,
+    Known,
+    Outcome,
+    Quarantined,
+    Ref,
+    Result,
+    Row,
+    Settlement,
+    State,
+    Write,
+    WriteAction,
+)
+from tsi_fetch.write import write_all
+
+if TYPE_CHECKING:
+    from tsi_fetch.run import Run
+
+AT_ONCE = 50
+"""Refs removed together: a transaction's worth, whose bodies are held in memory."""
+
+
+def carry_out(run: Run) -> None:
+    """Remove, retire or keep every accepted ref, by the job's policy; remember what the sink acknowledged."""
+    refs = sorted({p.ref for p in run.store.pending() if p.accepted})
+    for start in range(0, len(refs), AT_ONCE):
+        run.stop.check()
+        _some(run, refs[start : start + AT_ONCE])
+
+
+def _some(run: Run, refs: Sequence[Ref]) -> None:
+    known = run.store.known(refs)
+    live = {ref: k for ref in refs if (k := known.get(ref)) and k.state is State.LIVE}
+    if run.settings.removal == "keep":
+        for ref in live:
+            run.tally.count(ref, "kept")
+        _remember(run, departed=refs)
+        return
+    held = run.sink.find(list(live), bodies=True)
+    writes, settled, foreign = [], [], []
+    for ref, k in live.items():
+        step = _step(run, k, held.get(ref))
+        if isinstance(step, Write):
+            writes.append(step)
+        elif isinstance(step, Known):
+            settled.append(step)
+        else:
+            foreign.append(ref)
+    outcomes = _write(run, writes)
+    bodies = {w.ref: w.body for w in writes}
+    settled += [_after(known[o.ref], o, bodies[o.ref]) for o in outcomes if _done(o)]
+    foreign += [o.ref for o in outcomes if o.result is Result.REFUSED]
+    waiting = {o.ref for o in outcomes if o.result is Result.REFERRED}
+    if waiting:
+        run.tally.note(f"{len(waiting)} resources are still referred to and are kept until nothing refers to them")
+    faults = {o.ref: o.fault for o in outcomes if o.fault}
+    _remember(
+        run,
+        known=settled,
+        departed=[ref for ref in refs if ref not in waiting],
+        quarantined=[_quarantined(run, ref, faults.get(ref, FOREIGN), held.get(ref)) for ref in foreign],
+    )
+    for o in outcomes:
+        run.tally.count(o.ref, _word(o))
+
+
+def _step(run: Run, known: Known, held: Held | None) -> Write | Known | None:
+    """What to do with one live ref: a guarded write, nothing more (it is as it should be), or None: not ours."""
+    if held is None or held.deleted:
+        version = held.version if held else None
+        return replace(known, state=State.DELETED, version=version)
+    ours = held.version == known.version or (held.run is not None and run.store.ran(held.run))
+    if not ours:
+        return None
+    if run.settings.removal == "delete":
+        return Write(known.ref, WriteAction.DELETE, held.version)
+    if not retirable(known.ref.type):
+        run.tally.note(f"a {known.ref.type} cannot be retired: kept as it is")
+        return replace(known, version=held.version, state=State.RETIRED)
+    body = retired(held.body or b"{}")
+    if canonical_digest(body) == canonical_digest(held.body or b"{}"):
+        return replace(known, version=held.version, state=State.RETIRED, digest=canonical_digest(body))
+    return Write(known.ref, WriteAction.PUT, held.version, body)
+
+
+def _write(run: Run, writes: Sequence[Write]) -> list[Outcome]:
+    if not writes:
+        return []
+    with run.tally.phase("write"):
+        run.marker.move()
+        return [o for some in write_all(run, writes) for o in some]
+
+
+def _done(outcome: Outcome) -> bool:
+    return outcome.result in (Result.UPDATED, Result.UNCHANGED, Result.CREATED, Result.DELETED)
+
+
+def _after(known: Known, outcome: Outcome, body: bytes | None) -> Known:
+    """A retired ref is remembered with what was written; a deletion leaves a tombstone."""
+    if body is None:
+        return replace(known, state=State.DELETED, version=outcome.version)
+    return replace(known, state=State.RETIRED, version=outcome.version, digest=canonical_digest(body))
+
+
+def _word(outcome: Outcome) -> str:
+    if outcome.result in (Result.UPDATED, Result.UNCHANGED, Result.CREATED):
+        return "retired"
+    return {Result.DELETED: "deleted", Result.REFERRED: "kept"}.get(outcome.result, "refused")
+
+
+def _quarantined(run: Run, ref: Ref, fault: Fault, held: Held | None) -> Quarantined:
+    row = Row(f"removal of {ref}")
+    run.tally.trouble(row.key, fault)
+    return Quarantined(row.key, row.digest, fault, row, ref, held.body if held else None)
+
+
+def _remember(
+    run: Run, *, known: Sequence[Known] = (), departed: Sequence[Ref] = (), quarantined: Sequence[Quarantined] = ()
+) -> None:
+    with run.tally.phase("remember"):
+        run.store.settle(
+            Settlement(run.source.stream, known=tuple(known), departed=tuple(departed), quarantined=tuple(quarantined))
+        )

@@ -1,0 +1,162 @@
+"""What a run reads, in which order: rows that could not be fetched before, the feed, then slices of an open work list.
+
+A first load and `--full` are a work list of all keys; the feed is always read first, so that a long load never keeps
+the night's changes waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from tsi_fetch import guards
+from tsi_fetch.errors import Guarded, TryAgain
+from tsi_fetch.words import Batch, Cursor, ListKind, WorkList
+
+if TYPE_CHECKING:
+    from tsi_fetch.run import Run
+
+MOST_PASSES = 5
+"""A listing is read again until two passes agree, at most so often."""
+
+
+def read_all(run: Run) -> None:
+    """Read and settle everything that this run is to read."""
+    if run.settings.only:
+        _only(run, run.settings.only)
+        return
+    stream = run.source.stream
+    position = run.store.position(stream)
+    run.tally.watermark = (position.cursor, position.cursor)
+    work = run.store.open_list(stream)
+    if work is None and (run.settings.full or position.cursor is None):
+        work = _new_list(run, "first" if position.cursor is None else "full")
+    _unfetched(run)
+    if _feed(run) and work is not None:
+        _slices(run, work)
+
+
+def _only(run: Run, keys: Sequence[str]) -> None:
+    """These keys, whatever the feed says: neither watermark, checkpoint nor work is read or moved."""
+    scopes: list[str] = []
+    for batch in _until_stopped(run, run.source.fetch(keys)):
+        run.settle(batch)
+        scopes += [claim.key for row in batch.rows for claim in row.scopes]
+    run.store.advance(run.source.stream, None, clear=False, scopes=scopes)
+
+
+def _unfetched(run: Run) -> None:
+    """Keys that could not be fetched are asked for again by every run, until one can."""
+    keys = run.store.unfetched(run.source.stream)
+    for batch in _until_stopped(run, run.source.fetch(keys)) if keys else ():
+        run.settle(batch)
+
+
+def _feed(run: Run) -> bool:
+    """The change feed, whole.  The watermark moves once, at its end; False where time ran out before it."""
+    stream = run.source.stream
+    position = run.store.position(stream)
+    cursor: Cursor | None = None
+    for batch in _until_stopped(run, run.source.pull(position, run.started)):
+        run.settle(batch, in_pass=True)
+        cursor = batch.cursor or cursor
+        if run.out_of_time() and batch.cursor is None:
+            _out_of_time(run, "the feed was not read to its end: the next run goes on")
+            return False
+    _end(run, cursor, clear=True)
+    return True
+
+
+def _slices(run: Run, work: WorkList) -> None:
+    """Slices of an open list, until it is done or the time is up."""
+    stream, done = run.source.stream, 0
+    run.progress("load", work.total - work.left, work.total)
+    while not run.out_of_time():
+        keys = run.store.take(work.id, run.settings.slice)
+        if not keys:
+            break
+        for batch in _until_stopped(run, run.source.fetch(keys)):
+            run.settle(batch)
+            done += len(batch.rows)
+            run.progress("load", work.total - work.left + done, work.total)
+            if run.out_of_time():
+                break
+    left = run.store.open_list(stream)
+    if left and left.left:
+        run.tally.remainder = left.left
+        _out_of_time(run, f"{left.left} of {left.total} keys of the {left.kind} load are left for the next run")
+    _end(run, None, clear=False)
+
+
+def _end(run: Run, cursor: Cursor | None, *, clear: bool) -> None:
+    """End a pass: past the vanish guard, what is pending is accepted and the watermark moves: last of all."""
+    stream = run.source.stream
+    _vanish_guard(run)
+    with run.tally.phase("remember"):
+        run.store.advance(stream, cursor, clear=clear)
+    if cursor is not None:
+        run.tally.watermark = (run.tally.watermark[0], cursor)
+
+
+def _vanish_guard(run: Run) -> None:
+    undecided = [p for p in run.store.pending() if not p.accepted]
+    if not undecided:
+        return
+    holders = run.store.holders(sorted({p.ref for p in undecided}))
+    refs = guards.going(undecided, holders, run.settings.job)
+    tripped = guards.vanishing(refs, run.store.live(), run.settings.max_vanish, run.settings.accept_vanish)
+    if not tripped:
+        return
+    run.store.discard(run.source.stream)
+    what = ", ".join(f"{v.going} of {v.live} {v.type}" for v in tripped)
+    most = max(v.going for v in tripped)
+    raise Guarded(
+        f"too much would vanish: {what}; nothing is removed, the watermark stays",
+        f"see whether the source lost them; if they are really gone: --accept-vanish {most}",
+    )
+
+
+def _until_stopped(run: Run, batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The batches, as long as nobody asks the run to stop; the time spent waiting for the source is counted."""
+    while True:
+        run.stop.check()
+        with run.tally.phase("read"):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
+        run.progress("rows", run.tally.rows["read"], None)
+
+
+def _out_of_time(run: Run, what: str) -> None:
+    run.tally.partial = True
+    run.tally.note(what)
+
+
+def _new_list(run: Run, kind: ListKind) -> WorkList:
+    """Read the listing until two passes agree; a first load's list sets the watermark in the same transaction."""
+    stream = run.source.stream
+    list_id = run.store.begin_list(kind, stream)
+    cursor: Cursor | None = None
+    agreed, unreadable, seen = False, 0, 0
+    for number in range(1, MOST_PASSES + 1):
+        unreadable, seen = 0, 0
+        for page in run.source.keys():  # noqa: SIM118  (a source, not a dict)
+            run.stop.check()
+            cursor = cursor or page.cursor
+            unreadable += page.unreadable
+            seen += len(page.keys)
+            run.store.note_keys(list_id, number, page.keys)
+            run.progress("listing", seen, None)
+        agreed = number > 1 and run.store.agree(list_id, number)
+        if agreed:
+            break
+    if not seen:
+        raise TryAgain("the source's listing is empty", "a register is never empty: ask again later")
+    complete = agreed and not unreadable
+    if not complete:
+        run.tally.note("the listing was incomplete: it is loaded, and nothing is removed because of it")
+    work = run.store.start_list(list_id, complete=complete, cursor=cursor if kind == "first" else None)
+    if kind == "first":
+        run.tally.watermark = (None, cursor)
+    return work

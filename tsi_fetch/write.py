@@ -1,0 +1,63 @@
+"""Writing, guarded: what the sink refuses as stale is read, and decided anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tsi_fetch.decide import CONTENDED, Anew, decide_stale
+from tsi_fetch.words import Held, Outcome, Result, State, Write, WriteAction
+
+if TYPE_CHECKING:
+    from tsi_fetch.run import Run
+
+MOST_ROUNDS = 3
+"""How often a version may move under our feet before the change is set aside."""
+
+
+def write_all(run: Run, writes: Sequence[Write]) -> Iterator[Sequence[Outcome]]:
+    """Write, and resolve what is stale; in the end every write has one outcome that is not `stale`."""
+    todo = list(writes)
+    for _ in range(MOST_ROUNDS):
+        by_ref = {w.ref: w for w in todo}
+        again: list[Write] = []
+        for outcomes in run.sink.write(todo, run.permit):
+            done: list[Outcome] = []
+            for outcome in outcomes:
+                if outcome.result is not Result.STALE:
+                    done.append(outcome)
+                    continue
+                write = by_ref[outcome.ref]
+                anew = _anew(run, write, outcome.held)
+                if anew.acknowledged:
+                    done.append(Outcome(outcome.ref, Result.UNCHANGED, anew.version))
+                elif anew.fault:
+                    done.append(Outcome(outcome.ref, Result.REFUSED, fault=anew.fault))
+                else:
+                    again.append(replace(write, version=anew.version))
+            if done:
+                yield done
+        if not again:
+            return
+        todo = again
+    yield [Outcome(w.ref, Result.REFUSED, fault=CONTENDED) for w in todo]
+
+
+def _anew(run: Run, write: Write, held: Held | None) -> Anew:
+    return decide_stale(write, held, ours=_ours(run, write, held), adopt=run.policy.adopt)
+
+
+def _ours(run: Run, write: Write, held: Held | None) -> bool:
+    """Did a run of this store make what the sink holds?  A run that was killed could not remember it.
+
+    Nothing there, or a deletion: ours where this store had decided to remove it, or had created nothing yet.
+    """
+    if held is not None and not held.deleted:
+        return held.run is not None and run.store.ran(held.run)
+    if write.action is WriteAction.DELETE:
+        return True  # it is gone: nothing is overwritten
+    known = run.store.known([write.ref]).get(write.ref)
+    if known and known.state is State.DELETED:
+        return True
+    return any(p.ref == write.ref and p.accepted for p in run.store.pending())
