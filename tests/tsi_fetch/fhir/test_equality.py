@@ -1,0 +1,97 @@
+"""One function says whether the sink holds what was sent."""
+
+from __future__ import annotations
+
+import pytest
+
+from tsi_fetch.fhir.digest import canonical_digest
+from tsi_fetch.fhir.equality import same
+from tsi_fetch.fhir.tokens import NotJson
+
+SENT = '{"resourceType":"Organization","id":"a","name":"x"}'
+
+
+def organization(rest: str) -> str:
+    return SENT[:-1] + "," + rest + "}"
+
+
+def div(inner: str) -> str:
+    narrative = f'<div xmlns=\\"http://www.w3.org/1999/xhtml\\">{inner}</div>'
+    return organization(f'"text":{{"status":"additional","div":"{narrative}"}}')
+
+
+GENERATED = '"text":{"status":"generated","div":"<div xmlns=\\"http://www.w3.org/1999/xhtml\\">made</div>"}'
+
+
+@pytest.mark.parametrize(
+    ("sent", "held"),
+    [
+        pytest.param(SENT, ' { "name":"x","id":"a", "resourceType":"Organization"} ', id="key order and white space"),
+        pytest.param(organization('"n":1e2'), organization('"n":100'), id="the spelling of a number"),
+        pytest.param(
+            SENT, organization('"meta":{"versionId":"3","lastUpdated":"2026-01-01T00:00:00Z","source":"u#r"}'),
+            id="meta",
+        ),
+        pytest.param(
+            organization('"r":{"reference":"List/1"}'), organization('"r":{"reference":"List/1/_history/2"}'),
+            id="the version of a reference",
+        ),
+        pytest.param(SENT, organization(GENERATED), id="a generated narrative that was not sent"),
+        pytest.param(
+            f'{{"resourceType":"Bundle","entry":[{{"resource":{SENT}}}]}}',
+            f'{{"resourceType":"Bundle","entry":[{{"resource":{organization(GENERATED)}}}]}}',
+            id="a generated narrative inside a Bundle",
+        ),
+        pytest.param(div("&#160;&aacute;"), div("\u00a0á"), id="entities"),
+        pytest.param(div('<a name=\\"x\\"></a>'), div('<a name=\\"x\\"/>'), id="empty elements"),
+        pytest.param(
+            div('<img src=\\"s\\" alt=\\"\\"/>'), div('<img alt=\\"null\\" src=\\"s\\"/>'), id="attributes and alt"
+        ),
+    ],
+)  # fmt: skip
+def test_what_servers_change_on_their_own_does_not_count(sent: str, held: str) -> None:
+    assert same(sent.encode(), held.encode())
+
+
+@pytest.mark.parametrize(
+    ("sent", "held"),
+    [
+        pytest.param(organization('"n":1.0'), organization('"n":1.00'), id="digits"),
+        pytest.param(organization('"a":[1,2]'), organization('"a":[2,1]'), id="array order"),
+        pytest.param(SENT, organization('"active":true'), id="a member more"),
+        pytest.param(organization('"n":1'), organization('"n":"1"'), id="type"),
+        pytest.param(
+            SENT, organization(GENERATED.replace("generated", "additional")), id="a narrative that is not generated"
+        ),
+        pytest.param(organization(GENERATED), SENT, id="a sent narrative that is missing"),
+        pytest.param(organization('"meta":{"tag":[{"code":"t"}]}'), SENT, id="tags"),
+        pytest.param(div("a b"), div("ab"), id="white space in the text"),
+        pytest.param(div("a"), div("b"), id="the text"),
+        pytest.param(
+            organization('"section":[{"text":{"status":"generated","div":"<div/>"}}]'), organization('"section":[{}]'),
+            id="a section's text",
+        ),
+    ],
+)  # fmt: skip
+def test_everything_else_counts(sent: str, held: str) -> None:
+    assert not same(sent.encode(), held.encode())
+
+
+def test_the_digest_ignores_key_order_and_what_the_server_owns() -> None:
+    held = b'{"meta":{"versionId":"3","source":"x"},"name":"x","id":"a","resourceType":"Organization"}'
+    assert canonical_digest(SENT.encode()) == canonical_digest(held)
+
+
+def test_the_digest_keeps_decimals_as_written() -> None:
+    assert canonical_digest(b'{"n":1.0}') != canonical_digest(b'{"n":1.00}')
+    assert canonical_digest(b'{"n":1e2}') != canonical_digest(b'{"n":100}')
+
+
+def test_the_digest_keeps_array_order_and_profiles() -> None:
+    assert canonical_digest(b'{"a":[1,2]}') != canonical_digest(b'{"a":[2,1]}')
+    assert canonical_digest(b'{"meta":{"profile":["p"]}}') != canonical_digest(b"{}")
+
+
+def test_what_is_not_json_has_no_digest() -> None:
+    with pytest.raises(NotJson):
+        canonical_digest(b"<html>")
