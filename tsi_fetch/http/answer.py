@@ -1,0 +1,82 @@
+"""Reading an answer whole, within bounds, and stamping it with the time of its request."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import httpx
+
+from tsi_fetch.clock import Clock, microseconds
+from tsi_fetch.http.failures import BodyTooLarge
+from tsi_fetch.http.scrub import Scrubber
+
+MAX_BODY = 64 * 1024 * 1024
+"""Bytes of one answer after decompression; the largest known register answer has a few megabytes."""
+
+REQUESTED_AT = "requested_at"
+"""Extension of requests and answers: the instant just before sending (UTC, on the store's clock)."""
+
+TOOK = "took"
+"""Extension: whole microseconds from sending to the last byte."""
+
+_OF_THE_WIRE = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+
+
+def requested_at(response: httpx.Response) -> datetime:
+    """When the request was sent.  KeyError where the answer did not come through the chain."""
+    stamp = response.extensions[REQUESTED_AT]
+    if not isinstance(stamp, datetime):
+        raise KeyError(REQUESTED_AT)
+    return stamp
+
+
+class ReadWhole(httpx.BaseTransport):
+    """Reads and decompresses each answer before handing it on, so that a body that breaks off is a failed request.
+
+    `deadline`: seconds for one answer in all; a read timeout alone lets a server send one byte a minute for ever.
+    """
+
+    def __init__(
+        self,
+        inner: httpx.BaseTransport,
+        clock: Clock,
+        scrub: Scrubber,
+        max_body: int = MAX_BODY,
+        deadline: float = 300.0,
+    ) -> None:
+        self._inner, self._clock, self._scrub = inner, clock, scrub
+        self._max_body, self._deadline = max_body, deadline
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        start = self._clock.now()
+        request.extensions[REQUESTED_AT] = start
+        try:
+            response = self._inner.handle_request(request)
+            try:
+                body = self._read(request, response, start)
+            finally:
+                response.close()
+        except (httpx.RequestError, BodyTooLarge):
+            request.extensions[TOOK] = self._since(start)
+            raise
+        stamps = {REQUESTED_AT: start, TOOK: self._since(start)}
+        request.extensions.update(stamps)
+        headers = [(k, v) for k, v in response.headers.multi_items() if k.lower() not in _OF_THE_WIRE]
+        return httpx.Response(response.status_code, headers=headers, content=body, extensions=stamps)
+
+    def _read(self, request: httpx.Request, response: httpx.Response, start: datetime) -> bytes:
+        chunks, size = [], 0
+        for chunk in response.iter_bytes():
+            size += len(chunk)
+            if size > self._max_body:
+                raise BodyTooLarge(request.method, self._scrub(request.url), self._max_body)
+            if self._since(start) > self._deadline * 1_000_000:
+                raise httpx.ReadTimeout(f"no whole answer within {self._deadline:.0f} s", request=request)
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _since(self, start: datetime) -> int:
+        return max(0, microseconds(self._clock.now()) - microseconds(start))
+
+    def close(self) -> None:
+        self._inner.close()
