@@ -1,0 +1,63 @@
+# Everything a person or CI does, one target each.  Needs Python >= 3.11 and make; only `hapi` and `test-servers` need
+# Java 17 and Maven.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
+PACKAGES := jobs sources sinks store tsi_fetch
+FILES := $(shell find $(PACKAGES) -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
+DEMO := demo
+
+.PHONY: help demo test test-servers check lint hapi lock schema recording wheel clean
+.DELETE_ON_ERROR:
+
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/ready-to-run: requirements.lock requirements-build.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or later is needed; name it with PYTHON=python3.12" >&2; exit 78; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --require-hashes -r requirements.lock -r requirements-build.lock
+	@touch $@
+
+$(VENV)/ready-to-test: $(VENV)/ready-to-run requirements-dev.lock
+	$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/installed: $(VENV)/ready-to-run $(FILES)
+	$(PIP) --no-deps --no-build-isolation --force-reinstall .
+	@touch $@
+
+demo: $(VENV)/installed ## the CIMA job from a recording, into the folder demo/epi (offline once set up)
+	@mkdir -p $(DEMO)
+	$(BIN)/tsi-fetch run cima --replay jobs/recordings/cima --store sqlite:///$(DEMO)/store.db --sink $(DEMO)/epi
+
+test: $(VENV)/ready-to-test $(VENV)/installed ## every test but those on a real HAPI server
+	$(BIN)/python -m pytest -m "not servers" $(PYTEST_ARGS)
+
+test-servers: $(VENV)/ready-to-test $(VENV)/installed ## the tests on a real HAPI FHIR server and PostgreSQL
+	$(BIN)/python -m pytest -m servers $(PYTEST_ARGS)
+
+lint: $(VENV)/ready-to-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test ## ruff, mypy --strict, import-linter, and the tests with warnings as errors
+
+hapi: $(VENV)/ready-to-test ## a real HAPI FHIR server (R5, PostgreSQL) with the platform's settings, until Ctrl-C
+	$(BIN)/python dev/hapi/server.py
+
+lock: ## lock the dependencies anew (needs uv)
+	uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.lock
+	uv pip compile -q --group build --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements-build.lock
+	uv pip compile -q pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements-dev.lock
+
+wheel: $(VENV)/ready-to-test ## build the wheel into dist/
+	$(BIN)/python -m build --wheel --no-isolation
+
+clean: ## forget the environment and the demo
+	rm -rf $(VENV) $(DEMO) dist build
