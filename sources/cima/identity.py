@@ -1,0 +1,79 @@
+"""What CIMA's things are called at the sink: ids that say the same for the same product, for ever.
+
+A registration number is not always digits (`40 400-95-96`, `PA23198024002IP1`), and FHIR ids know neither blanks nor
+slashes, nor more than 64 characters.  HAPI refuses ids of digits alone: hence the prefix.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from hashlib import sha256
+from typing import Literal
+
+PREFIX = "es-aemps"
+FULL_URL = "http://hl7.eu/fhir/ig/gravitate-health"
+REGULATOR = f"{PREFIX}-org-aemps"
+LONGEST = 64  # characters of a FHIR id
+
+Document = Literal["ft", "p"]
+"""CIMA's own short names: ficha técnica (SmPC) and prospecto (leaflet)."""
+
+
+def key(number: str) -> str:
+    """A registration number or national code as a part of ids; other numbers never give the same."""
+    if re.fullmatch("[A-Za-z0-9-]+", number):
+        return number
+    return f"{re.sub('[^A-Za-z0-9-]', '-', number)}.{_digest(number, 6)}"
+
+
+def product(nregistro: str) -> str:
+    return _fit(f"{PREFIX}-mpd-{key(nregistro)}")
+
+
+def authorization(nregistro: str) -> str:
+    return _fit(f"{PREFIX}-ra-{key(nregistro)}")
+
+
+def package(cn: str) -> str:
+    return _fit(f"{PREFIX}-ppd-{key(cn)}")
+
+
+def composition(document: Document, nregistro: str) -> str:
+    return _fit(f"{PREFIX}-comp-{document}-{key(nregistro)}")
+
+
+def bundle(document: Document, nregistro: str) -> str:
+    return _fit(f"{PREFIX}-bundle-{document}-{key(nregistro)}")
+
+
+def organization(name: str) -> str:
+    return _fit(f"{PREFIX}-org-{organization_slug(name)}")
+
+
+def organization_slug(name: str) -> str:
+    """A readable name and a digest of the exact one: two spellings in CIMA's lists differ in punctuation only."""
+    letters = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    readable = re.sub("[^a-z0-9]+", "-", letters).strip("-")
+    return f"{readable}-{_digest(name, 6)}" if readable else _digest(name, 6)
+
+
+def full_url(resource_type: str, ident: str) -> str:
+    """The `fullUrl` of an entry of a document Bundle."""
+    return f"{FULL_URL}/{resource_type}/{ident}"
+
+
+def eu_number(nregistro: str) -> str | None:
+    """The number in the Union's register of a product that the EMA handles; None where CIMA's is not built from it."""
+    ten = re.fullmatch(r"1(\d\d)(\d{4})(\d{3})", nregistro, re.ASCII)
+    eight = re.fullmatch(r"(\d\d)(\d{3})(\d{3})", nregistro, re.ASCII)
+    found = ten or eight
+    return f"EU/1/{found[1]}/{found[2]}/{found[3]}" if found else None
+
+
+def _fit(ident: str) -> str:
+    return ident if len(ident) <= LONGEST else f"{ident[: LONGEST - 9]}-{_digest(ident, 8)}"
+
+
+def _digest(text: str, digits: int) -> str:
+    return sha256(text.encode()).hexdigest()[:digits]

@@ -1,0 +1,42 @@
+"""The document Bundle: a Composition with everything that it needs to be read on its own."""
+
+from __future__ import annotations
+
+from sources.cima import identity
+from sources.cima.dates import midnight_utc
+from sources.cima.mapping.authorization import authorization
+from sources.cima.mapping.composition import composition
+from sources.cima.mapping.datatypes import identifier, profile
+from sources.cima.mapping.medicinal_product import medicinal_product
+from sources.cima.mapping.organization import organizations
+from sources.cima.mapping.package import packages
+from sources.cima.mapping.product import Product, Text
+from tsi_fetch.words import Json
+
+
+def document_bundle(product: Product, text: Text) -> Json:
+    """`timestamp` is the original approval, as the profile means it; it never moves with the time of fetching."""
+    return {
+        "resourceType": "Bundle",
+        "id": identity.bundle(text.document, product.number),
+        "meta": profile("Bundle"),
+        "language": "es",
+        "identifier": identifier("doc", f"{product.number}-{text.document}"),
+        "type": "document",
+        "timestamp": midnight_utc(product.standing.authorised),
+        "entry": [_entry(resource) for resource in _resources(product, text)],
+    }
+
+
+def _resources(product: Product, text: Text) -> list[Json]:
+    return [
+        composition(product, text),
+        medicinal_product(product),
+        authorization(product),
+        *organizations(product),
+        *packages(product, embedded=True),
+    ]
+
+
+def _entry(resource: Json) -> Json:
+    return {"fullUrl": identity.full_url(resource["resourceType"], resource["id"]), "resource": resource}

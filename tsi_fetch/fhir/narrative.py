@@ -1,0 +1,251 @@
+"""HTML from anywhere becomes the XHTML that FHIR allows in a narrative.
+
+What FHIR R5 ("Narrative", rules of the XHTML content) forbids is removed: scripts, forms, frames, objects, external
+style sheets, event attributes; deprecated elements are rewritten with a style of the same look.  No visible word goes.
+HAPI refuses what is malformed (unclosed tags, `<o:p>`, `&copy` without semicolon) but accepts script and onclick, so
+the cleaning is ours.
+
+nh3 reads the fragment as a browser would and keeps what an allow list names; lxml reads that result; a copy of the
+whitelisted tree is written out as XML.
+"""
+
+from __future__ import annotations
+
+import re
+from html import escape, unescape
+from typing import Any, NamedTuple
+
+import lxml.html
+import nh3
+from lxml import etree
+
+XMLNS = "http://www.w3.org/1999/xhtml"
+ROOT = f'<div xmlns="{XMLNS}">'
+MAX_DEPTH = 200
+"""Nesting that is kept: libxml2 reads 256 levels of XML, and cuts deep HTML off without a word."""
+
+_BLOCKS = frozenset("p div h1 h2 h3 h4 h5 h6 blockquote pre address ul ol dl table caption".split())
+_PARTS = frozenset("li dt dd thead tbody tfoot tr th td colgroup".split())
+_INLINE = frozenset("a span b em i strong small big tt dfn q var abbr acronym cite bdo kbd sub sup code samp".split())
+_VOID = frozenset("br hr img col".split())
+_KEPT = _BLOCKS | _PARTS | _INLINE | _VOID
+
+
+class _Look(NamedTuple):
+    """The element and style that a forbidden or newer element is rewritten as."""
+
+    tag: str
+    style: str = ""
+
+
+_UNDERLINED = _Look("span", "text-decoration:underline")
+_STRUCK = _Look("span", "text-decoration:line-through")
+_INLINE_LOOKS = {"u": _UNDERLINED, "ins": _UNDERLINED, "s": _STRUCK, "strike": _STRUCK, "del": _STRUCK}
+_INLINE_LOOKS |= {"font": _Look("span"), "mark": _Look("span")}
+_BLOCK_LOOKS = {
+    tag: _Look("div")
+    for tag in (
+        "section article aside header footer main nav figure figcaption details summary dialog hgroup form fieldset"
+    ).split()
+} | {"center": _Look("div", "text-align:center"), "menu": _Look("ul"), "dir": _Look("ul")}
+_LOOKS = _INLINE_LOOKS | _BLOCK_LOOKS
+_SPACED = frozenset("option optgroup button legend label textarea".split())
+"""Forbidden elements that stand apart on a page: their words must not run into the next ones."""
+
+_ALLOWED = set(_KEPT | _LOOKS.keys() | _SPACED)
+_DROPPED_WHOLE = {"script", "style", "template", "iframe", "noframes", "noembed", "title"}
+"""Elements whose content no reader sees."""
+
+_CELL = {"colspan", "rowspan", "align", "valign", "headers", "scope", "abbr", "width"}
+_ATTRIBUTES = {
+    "*": {"style", "class", "id", "title", "lang", "dir"},
+    "a": {"href", "name"},
+    "img": {"src", "alt", "width", "height"},
+    "table": {"border", "cellpadding", "cellspacing", "summary", "width", "frame", "rules"},
+    "td": _CELL,
+    "th": _CELL,
+    "col": {"span", "width", "align", "valign"},
+    "colgroup": {"span", "width", "align", "valign"},
+    "ol": {"start", "type"},
+    "ul": {"type"},
+    "li": {"value", "type"},
+}
+_SCHEMES = {"http", "https", "mailto", "tel", "data"}
+_STYLES = frozenset(
+    "text-decoration text-decoration-line font-weight font-style text-align vertical-align list-style-type".split()
+)
+"""Properties that carry meaning in a medicine's text; colours, sizes and positions are the reader's business."""
+
+_EMPTY_KEPT = frozenset({"td", "th", "li", "dt", "dd"})
+_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, production 2
+_STYLE_VALUE = re.compile(r"[A-Za-z0-9 -]+")
+_TAG = re.compile(r"<(/?)([a-z0-9]+)(?:\s[^<>]*)?>")
+_INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
+
+
+def xhtml(fragment: str) -> str:
+    """The fragment as one `<div xmlns=…>` of well-formed XHTML; the same for the result again.
+
+    Characters stand for themselves, but for `&amp;`, `&lt;`, `&gt;`, and `&quot;` in attributes.  The div is empty
+    where nothing is left; FHIR wants some text in it (txt-2), which is the caller's to give.
+    """
+    root = _read(_ILLEGAL.sub("", fragment))
+    if any(el.tag in _BLOCK_LOOKS or el.tag in _SPACED for el in root.iter()):
+        # A block that becomes a div may now stand where HTML closes a paragraph: read the result as a browser would.
+        root = _read(f"<div>{_written(root)}</div>")
+    return f"{ROOT}{_written(root)}</div>"
+
+
+def paragraph(text: str) -> str:
+    """Plain text as a narrative of one paragraph."""
+    return f"{ROOT}<p>{_text(_ILLEGAL.sub('', text))}</p></div>"
+
+
+def blank(div: str) -> bool:
+    """True where a narrative of `xhtml` shows nothing: no word, no picture."""
+    return "<img " not in div and not visible(div).strip()
+
+
+def visible(div: str) -> str:
+    """The words of a narrative of `xhtml`, blocks apart; without characters that take no room."""
+    return unescape(_apart(div)).translate(dict.fromkeys(map(ord, _INVISIBLE)))
+
+
+def _apart(markup: str) -> str:
+    return _TAG.sub(lambda tag: "" if tag[2] in _INLINE else " ", markup)
+
+
+def _read(fragment: str) -> Any:
+    clean = _allowed(fragment, _ATTRIBUTES)
+    if clean.count("</") > MAX_DEPTH:
+        bare = _allowed(fragment, {})  # without attributes every tag is plain to see
+        if _depth(bare) > MAX_DEPTH:
+            clean = _apart(bare)
+    # huge_tree: without it a picture of 10 MB, or a depth of 256, silently ends the text.
+    parser = lxml.html.HTMLParser(huge_tree=True)
+    return lxml.html.fragment_fromstring(clean, create_parent="div", parser=parser)
+
+
+def _allowed(fragment: str, attributes: dict[str, set[str]]) -> str:
+    return str(
+        nh3.clean(
+            fragment,
+            tags=_ALLOWED,
+            clean_content_tags=_DROPPED_WHOLE,
+            attributes=attributes,
+            url_schemes=_SCHEMES,
+            link_rel=None,
+        )
+    )
+
+
+def _depth(clean: str) -> int:
+    depth = deepest = 0
+    for closing, tag in _TAG.findall(clean):
+        if tag not in _VOID:
+            depth += -1 if closing else 1
+            deepest = max(deepest, depth)
+    return deepest
+
+
+def _written(root: Any) -> str:
+    """The content of the root as XML; divs that merely wrap all of it are taken off."""
+    out: list[str] = [_text(root.text or "")]
+    starts: list[int] = []
+    wrapped: dict[int, int] = {}
+    for event, el in etree.iterwalk(root, events=("start", "end")):
+        if el is root:
+            continue
+        if event == "start":
+            starts.append(len(out))
+            _start(out, el)
+            continue
+        start = starts.pop()
+        _end(out, start, el)
+        wrapped[start] = len(out) - 1
+        if el.tail:
+            out.append(_text(el.tail))
+    return "".join(_unwrapped(out, wrapped))
+
+
+def _start(out: list[str], el: Any) -> None:
+    if el.tag in _SPACED:
+        out.append(" ")
+    else:
+        out.append(_image(el) if el.tag == "img" else _opening(el))
+    if el.text:
+        # HTML drops the first line break of a pre each time it is read.
+        out.append(_text(el.text.lstrip("\n") if el.tag == "pre" else el.text))
+
+
+def _end(out: list[str], start: int, el: Any) -> None:
+    if el.tag in _SPACED:
+        out.append(" ")
+    elif el.tag not in _VOID:
+        tag = _LOOKS[el.tag].tag if el.tag in _LOOKS else el.tag
+        empty = len(out) == start + 1 and not (el.tag in _EMPTY_KEPT or el.get("id") or el.get("name"))
+        if empty:  # `<em></em>` comes back from HAPI as `<em/>`, which a page reads as an em without end
+            out.pop()
+        else:
+            out.append(f"</{tag}>")
+
+
+def _opening(el: Any) -> str:
+    look = _LOOKS.get(el.tag) or _Look(el.tag)
+    attributes = [(name, value) for name, value in el.attrib.items() if _kept(el.tag, name, value)]
+    style = ";".join(filter(None, (look.style, _style(el.get("style", "")))))
+    if style:
+        attributes.append(("style", style))
+    return f"<{look.tag}{_attributes(attributes)}{'/' if el.tag in _VOID else ''}>"
+
+
+def _image(el: Any) -> str:
+    """An image with an alt (HAPI turns an empty one into the word null); its alt where it has no usable source."""
+    source, alt = el.get("src", ""), " ".join(el.get("alt", "").split())
+    if not source or (source[:5].lower() == "data:" and source[:11].lower() != "data:image/"):
+        return _text(alt)
+    el.set("alt", alt or "imagen")
+    return _opening(el)
+
+
+def _kept(tag: str, name: str, value: str) -> bool:
+    if name == "style" or (name == "href" and value.lstrip()[:5].lower() == "data:"):
+        return False
+    return bool(value.strip()) or name == "alt"
+
+
+def _style(declared: str) -> str:
+    kept = []
+    for declaration in declared.split(";"):
+        name, _, value = (part.strip().lower() for part in declaration.partition(":"))
+        if name in _STYLES and _STYLE_VALUE.fullmatch(value):
+            kept.append(f"{name}:{' '.join(value.split())}")
+    return ";".join(kept)
+
+
+def _attributes(pairs: list[tuple[str, str]]) -> str:
+    return "".join(f' {name}="{_quoted(value)}"' for name, value in pairs)
+
+
+def _quoted(value: str) -> str:
+    return _text(" ".join(_legal(value).split())).replace('"', "&quot;")
+
+
+def _text(value: str) -> str:
+    return escape(_legal(value), quote=False)
+
+
+def _legal(value: str) -> str:
+    return _ILLEGAL.sub("", value).replace("\r", "\n")
+
+
+def _unwrapped(out: list[str], ends: dict[int, int]) -> list[str]:
+    first, last = 0, len(out) - 1
+    while True:
+        while first <= last and not out[first].strip():
+            first += 1
+        while last >= first and not out[last].strip():
+            last -= 1
+        if not (first < last and out[first] == "<div>" and ends.get(first) == last):
+            return out[first : last + 1]
+        first, last = first + 1, last - 1
