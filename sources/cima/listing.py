@@ -1,0 +1,39 @@
+"""The listing of all medicines: what a first load starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+
+from sources.cima.calendar import day_of
+from sources.cima.client import CimaClient
+from sources.cima.pages import page_of
+from tsi_fetch.words import Cursor, CursorKind, Json, KeyPage
+
+
+def read_listing(client: CimaClient) -> Iterator[KeyPage]:
+    """One pass over `medicamentos`, page by page.
+
+    The cursor on every page is the register's own date at the first request, in Madrid: from there on the feed tells.
+    What the listing announced and did not give counts as unreadable, as do rows without an nregistro.
+    """
+    cursor: Cursor | None = None
+    received, last = 0, ()
+    for number in count(1):
+        answer, server = client.listing(number)
+        page = page_of(answer)
+        cursor = cursor or Cursor(CursorKind.DATE, day_of(server or answer.requested_at).isoformat())
+        repeated = bool(page.rows) and page.rows == last  # `pagina` is not heeded
+        received, last = received + (0 if repeated else len(page.rows)), page.rows
+        done = repeated or not page.rows or (page.total is not None and received >= page.total)
+        missing = max(0, (page.total or 0) - received, int(repeated)) if done else 0
+        keys = () if repeated else tuple(key for key in map(_key, page.rows) if key)
+        unreadable = 0 if repeated else len(page.rows) - len(keys)
+        yield KeyPage(keys, cursor, unreadable + missing)
+        if done:
+            return
+
+
+def _key(row: Json) -> str | None:
+    value = row.get("nregistro") if isinstance(row, dict) else None
+    return value if isinstance(value, str) and value.strip() else None

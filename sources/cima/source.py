@@ -1,0 +1,144 @@
+"""CIMA as a source: `pull` reads the change feed, `keys` the listing, `fetch` products; `to_changes` maps, purely."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import date, datetime, timedelta
+from itertools import islice
+
+import httpx
+
+from sources.cima import mapping
+from sources.cima.calendar import day_of
+from sources.cima.client import CimaClient
+from sources.cima.feed import FEED_ROW, UnreadableRow, Work, collapse, next_cursor, read_feed
+from sources.cima.listing import read_listing
+from sources.cima.options import CimaOptions
+from sources.cima.product import fetch_product
+from tsi_fetch.clock import Clock
+from tsi_fetch.errors import Unusable
+from tsi_fetch.http.chain import build_client
+from tsi_fetch.http.limit import Pace
+from tsi_fetch.http.meter import Meter
+from tsi_fetch.http.record import Recorder
+from tsi_fetch.http.recording import Recording
+from tsi_fetch.words import Batch, Change, Cursor, Fault, KeyPage, Position, Row
+
+ATTRIBUTION = "Fuente: Agencia Española de Medicamentos y Productos Sanitarios (AEMPS), CIMA"
+"""What the AEMPS asks of whoever reuses its data; every recording carries it."""
+
+AHEAD = 2
+"""Products fetched ahead of the one that is handed on, per connection: what bounds the memory."""
+
+
+class Cima:
+    """The register.  What it holds: the HTTP client, and nothing of what was read.
+
+    `recorder`, `recording`, `wire`, `pace` and `rng` are handed to the chain of transports.
+    """
+
+    stream = "registroCambios"
+    mapping = mapping.MAPPING_VERSION
+    attribution = ATTRIBUTION
+
+    def __init__(
+        self,
+        options: CimaOptions,
+        clock: Clock,
+        *,
+        recorder: Recorder | None = None,
+        recording: Recording | None = None,
+        meter: Meter | None = None,
+        wire: httpx.BaseTransport | None = None,
+        pace: Pace | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._options = options
+        self._http = build_client(
+            options.chain(),
+            clock,
+            recorder=recorder,
+            recording=recording,
+            meter=meter,
+            wire=wire,
+            pace=pace,
+            rng=rng,
+        )
+        self._client = CimaClient(self._http, options.base_url)
+        self._overlap = timedelta(days=options.overlap_days)
+
+    def pull(self, position: Position, started: datetime) -> Iterator[Batch]:
+        """Read the whole feed, then fetch what changed, the oldest change first.
+
+        Only the last batch carries a cursor: the feed is newest first, so nothing before is proven settled.
+        """
+        before, today = position.cursor, day_of(started)
+        since = (date.fromisoformat(before.value) if before else today) - self._overlap
+        feed = read_feed(self._client, since)
+        known = position.checkpoint | (before.seen if before else frozenset())
+        unreadable = [row for row in feed.unreadable if row.key not in known]
+        work = collapse(row for row in feed.rows if row.key not in known)
+        yield from self._batches([*unreadable, *work], next_cursor(feed, before, today, self._overlap))
+
+    def _batches(self, items: Sequence[UnreadableRow | Work], cursor: Cursor | None) -> Iterator[Batch]:
+        rows = self._rows(iter(items))
+        left = len(items)
+        while left > self._options.batch:
+            left -= self._options.batch
+            yield Batch(self.stream, tuple(islice(rows, self._options.batch)))
+        yield Batch(self.stream, tuple(rows), cursor)
+
+    def keys(self) -> Iterator[KeyPage]:
+        """One pass over the listing of all medicines."""
+        return read_listing(self._client)
+
+    def fetch(self, keys: Iterable[str]) -> Iterator[Batch]:
+        """Fetch these products whole, in the order given."""
+        rows = self._rows(iter(keys))
+        while batch := tuple(islice(rows, self._options.batch)):
+            yield Batch(self.stream, batch)
+
+    def to_changes(self, row: Row) -> Sequence[Change]:
+        """Map one row.  Unusable where the row, or what is in it, cannot be read."""
+        if row.unfetched:
+            raise Unusable(row.unfetched)
+        if not row.answers:
+            return ()
+        if row.answers[0].part == FEED_ROW:
+            raise Unusable(Fault("cima-feed-row", "$", "a row of the change feed names a product and a day"))
+        return mapping.to_changes(row)
+
+    def settled(self, batch: Batch) -> None:
+        """The register need not be told."""
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _rows(self, items: Iterator[UnreadableRow | Work | str]) -> Iterator[Row]:
+        """Rows in the order of `items`, whichever arrives first; a bounded number is under way or ahead."""
+        workers = self._options.connections
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="cima")
+        ahead: deque[Future[Row]] = deque()
+        try:
+            for item in items:
+                ahead.append(pool.submit(self._row, item))
+                if len(ahead) > workers * AHEAD:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _row(self, item: UnreadableRow | Work | str) -> Row:
+        if isinstance(item, str):
+            return fetch_product(self._client, item)
+        if isinstance(item, UnreadableRow):
+            return Row(item.key, (item.answer,), settles=(item.key,))
+        if item.whole:
+            return fetch_product(self._client, item.nregistro, item.settles)
+        # A scope of its own, so that this row never speaks for the whole product.
+        return Row(f"{item.nregistro}#{'+'.join(sorted(item.flags))}", settles=item.settles)
