@@ -1,0 +1,97 @@
+"""How the command line speaks: results to stdout, errors and logs to stderr, and never a secret to either."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TextIO
+
+from jobs.config.secret import Secrets
+
+if TYPE_CHECKING:
+    from jobs.reporting.progress import Shown
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    return stream.isatty() and "KUBERNETES_SERVICE_HOST" not in os.environ
+
+
+class Voice:
+    """Decides between text for a person and JSON lines for a log; what it writes went through `secrets`."""
+
+    def __init__(self) -> None:
+        self.secrets = Secrets()
+        self.as_json = False
+        self.log = "text" if _is_terminal(sys.stderr) else "json"
+        self._configured = False
+
+    def speak(self, *, log: str | None = None, as_json: bool = False) -> None:
+        """Called first by a command: how it was asked to speak.  A run that logs JSON reports JSON, too."""
+        from jobs.reporting.logs import configure
+
+        self.log = log or self.log
+        self.as_json = as_json
+        configure(self.log, self.secrets, sys.stderr)
+        self._configured = True
+
+    def show(self, value: Any, text: str) -> None:
+        """A result: `value` as JSON where that was asked for, else `text`."""
+        self._write(sys.stdout, _line(self.secrets.redact_all(value)) if self.as_json else self.secrets.redact(text))
+
+    def report(self, report: Mapping[str, Any], places: Sequence[str] = ()) -> None:
+        """A run's report: as a person likes to read it, or as one line.  `places`: where its results are."""
+        from jobs.reporting.line import report_line
+        from jobs.reporting.text import report_text
+
+        clean = self.secrets.redact_all({**report, "places": list(places)} if places else dict(report))
+        if self.as_json or self.log == "json":
+            self._write(sys.stdout, report_line(clean))
+        else:
+            self._write(sys.stdout, report_text(clean, colour=_is_terminal(sys.stdout)))
+
+    def progress(self) -> Shown:
+        """Draws on a terminal, logs sparsely elsewhere."""
+        from jobs.reporting.progress import Drawn, Logged
+
+        return Drawn(sys.stderr) if self.log == "text" and _is_terminal(sys.stderr) else Logged()
+
+    def error(self, message: str, hint: str, code: int) -> None:
+        """What went wrong and what to do, once, at the end."""
+        if self._logs_json():
+            self._json_error("error", {"error": message, "hint": hint, "exit_code": int(code)})
+            return
+        text = f"tsi-fetch: {message}\n" + (f"what to do: {hint}\n" if hint else "")
+        self._write(sys.stderr, self.secrets.redact(text))
+
+    def bug(self, what: str, frames: Sequence[str]) -> None:
+        hint = "this is a bug in tsi-fetch: please report the lines above (they hold no data)"
+        if self._logs_json():
+            self._json_error("bug", {"error": what, "frames": list(frames), "hint": hint, "exit_code": 70})
+            return
+        lines = "\n".join(frames)
+        self._write(sys.stderr, self.secrets.redact(f"tsi-fetch: an unexpected {what}\n{lines}\nwhat to do: {hint}\n"))
+
+    def _logs_json(self) -> bool:
+        # before a command has said how it speaks, the command line itself is wrong: a person reads that
+        return self._configured and self.log == "json"
+
+    def _json_error(self, event: str, fields: Mapping[str, Any]) -> None:
+        now = datetime.now(UTC).isoformat()  # the line's own stamp, as structlog's: nothing is decided by it
+        line = {"event": event, "level": "error", "timestamp": now, **self.secrets.redact_all(fields)}
+        self._write(sys.stderr, _line(line))
+
+    @staticmethod
+    def _write(stream: TextIO, text: str) -> None:
+        """Write and flush.  A reader who went away (`| head`) takes nothing from the run: its exit code stands."""
+        try:
+            stream.write(text if text.endswith("\n") else text + "\n")
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _line(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)

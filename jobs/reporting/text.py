@@ -1,0 +1,146 @@
+"""The report as a person likes to read it: what happened first, then the figures, every failure in words, what to do.
+
+It takes the report's JSON form, so that a run of last week is shown by `runs show` just as it was when it ended.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from jobs.config.duration import show_duration
+
+WIDTH = 100
+"""Columns where there is no terminal to ask."""
+
+_ACTIONS = ("create", "update", "delete", "retire", "unchanged", "wait", "refuse", "older")
+_DONE = {"create": "created", "update": "updated", "delete": "deleted", "retire": "retired"}
+_COLOURS = {"done": "green", "quarantined": "yellow", "partial": "yellow"}
+
+Report = Mapping[str, Any]
+
+
+def report_text(report: Report, *, colour: bool = False, width: int | None = None) -> str:
+    """The whole report, ready to print."""
+    stream = io.StringIO()
+    console = Console(
+        file=stream,
+        force_terminal=colour,
+        no_color=not colour,
+        width=width or (None if colour else WIDTH),
+        highlight=False,
+    )
+    console.print(Group(*_parts(report)))
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+def _parts(report: Report) -> Iterator[RenderableType]:
+    colour = _COLOURS.get(report["outcome"], "red")
+    what = "plan" if report["plan"] else "run"
+    yield f"[bold {colour}]{report['job']}: {report['outcome']}[/]  [dim]{what} {report['run']}[/]"
+    yield escape(headline(report))
+    for reason in report["reasons"]:
+        yield f"[bold red]✗[/] {escape(reason['what'])} [dim](exit code {reason['code']})[/]"
+        if reason["hint"]:
+            yield f"  → {escape(reason['hint'])}"
+    if report["counts"]:
+        yield _counts(report["counts"])
+    yield from _quarantined(report)
+    yield from (f"[yellow]![/] {escape(note)}" for note in report["notes"])
+    yield _figures(report)
+    if report["requests"]:
+        yield _requests(report["requests"])
+
+
+def headline(report: Report) -> str:
+    """What happened, in one sentence."""
+    totals = _totals(report["counts"])
+    parts = [f"{totals[action]:,} {word}" for action, word in _DONE.items() if totals.get(action)]
+    if report["plan"]:
+        would = ", ".join(f"{action} {totals[action]:,}" for action in _DONE if totals.get(action))
+        return f"A run would {would}; nothing was written." if would else "A run would write nothing."
+    if parts:
+        return f"{', '.join(parts)}; {totals.get('unchanged', 0):,} unchanged."
+    if report["outcome"] in {"done", "quarantined", "partial"}:
+        return "Nothing had to be written: all that was read is unchanged."
+    return "Nothing was written."
+
+
+def _totals(counts: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    totals: dict[str, int] = {}
+    for actions in counts.values():
+        for action, number in actions.items():
+            totals[action] = totals.get(action, 0) + number
+    return totals
+
+
+def _counts(counts: Mapping[str, Mapping[str, int]]) -> Table:
+    totals = _totals(counts)
+    columns = [a for a in _ACTIONS if a in totals] + sorted(a for a in totals if a not in _ACTIONS)
+    table = Table(box=SIMPLE_HEAD, show_footer=len(counts) > 1, pad_edge=False)
+    table.add_column("type", footer="all", overflow="fold")
+    for action in columns:
+        table.add_column(action, justify="right", footer=f"{totals[action]:,}")
+    for kind, actions in counts.items():
+        table.add_row(kind, *(f"{actions[a]:,}" if actions.get(a) else "·" for a in columns))
+    return table
+
+
+def _quarantined(report: Report) -> Iterator[RenderableType]:
+    troubles = report["quarantined"]
+    number = max(report["rows"].get("quarantined", 0), len(troubles))
+    if not number:
+        return
+    yield f"[bold yellow]In quarantine: {number:,}[/]"
+    for trouble in troubles:
+        place = f" at {trouble['path']}" if trouble["path"] else ""
+        yield f"  {escape(trouble['key'])}: {escape(trouble['code'])}{escape(place)}: {escape(trouble['rule'])}"
+    if number > len(troubles):
+        yield f"  … and {number - len(troubles):,} more"
+    yield f"  → tsi-fetch quarantine list --job {report['job']}"
+
+
+def _figures(report: Report) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for name, value in _named_figures(report):
+        table.add_row(f"[dim]{name}[/]", escape(value))
+    return table
+
+
+def _named_figures(report: Report) -> Iterator[tuple[str, str]]:
+    rows = ", ".join(f"{number:,} {fate}" for fate, number in report["rows"].items())
+    yield "rows", rows or "none"
+    before, after = report["watermark"]["before"], report["watermark"]["after"]
+    yield (
+        "watermark",
+        f"{before or 'none'} → {after or 'none'}" if before != after else f"{after or 'none'} (not moved)",
+    )
+    if report["remainder"]:
+        yield "left to do", f"{report['remainder']:,} keys; the next run goes on"
+    took = datetime.fromisoformat(report["ended"]) - datetime.fromisoformat(report["started"])
+    yield "took", f"{show_duration(took)}, from {report['started'][:19].replace('T', ' ')} UTC"
+    if report["phases"]:
+        yield "of which", ", ".join(f"{name} {seconds:.1f}s" for name, seconds in report["phases"].items())
+    yield from (("result", place) for place in report.get("places", ()))
+
+
+def _requests(requests: Mapping[str, Mapping[str, float]]) -> Table:
+    names = list(dict.fromkeys(name for figures in requests.values() for name in figures))
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("host", overflow="fold")
+    for name in names:
+        table.add_column(name, justify="right")
+    for host, figures in requests.items():
+        table.add_row(host, *(_figure(figures.get(name, 0)) for name in names))
+    return table
+
+
+def _figure(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
