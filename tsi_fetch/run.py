@@ -15,10 +15,11 @@ from tsi_fetch import departures, passes
 from tsi_fetch.clock import Clock, StopSignal
 from tsi_fetch.decide import Policy
 from tsi_fetch.errors import Exit, TsiFetchError
+from tsi_fetch.judge import Judged, judge, refusals_guard, rows_guard, turn
 from tsi_fetch.marker import Marker
 from tsi_fetch.ports import JobStore, Progress, Sink, Source
 from tsi_fetch.report import Report, Tally
-from tsi_fetch.settle import Judged, judge, refusals_guard, remembered, rows_guard, turn
+from tsi_fetch.settle import remembered
 from tsi_fetch.words import Batch, Known, Outcome, Settlement
 from tsi_fetch.write import write_all
 

@@ -1,242 +1,29 @@
-"""From a batch to what is settled: turn, judge, guard, and what is then remembered.
-
-Nothing here writes; `run.Run.settle` calls these in the only order that is right.
-"""
+"""After the write: everything that one batch settles, as one value for one transaction."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tsi_fetch import guards
-from tsi_fetch.decide import TWICE, Decision, collapse, decide, leaving
-from tsi_fetch.errors import Guarded, TryAgain, Unusable
-from tsi_fetch.fhir.tokens import NotJson
+from tsi_fetch.decide import leaving
+from tsi_fetch.judge import ACKNOWLEDGED, Judged, Turned, quarantine_digest
 from tsi_fetch.words import (
     Action,
     Batch,
-    Deletion,
     Fault,
-    Held,
     Known,
     Outcome,
     Quarantined,
     Ref,
-    Result,
-    Row,
     ScopeSettled,
-    ScopeState,
     Settlement,
     State,
     Upsert,
-    Write,
 )
 
 if TYPE_CHECKING:
-    from tsi_fetch.decide import Policy
-    from tsi_fetch.report import Tally
     from tsi_fetch.run import Run
-
-ACKNOWLEDGED = frozenset({Result.CREATED, Result.UPDATED, Result.UNCHANGED})
-
-
-@dataclass(slots=True)
-class Turned:
-    """One row, turned: its upserts and explicit deletions; `skipped`: its answers are the ones mapped last time."""
-
-    row: Row
-    upserts: tuple[Upsert, ...] = ()
-    deletions: tuple[Deletion, ...] = ()
-    fault: Fault | None = None
-    skipped: bool = False
-
-
-@dataclass(slots=True)
-class Judged:
-    """A batch: turned, then decided.  `refused`: changes that may not be written, with the upsert that asked for it."""
-
-    turned: list[Turned]
-    scopes: dict[str, ScopeState]
-    known: dict[Ref, Known] = field(default_factory=dict)
-    decisions: dict[Ref, Decision] = field(default_factory=dict)
-    refused: list[tuple[Upsert, Fault]] = field(default_factory=list)
-    newly_refused: int = 0
-    all_refused: int = 0
-
-    @property
-    def writes(self) -> list[Write]:
-        return [d.write for d in self.decisions.values() if d.action in (Action.CREATE, Action.UPDATE)]
-
-    def acknowledged(self, outcomes: Sequence[Outcome], policy: Policy) -> list[Known]:
-        """What is known now of the refs that the sink acknowledged."""
-        return [self._known(self.decisions[o.ref], o.version, policy) for o in outcomes if o.result in ACKNOWLEDGED]
-
-    def unchanged(self, policy: Policy) -> list[Known]:
-        """Refs without a write whose remembered version, order or mapping moves all the same."""
-        moved = [self._known(d, d.version, policy) for d in self.decisions.values() if d.action is Action.UNCHANGED]
-        return [k for k in moved if self.known.get(k.ref) != k]
-
-    def _known(self, decision: Decision, version: str | None, policy: Policy) -> Known:
-        before, upsert = self.known.get(decision.upsert.ref), decision.upsert
-        order = upsert.order
-        if before and before.order is not None and (order is None or order < before.order):
-            order = before.order
-        job = before.job if before else policy.job
-        return Known(upsert.ref, job, decision.digest, version, order, policy.mapping)
-
-    def skipped_refs(self) -> list[Ref]:
-        """Refs of rows whose answers were mapped before."""
-        return [ref for t in self.turned if t.skipped for ref in self.scopes[t.row.scopes[0].key].refs]
-
-    def count(self, outcomes: Sequence[Outcome], tally: Tally) -> None:
-        """Count what became of every ref: the sink's word for what was written."""
-        for o in outcomes:
-            tally.count(o.ref, "refused" if o.result is Result.REFUSED else o.result.value)
-        for d in self.decisions.values():
-            if d.action in (Action.UNCHANGED, Action.OLDER):
-                tally.count(d.upsert.ref, d.action.value)
-        for upsert, _ in self.refused:
-            tally.count(upsert.ref, "refused")
-        for ref in self.skipped_refs():
-            tally.count(ref, Action.UNCHANGED.value)
-        tally.rows["newly refused"] += self.newly_refused
-        tally.rows["refused"] += self.all_refused
-
-
-def turn(batch: Batch, run: Run) -> Judged:
-    """Rows → changes.  Answers that were mapped before, by the same mapping, are not mapped again."""
-    claims = [claim.key for row in batch.rows for claim in row.scopes]
-    with run.tally.phase("lookup"):
-        states = dict(run.store.scopes(claims)) if claims else {}
-    for key in claims:
-        states.setdefault(key, ScopeState(key))
-    with run.tally.phase("map"):
-        return Judged([_turn_row(row, states, run) for row in batch.rows], states)
-
-
-def _turn_row(row: Row, states: Mapping[str, ScopeState], run: Run) -> Turned:
-    if row.unfetched:
-        return Turned(row, fault=row.unfetched)
-    if len(row.scopes) == 1 and not run.settings.again:
-        state = states[row.scopes[0].key]
-        if state.raw is not None and state.raw == row.digest and state.mapping == run.source.mapping:
-            return Turned(row, skipped=True)
-    try:
-        changes = run.source.to_changes(row)
-    except Unusable as e:
-        return Turned(row, fault=e.fault)
-    return Turned(
-        row,
-        tuple(c for c in changes if isinstance(c, Upsert)),
-        tuple(c for c in changes if isinstance(c, Deletion)),
-    )
-
-
-def judge(judged: Judged, run: Run) -> None:
-    """Look up what is known, and on the sink what is not; decide; validate what would be written."""
-    by_ref: dict[Ref, list[Upsert]] = {}
-    for upsert in (u for t in judged.turned for u in t.upserts):
-        by_ref.setdefault(upsert.ref, []).append(upsert)
-    with run.tally.phase("lookup"):
-        skipped = judged.skipped_refs()
-        judged.known = dict(run.store.known([*by_ref, *(ref for ref in skipped if ref not in by_ref)]))
-        held = _held([ref for ref in by_ref if ref not in judged.known or judged.known[ref].version is None], run)
-    with run.tally.phase("decide"):
-        for ref, upserts in by_ref.items():
-            _decide_ref(ref, upserts, judged, held.get(ref), run.policy)
-    with run.tally.phase("validate"):
-        _validate(judged, run)
-
-
-def _held(refs: list[Ref], run: Run) -> dict[Ref, Held]:
-    """What the sink holds of refs that are not known: versions in bulk, bodies only of those that are there."""
-    there = run.sink.find(refs) if refs else {}
-    return dict(run.sink.find(list(there), bodies=True)) if there else {}
-
-
-def _decide_ref(ref: Ref, upserts: list[Upsert], judged: Judged, held: Held | None, policy: Policy) -> None:
-    try:
-        collapsed = collapse(upserts)
-        if collapsed.upsert is None:
-            judged.refused += [(u, TWICE) for u in collapsed.clashing]
-            return
-        decision = decide(collapsed.upsert, judged.known.get(ref), held, policy)
-    except NotJson as e:
-        judged.refused += [(u, Fault("not-json", "$", str(e))) for u in upserts]
-        return
-    if decision.fault:
-        judged.refused.append((decision.upsert, decision.fault))
-    else:
-        judged.decisions[ref] = decision
-
-
-def _validate(judged: Judged, run: Run) -> None:
-    """Only what would be written, each by its type's model, which is dropped at once."""
-    from tsi_fetch.fhir.validation import validate  # pulls in fhir.resources, so only where something is written
-
-    for decision in [d for d in judged.decisions.values() if d.action in (Action.CREATE, Action.UPDATE)]:
-        faults = validate(decision.upsert.body, decision.upsert.ref, run.sink.release)
-        if not faults:
-            continue
-        if run.settings.validate == "refuse":
-            del judged.decisions[decision.upsert.ref]
-            judged.refused.append((decision.upsert, faults[0]))
-        else:
-            run.tally.note(f"{decision.upsert.ref} is written though not valid: {faults[0].path} {faults[0].rule}")
-            run.tally.count(decision.upsert.ref, "invalid")
-
-
-def rows_guard(judged: Judged, run: Run) -> None:
-    """Before anything is written: stop where too many rows cannot be used, or not even be fetched."""
-    rows, turned = run.tally.rows, judged.turned
-    rows["read"] += len(turned)
-    rows["skipped"] += sum(t.skipped for t in turned)
-    rows["fetched"] += sum(bool(t.row.answers) for t in turned)
-    rows["unfetched"] += sum(t.row.unfetched is not None for t in turned)
-    codes = ", ".join(sorted({t.row.unfetched.code for t in turned if t.row.unfetched}))
-    nothing = rows["unfetched"] >= guards.FEW_VANISHED and not rows["fetched"]
-    if nothing or guards.too_many_rows(rows["unfetched"], rows["read"]):
-        raise TryAgain(
-            f"{rows['unfetched']} of {rows['read']} rows could not be fetched ({codes})",
-            "the source is down or busy; the next run asks again",
-        )
-    refusals_guard(judged, (), run)
-
-
-def refusals_guard(judged: Judged, outcomes: Sequence[Outcome], run: Run) -> None:
-    """Stop where too many rows are refused, by the mapping, by validation or by the sink; rows that lie in quarantine
-    already, for the same reason, are not counted again."""
-    refused = {u.ref: f for u, f in judged.refused} | {o.ref: o.fault for o in outcomes if o.result is Result.REFUSED}
-    codes: set[str] = set()
-    digests: list[bytes] = []
-    for t in judged.turned:
-        if t.fault and not t.row.unfetched:
-            codes.add(t.fault.code)
-            digests.append(quarantine_digest(t.row, None))
-        elif hit := next((u.ref for u in t.upserts if u.ref in refused), None):
-            fault = refused[hit]
-            codes.add(fault.code if fault else "refused")
-            digests.append(quarantine_digest(t.row, hit))
-    if not digests:
-        return
-    old = run.store.in_quarantine(run.source.stream, digests)
-    judged.newly_refused = sum(d not in old for d in digests)
-    judged.all_refused = len(digests)
-    count, read = run.tally.rows["newly refused"] + judged.newly_refused, run.tally.rows["read"]
-    if guards.too_many_rows(count, read, run.settings.accept_refusals):
-        raise Guarded(
-            f"{count} of {read} rows were refused ({', '.join(sorted(codes))}); nothing more is settled",
-            f"see what changed at the source or the sink; to go on all the same: --accept-refusals {count}",
-        )
-
-
-def quarantine_digest(row: Row, ref: Ref | None) -> bytes:
-    """What tells one trouble from another: the key, the answers and, for a refused change, its ref."""
-    if ref is None:
-        return row.digest
-    return hashlib.sha256(row.digest + str(ref).encode()).digest()[:16]
 
 
 def remembered(batch: Batch, judged: Judged, outcomes: Sequence[Outcome], run: Run, *, in_pass: bool) -> Settlement:
@@ -268,9 +55,9 @@ def remembered(batch: Batch, judged: Judged, outcomes: Sequence[Outcome], run: R
 
 def _quarantined(judged: Judged, refused: list[tuple[Upsert, Fault]], run: Run) -> list[Quarantined]:
     result = [Quarantined(t.row.key, t.row.digest, t.fault, t.row) for t in judged.turned if t.fault]
-    rows = {u.ref: t.row for t in judged.turned for u in t.upserts}
+    rows = {(u.ref, u.scope): t.row for t in judged.turned for u in t.upserts}
     for upsert, fault in refused:
-        row = rows[upsert.ref]
+        row = rows[upsert.ref, upsert.scope]
         digest = quarantine_digest(row, upsert.ref)
         result.append(Quarantined(row.key, digest, fault, row, upsert.ref, upsert.body))
     for q in result:

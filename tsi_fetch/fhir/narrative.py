@@ -79,7 +79,7 @@ _STYLES = frozenset(
 _EMPTY_KEPT = frozenset({"td", "th", "li", "dt", "dd"})
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, production 2
 _STYLE_VALUE = re.compile(r"[A-Za-z0-9 -]+")
-_TAG = re.compile(r"<(/?)([a-z0-9]+)(?:\s[^<>]*)?>")
+_TAG = re.compile(r"<(/?)([a-z0-9]+)(?:[\s/][^<>]*)?>")
 _INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
 
 
@@ -89,7 +89,7 @@ def xhtml(fragment: str) -> str:
     Characters stand for themselves, but for `&amp;`, `&lt;`, `&gt;`, and `&quot;` in attributes.  The div is empty
     where nothing is left; FHIR wants some text in it (txt-2), which is the caller's to give.
     """
-    root = _read(_ILLEGAL.sub("", fragment))
+    root = _read(fragment)
     if any(el.tag in _BLOCK_LOOKS or el.tag in _SPACED for el in root.iter()):
         # A block that becomes a div may now stand where HTML closes a paragraph: read the result as a browser would.
         root = _read(f"<div>{_written(root)}</div>")
@@ -116,6 +116,7 @@ def _apart(markup: str) -> str:
 
 
 def _read(fragment: str) -> Any:
+    fragment = _ILLEGAL.sub("", fragment)
     clean = _allowed(fragment, _ATTRIBUTES)
     if clean.count("</") > MAX_DEPTH:
         bare = _allowed(fragment, {})  # without attributes every tag is plain to see
@@ -127,16 +128,15 @@ def _read(fragment: str) -> Any:
 
 
 def _allowed(fragment: str, attributes: dict[str, set[str]]) -> str:
-    return str(
-        nh3.clean(
-            fragment,
-            tags=_ALLOWED,
-            clean_content_tags=_DROPPED_WHOLE,
-            attributes=attributes,
-            url_schemes=_SCHEMES,
-            link_rel=None,
-        )
+    clean = nh3.clean(
+        fragment,
+        tags=_ALLOWED,
+        clean_content_tags=_DROPPED_WHOLE,
+        attributes=attributes,
+        url_schemes=_SCHEMES,
+        link_rel=None,
     )
+    return _ILLEGAL.sub("", clean)  # `&#1;` has become a character by now
 
 
 def _depth(clean: str) -> int:
@@ -228,15 +228,11 @@ def _attributes(pairs: list[tuple[str, str]]) -> str:
 
 
 def _quoted(value: str) -> str:
-    return _text(" ".join(_legal(value).split())).replace('"', "&quot;")
+    return _text(" ".join(value.split())).replace('"', "&quot;")
 
 
 def _text(value: str) -> str:
-    return escape(_legal(value), quote=False)
-
-
-def _legal(value: str) -> str:
-    return _ILLEGAL.sub("", value).replace("\r", "\n")
+    return escape(value.replace("\r", "\n"), quote=False)
 
 
 def _unwrapped(out: list[str], ends: dict[int, int]) -> list[str]:

@@ -1,0 +1,64 @@
+"""A whole house for tests of the loop: a table as the source, a sink in memory, a real store on SQLite."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from memory_sink import MemorySink
+from store.handle import open_store
+from table_source import TableSource
+
+from tsi_fetch.clock import StopSignal
+from tsi_fetch.ports import JobStore, Sink
+from tsi_fetch.report import Report
+from tsi_fetch.run import Ports, Settings, run_job
+from tsi_fetch.words import RunRecord
+
+
+class TestClock:
+    """Stands still until it is moved; waits move it."""
+
+    __test__ = False
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+
+class House:
+    """Runs the loop again and again over the same source, sink and store."""
+
+    def __init__(self, folder: Path, source: TableSource) -> None:
+        self.source, self.sink, self.clock, self.stop = source, MemorySink(), TestClock(), StopSignal()
+        self.url = f"sqlite:///{folder / 'store.db'}"
+        self._numbers = itertools.count(1)
+        open_store(self.url, create=True).close()
+
+    def run(
+        self,
+        *,
+        wrap_store: Callable[[JobStore], JobStore] = lambda s: s,
+        wrap_sink: Callable[[Sink], Sink] = lambda s: s,
+        **settings: object,
+    ) -> Report:
+        run_id = f"run-{next(self._numbers)}"
+        self.sink.run = run_id
+        with ExitStack() as stack:
+            stored = stack.enter_context(open_store(self.url))
+            store = stack.enter_context(stored.lease("job", "memory", run_id, expiry=60, wait=lambda s: None))
+            store.begin_run(RunRecord(run_id, "job", self.clock.now()))
+            ports = Ports(self.source, wrap_sink(self.sink), wrap_store(store), self.clock, self.stop)
+            return run_job(ports, Settings("job", run_id, **settings))  # type: ignore[arg-type]
+
+    def reader(self, read: Callable[[JobStore], object]) -> object:
+        with open_store(self.url) as stored:
+            return read(stored.reader("job", "memory"))

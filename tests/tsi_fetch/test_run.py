@@ -1,0 +1,516 @@
+"""The loop, over a model of a source and a sink and a real store."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from house import House
+from memory_sink import MemorySink
+from store.handle import open_store
+from store.overlay import Overlay
+from table_source import TODAY, TableSource, organization
+
+from tsi_fetch.errors import TryAgain
+from tsi_fetch.plan import PlannedSink
+from tsi_fetch.ports import JobStore
+from tsi_fetch.words import Fault, Ref, Settlement
+
+TOMORROW = TODAY + timedelta(days=1)
+
+
+def org(ident: str) -> Ref:
+    return Ref("Organization", ident)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    table = {"p1": {"a": "A", "s": "shared"}, "p2": {"b": "B", "s": "shared"}, "p3": {"c": "C"}}
+    return House(tmp_path, TableSource(dict(table)))
+
+
+@pytest.fixture
+def loaded(house: House) -> House:
+    assert house.run().exit_code == 0
+    return house
+
+
+def names(house: House) -> dict[str, str]:
+    from tsi_fetch.fhir.tokens import parse
+
+    return {ref.id: parse(body)["name"] for ref, body in house.sink.live().items()}
+
+
+def repeats(sink: MemorySink) -> list[Ref]:
+    """Refs with a version that repeats the one before it."""
+    return [ref for ref, h in sink.history.items() if any(x[0] == y[0] for x, y in itertools.pairwise(h))]
+
+
+def test_a_first_load_brings_everything_and_sets_the_watermark(house: House) -> None:
+    report = house.run()
+    assert (report.outcome, report.exit_code) == ("done", 0)
+    assert names(house) == {"a": "A", "b": "B", "c": "C", "s": "shared"}
+    assert report.counts == {"Organization": {"created": 4, "unchanged": 0} | report.counts["Organization"]}
+    assert report.watermark == (None, TODAY.isoformat())
+
+
+def test_an_unchanged_night_fetches_nothing_and_writes_nothing(loaded: House) -> None:
+    loaded.source.change("p1", {"a": "A2", "s": "shared"})
+    loaded.run()
+    asked, history, marks = list(loaded.source.asked), dict(loaded.sink.history), dict(loaded.sink.marks)
+    report = loaded.run()
+    assert (report.outcome, report.exit_code, report.counts) == ("done", 0, {})
+    assert (loaded.source.asked, loaded.sink.history, loaded.sink.marks) == (asked, history, marks)
+
+
+def test_only_what_changed_is_written(loaded: House) -> None:
+    loaded.source.change("p1", {"a": "A2", "s": "shared"})
+    report = loaded.run()
+    assert report.counts == {"Organization": {"unchanged": 1, "updated": 1}}
+    assert names(loaded)["a"] == "A2"
+    assert len(loaded.sink.history[org("s")]) == 1
+
+
+def test_a_row_that_cannot_be_used_goes_to_quarantine_and_the_run_goes_on(loaded: House) -> None:
+    loaded.source.broken.add("p1")
+    loaded.source.change("p1", {"a": "A2"})
+    loaded.source.change("p2", {"b": "B2", "s": "shared"})
+    report = loaded.run()
+    assert (report.outcome, report.exit_code) == ("quarantined", 65)
+    assert [(t.key, t.code) for t in report.quarantined] == [("p1", "not-json")]
+    assert names(loaded)["b"] == "B2"
+    assert names(loaded)["a"] == "A"
+    assert loaded.run().exit_code == 0, "it is settled: only new trouble makes a night red"
+    loaded.source.broken.clear()
+    loaded.source.change("p1", {"a": "A3", "s": "shared"}, TOMORROW)
+    assert loaded.run().exit_code == 0
+    assert loaded.reader(lambda s: s.oldest_quarantine()) is None
+
+
+def test_what_lies_in_quarantine_too_long_makes_every_night_red(loaded: House) -> None:
+    loaded.source.broken.add("p1")
+    loaded.source.change("p1", {"a": "A2"})
+    loaded.run()
+    loaded.clock.sleep(8 * 86_400)
+    report = loaded.run(max_quarantine_age=timedelta(days=7))
+    assert report.exit_code == 65
+    assert "quarantine list" in report.reasons[0].hint
+
+
+def test_a_key_that_cannot_be_fetched_is_asked_for_by_every_run_until_it_can(loaded: House) -> None:
+    loaded.source.unfetched.add("p1")
+    loaded.source.change("p1", {"a": "A2", "s": "shared"})
+    assert loaded.run().exit_code == 65
+    assert loaded.run().exit_code == 65, "still not fetched: still red"
+    loaded.source.unfetched.clear()
+    assert loaded.run().exit_code == 0
+    assert names(loaded)["a"] == "A2"
+    asked = len(loaded.source.asked)
+    loaded.run()
+    assert len(loaded.source.asked) == asked
+
+
+def test_a_source_of_which_nothing_can_be_fetched_settles_nothing(loaded: House) -> None:
+    for key in ("p1", "p2", "p3"):
+        loaded.source.change(key, {key: "new"}, TOMORROW)
+    loaded.source.unfetched |= {"p1", "p2", "p3"}
+    loaded.source.batch = 3
+    report = loaded.run()
+    assert (report.outcome, report.exit_code) == ("failed", 75)
+    assert report.watermark == (TODAY.isoformat(), TODAY.isoformat())
+    loaded.source.unfetched.clear()
+    assert loaded.run().counts == {"Organization": {"created": 3} | loaded_counts(loaded)}
+
+
+def loaded_counts(house: House) -> dict[str, int]:
+    assert {"p1", "p2", "p3"} <= names(house).keys()
+    return {"retired": 4} if len(names(house)) == 7 else {}
+
+
+def test_a_feed_that_breaks_off_moves_no_watermark_and_loses_nothing(loaded: House) -> None:
+    for key in ("p1", "p2", "p3"):
+        loaded.source.change(key, {key: "new", "s": "shared", "a": "A", "b": "B", "c": "C"}, TOMORROW)
+    loaded.source.down_after = 1
+    report = loaded.run()
+    assert (report.outcome, report.exit_code) == ("failed", 75)
+    assert report.watermark[1] == TODAY.isoformat()
+    assert "p1" in names(loaded)
+    loaded.source.down_after, before = None, len(loaded.source.asked)
+    assert loaded.run().exit_code == 0
+    assert loaded.source.asked[before:] == ["p3"], "what was settled is not fetched again"
+    assert {"p1", "p2", "p3"} <= names(loaded).keys()
+
+
+class Recorder:
+    """Writes down the order in which source, sink and store are called."""
+
+    def __init__(self, inner: object, log: list[str], name: str) -> None:
+        self._inner, self._log, self._name = inner, log, name
+
+    def __getattr__(self, method: str) -> object:
+        value = getattr(self._inner, method)
+        if not callable(value):
+            return value
+
+        def call(*args: object, **kwargs: object) -> object:
+            self._log.append(f"{self._name}.{method}")
+            return value(*args, **kwargs)
+
+        return call
+
+
+def test_write_first_remember_second_tell_the_source_advance_last(loaded: House) -> None:
+    loaded.source.change("p1", {"a": "A2", "s": "shared"})
+    log: list[str] = []
+    tell = loaded.source.settled
+    loaded.source.settled = lambda batch: (log.append("source.settled"), tell(batch))  # type: ignore[method-assign,assignment,return-value]
+    loaded.run(wrap_sink=lambda s: Recorder(s, log, "sink"), wrap_store=lambda s: Recorder(s, log, "store"))  # type: ignore[arg-type,return-value]
+    told = ("sink.move_mark", "sink.write", "store.settle", "source.settled", "store.advance")
+    order = [c for c in log if c in told or c in ("store.intend", "store.marked")]
+    assert order == [
+        "store.intend", "sink.move_mark", "store.marked", "sink.write", "store.settle", "source.settled",
+        "store.advance", "store.intend", "sink.move_mark", "store.marked",
+    ]  # fmt: skip
+
+
+class Dies:
+    """Dies at the nth call of one method, before or after it."""
+
+    def __init__(self, inner: object, method: str, nth: int = 1, *, after: bool = False) -> None:
+        self._inner, self._method, self._left, self._after = inner, method, nth, after
+
+    def __getattr__(self, name: str) -> object:
+        value = getattr(self._inner, name)
+        if name != self._method:
+            return value
+
+        def call(*args: object, **kwargs: object) -> object:
+            self._left -= 1
+            if self._left == 0 and not self._after:
+                raise KeyboardInterrupt
+            result = value(*args, **kwargs)
+            if self._left == 0:
+                raise KeyboardInterrupt
+            return result
+
+        return call
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("method", ["settle", "advance", "intend", "marked", "start_list", "note_keys", "take"])
+def test_killed_at_a_call_of_the_store_the_next_run_completes(house: House, method: str, after: bool) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        house.run(wrap_store=lambda s: Dies(s, method, after=after))  # type: ignore[arg-type,return-value]
+    assert house.run().exit_code == 0
+    assert names(house) == {"a": "A", "b": "B", "c": "C", "s": "shared"}
+    assert not repeats(house.sink)
+
+
+def test_killed_between_write_and_memory_while_the_source_moves_on(loaded: House) -> None:
+    loaded.source.change("p1", {"a": "A2", "s": "shared"})
+    with pytest.raises(KeyboardInterrupt):
+        loaded.run(wrap_store=lambda s: Dies(s, "settle"))  # type: ignore[arg-type,return-value]
+    assert names(loaded)["a"] == "A2"
+    loaded.source.change("p1", {"a": "A3", "s": "shared"})
+    assert loaded.run().exit_code == 0, "what a killed run of ours wrote is not foreign"
+    assert names(loaded)["a"] == "A3"
+
+
+def test_somebody_elses_edit_is_kept_and_reported(loaded: House) -> None:
+    loaded.sink.edit(org("a"), organization("a", "edited"))
+    loaded.source.change("p1", {"a": "A2", "s": "shared"})
+    report = loaded.run()
+    assert (report.exit_code, names(loaded)["a"]) == (65, "edited")
+    assert [t.code for t in report.quarantined] == ["foreign"]
+    loaded.source.change("p1", {"a": "A3", "s": "shared"})
+    assert loaded.run(on_existing="adopt").exit_code == 0
+    assert names(loaded)["a"] == "A3"
+
+
+def test_what_is_there_already_and_equal_is_adopted_without_a_write(house: House) -> None:
+    house.sink.edit(org("a"), organization("a", "A"))
+    house.sink.edit(org("b"), organization("b", "somebody's"))
+    report = house.run()
+    assert report.exit_code == 65
+    assert [(t.key, t.code) for t in report.quarantined] == [("p2 Organization/b", "foreign")]
+    assert len(house.sink.history[org("a")]) == 1
+
+
+def test_a_refused_change_is_quarantined_with_the_sinks_words_and_the_rest_arrives(house: House) -> None:
+    house.sink.refuse[org("a")] = Fault("hapi-0450", "name", "too long")
+    report = house.run()
+    assert report.exit_code == 65
+    assert [(t.key, t.code, t.rule) for t in report.quarantined] == [("p1 Organization/a", "hapi-0450", "too long")]
+    assert names(house) == {"b": "B", "c": "C", "s": "shared"}
+    house.sink.refuse.clear()
+    assert house.run(only=("p1",)).exit_code == 0, "the same answers are mapped again, as they were not acknowledged"
+    assert names(house)["a"] == "A"
+
+
+def test_what_is_not_valid_is_refused_or_warned_of(house: House) -> None:
+    house.source.table = {"p1": {"a": ""}}
+    assert house.run().quarantined[0].code == "fhir-invalid"
+    assert not house.sink.live()
+    report = house.run(only=("p1",), validate="warn")
+    assert report.exit_code == 0
+    assert "not valid" in report.notes[0]
+    assert org("a") in house.sink.live()
+
+
+def test_a_product_that_is_gone_is_retired_but_not_what_others_hold(loaded: House) -> None:
+    loaded.source.change("p1", None)
+    report = loaded.run()
+    assert report.exit_code == 0
+    assert report.counts == {"Organization": {"retired": 1}}
+    assert b'"active":false' in loaded.sink.live()[org("a")]
+    assert b"active" not in loaded.sink.live()[org("s")]
+    loaded.source.change("p1", {"a": "A", "s": "shared"}, TOMORROW)
+    assert loaded.run().counts == {"Organization": {"unchanged": 1, "updated": 1}}
+    assert b"active" not in loaded.sink.live()[org("a")]
+
+
+@pytest.mark.parametrize(("removal", "left"), [("delete", False), ("keep", True)])
+def test_a_product_that_is_gone_is_deleted_or_kept_by_policy(loaded: House, removal: str, left: bool) -> None:
+    loaded.source.change("p1", None)
+    loaded.run(removal=removal)
+    assert (org("a") in loaded.sink.live()) is left
+    loaded.source.change("p1", {"a": "A", "s": "shared"}, TOMORROW)
+    assert loaded.run(removal=removal).exit_code == 0
+    assert names(loaded)["a"] == "A"
+
+
+def test_a_removal_of_what_somebody_edited_is_quarantined(loaded: House) -> None:
+    loaded.sink.edit(org("a"), organization("a", "edited"))
+    loaded.source.change("p1", None)
+    report = loaded.run()
+    assert (report.exit_code, names(loaded)["a"]) == (65, "edited")
+    assert report.quarantined[0].code == "foreign"
+
+
+@pytest.mark.parametrize("method", ["settle", "advance"])
+@pytest.mark.parametrize("nth", [1, 2])
+@pytest.mark.parametrize("after", [False, True])
+def test_killed_while_removing_the_next_run_completes(loaded: House, method: str, nth: int, after: bool) -> None:
+    loaded.source.change("p1", None)
+    dies = lambda s: Dies(s, method, nth, after=after)  # noqa: E731
+    try:
+        loaded.run(removal="delete", wrap_store=dies)  # type: ignore[arg-type]
+    except KeyboardInterrupt:
+        loaded.run(removal="delete")
+    assert names(loaded) == {"b": "B", "c": "C", "s": "shared"}
+    assert loaded.run(removal="delete").counts == {}
+
+
+def many(house: House, count: int) -> None:
+    for n in range(count):
+        house.source.change(f"m{n}", {f"m{n}": f"M{n}"})
+
+
+def test_too_much_that_vanishes_trips_the_guard_and_the_watermark_stays(loaded: House) -> None:
+    many(loaded, 6)
+    loaded.run()
+    for n in range(6):
+        loaded.source.change(f"m{n}", None, TOMORROW)
+    loaded.source.change("p3", {"c": "C2"}, TOMORROW)
+    report = loaded.run()
+    assert (report.exit_code, report.outcome) == (77, "failed")
+    assert report.watermark[1] == TODAY.isoformat()
+    assert names(loaded)["c"] == "C2", "upserts stand"
+    assert "m0" in names(loaded)
+    assert loaded.run().exit_code == 77, "the next run decides it anew, and is as red"
+    assert loaded.run(accept_vanish=6).counts["Organization"]["retired"] == 6
+
+
+def test_too_many_refused_rows_end_the_run(house: House) -> None:
+    many(house, 40)
+    house.source.broken |= {f"m{n}" for n in range(40)}
+    house.source.batch = 10
+    report = house.run()
+    assert report.exit_code == 77
+    assert "40" not in report.reasons[0].what
+    assert house.reader(lambda s: s.position("changes").checkpoint) != frozenset()
+    accepted = house.run(accept_refusals=100)
+    assert accepted.exit_code == 65
+
+
+def test_only_touches_neither_watermark_nor_work(loaded: House) -> None:
+    loaded.source.change("p1", {"z": "Z"})
+    loaded.source.change("p2", {"b": "B2", "s": "shared"})
+    report = loaded.run(only=("p1",))
+    assert report.counts == {"Organization": {"created": 1, "retired": 1}}
+    assert names(loaded)["b"] == "B"
+    assert loaded.run().counts["Organization"]["updated"] == 1
+
+
+def test_again_writes_what_has_not_changed(loaded: House) -> None:
+    report = loaded.run(only=("p3",), again=True)
+    assert report.counts == {"Organization": {"unchanged": 1}}
+    assert report.rows["skipped"] == 0
+
+
+def test_full_asks_what_became_of_products_that_the_listing_lost(loaded: House) -> None:
+    loaded.source.table["p3"] = None
+    loaded.source.table["p4"] = {"d": "D"}
+    report = loaded.run(full=True)
+    assert report.exit_code == 0
+    assert b'"active":false' in loaded.sink.live()[org("c")]
+    assert names(loaded)["d"] == "D"
+    assert report.watermark == (TODAY.isoformat(), TODAY.isoformat())
+
+
+def test_a_listing_on_which_no_two_passes_agree_removes_nothing(loaded: House) -> None:
+    loaded.source.table["p3"] = None
+    loaded.source.listings = [["p1"], ["p1", "p2"], ["p1"], ["p2"], ["p1", "p2"]]
+    report = loaded.run(full=True)
+    assert report.exit_code == 0
+    assert "incomplete" in report.notes[0]
+    assert b"active" not in loaded.sink.live()[org("c")]
+
+
+def test_an_empty_listing_is_no_success(house: House) -> None:
+    house.source.table = {}
+    assert house.run().exit_code == 75
+
+
+def test_a_planned_stop_is_partial_and_the_next_run_goes_on(house: House) -> None:
+    fetch = house.source.fetch
+
+    def slowly(keys: list[str]) -> object:
+        for batch in fetch(keys):
+            house.clock.sleep(60)
+            yield batch
+
+    house.source.fetch = slowly  # type: ignore[method-assign,assignment]
+    report = house.run(max_duration=timedelta(seconds=30))
+    assert (report.outcome, report.exit_code, report.remainder) == ("partial", 0, 1)
+    assert house.run().outcome == "done"
+    assert names(house) == {"a": "A", "b": "B", "c": "C", "s": "shared"}
+    assert house.source.asked == ["p1", "p2", "p3"]
+
+
+def test_a_signal_ends_the_run_and_says_so(loaded: House) -> None:
+    loaded.source.change("p1", {"a": "A2", "s": "shared"})
+    loaded.stop.set(15)
+    report = loaded.run()
+    assert (report.outcome, report.exit_code) == ("stopped", 143)
+    assert names(loaded)["a"] == "A"
+
+
+def test_a_wiped_sink_is_noticed_before_anything_is_written(loaded: House) -> None:
+    loaded.sink.history.clear()
+    loaded.sink.marks.clear()
+    loaded.source.change("p1", {"a": "A2", "s": "shared"})
+    report = loaded.run()
+    assert (report.exit_code, loaded.sink.live()) == (77, {})
+    assert "reconcile" in report.reasons[0].hint
+
+
+def test_a_restored_sink_is_noticed(loaded: House) -> None:
+    backup = dict(loaded.sink.marks)
+    loaded.source.change("p1", {"a": "A2", "s": "shared"})
+    loaded.run()
+    loaded.sink.marks = backup
+    assert loaded.run().exit_code == 77
+
+
+def test_a_marker_that_this_store_does_not_know_is_refused(loaded: House, tmp_path: Path) -> None:
+    def forget(store: JobStore) -> JobStore:
+        return Answers(store, marks=(None, None))  # type: ignore[return-value]
+
+    assert loaded.run(wrap_store=forget).exit_code == 77
+
+
+class Answers:
+    """Answers one method by a value."""
+
+    def __init__(self, inner: object, **values: object) -> None:
+        self._inner, self._values = inner, values
+
+    def __getattr__(self, name: str) -> object:
+        if name in self._values:
+            return lambda *a, **k: self._values[name]
+        return getattr(self._inner, name)
+
+
+def test_a_sink_that_goes_down_in_the_middle_loses_nothing(house: House) -> None:
+    house.sink.bundle = 1
+    written: list[int] = []
+
+    def permit_then_down(store: JobStore) -> JobStore:
+        return Broken(store, house.sink, written)  # type: ignore[return-value]
+
+    report = house.run(wrap_store=permit_then_down)
+    assert report.exit_code == 75
+    house.sink.down = False
+    assert house.run().exit_code == 0
+    assert not repeats(house.sink)
+
+
+class Broken:
+    """The third send finds the sink down."""
+
+    def __init__(self, inner: object, sink: MemorySink, sends: list[int]) -> None:
+        self._inner, self._sink, self._sends = inner, sink, sends
+
+    def permit(self) -> None:
+        self._sends.append(1)
+        self._sink.down = len(self._sends) >= 3
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+
+def test_a_plan_counts_what_the_next_run_does_and_writes_nothing(loaded: House, tmp_path: Path) -> None:
+    loaded.source.change("p1", {"a": "A2", "n": "N"})
+    loaded.source.change("p2", None)
+    loaded.source.change("p4", {"n": "N", "d": "D"})
+    writes, position = loaded.sink.writes, loaded.reader(lambda s: s.position("changes"))
+    with open_store(f"sqlite:///{tmp_path / 'scratch.db'}", create=True) as scratch:
+        with scratch.lease("job", "memory", "plan", expiry=60, wait=lambda s: None) as overlay:
+            plan = loaded.run(wrap_store=lambda s: Overlay(s, overlay), wrap_sink=PlannedSink, plan=True)
+    assert (loaded.sink.writes, loaded.reader(lambda s: s.position("changes"))) == (writes, position)
+    assert plan.exit_code == 0
+    assert (
+        plan.counts
+        == loaded.run().counts
+        == {"Organization": {"created": 2, "retired": 2, "unchanged": 1} | {"updated": 1}}
+    )
+
+
+def test_what_the_sink_acknowledged_is_remembered_in_the_middle_of_a_long_batch(house: House) -> None:
+    house.sink.bundle, house.source.batch = 1, 3
+    settled: list[Settlement] = []
+
+    def slow(store: JobStore) -> JobStore:
+        return Slow(store, house, settled)  # type: ignore[return-value]
+
+    assert house.run(wrap_store=slow).exit_code == 0
+    assert len([s for s in settled if s.known and not s.scopes]) >= 2
+
+
+class Slow:
+    """Each send takes eleven seconds."""
+
+    def __init__(self, inner: object, house: House, settled: list[Settlement]) -> None:
+        self._inner, self._house, self._settled = inner, house, settled
+
+    def permit(self) -> None:
+        self._house.clock.sleep(11)
+
+    def settle(self, settlement: Settlement) -> None:
+        self._settled.append(settlement)
+        self._inner.settle(settlement)  # type: ignore[attr-defined]
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+
+def test_a_feed_that_is_down_is_try_again(loaded: House) -> None:
+    def down(*args: Callable[[], None]) -> object:
+        raise TryAgain("the feed answers 503")
+
+    loaded.source.pull = down  # type: ignore[method-assign,assignment]
+    assert loaded.run().exit_code == 75
