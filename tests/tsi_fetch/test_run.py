@@ -468,8 +468,8 @@ def test_a_plan_counts_what_the_next_run_does_and_writes_nothing(loaded: House, 
     loaded.source.change("p2", None)
     loaded.source.change("p4", {"n": "N", "d": "D"})
     writes, position = loaded.sink.writes, loaded.reader(lambda s: s.position("changes"))
-    with open_store(f"sqlite:///{tmp_path / 'scratch.db'}", create=True) as scratch:
-        with scratch.lease("job", "memory", "plan", expiry=60, wait=lambda s: None) as overlay:
+    scratch = open_store(f"sqlite:///{tmp_path / 'scratch.db'}", create=True)
+    with scratch, scratch.lease("job", "memory", "plan", expiry=60, wait=lambda s: None) as overlay:
             plan = loaded.run(wrap_store=lambda s: Overlay(s, overlay), wrap_sink=PlannedSink, plan=True)
     assert (loaded.sink.writes, loaded.reader(lambda s: s.position("changes"))) == (writes, position)
     assert plan.exit_code == 0
