@@ -52,6 +52,6 @@ def parsed(answer: Answer) -> Json:
         value = parse(answer.body)
     except NotJson as e:
         raise Unfetched(Fault("cima-not-json", answer.part, str(e))) from e
-    if isinstance(value, dict) and "error" in value:
+    if isinstance(value, dict) and value.get("error") is not None:
         raise Unfetched(Fault("cima-error-answer", answer.part, "status 200 with an error message"))
     return value

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import count
 
-from sources.cima.calendar import day_of_stamp
 from sources.cima.client import CimaClient
+from sources.cima.dates import madrid_date
 from sources.cima.pages import page_of
 from tsi_fetch.errors import TryAgain
 from tsi_fetch.fhir.tokens import canonical, dump
@@ -126,7 +126,7 @@ def _readable(raw: dict[str, Json]) -> FeedRow | None:
     if not isinstance(nregistro, str) or not nregistro.strip() or type(stamp) is not int:
         return None
     try:
-        day = day_of_stamp(stamp)
+        day = madrid_date(stamp)
     except ValueError:
         return None
     flags = _flags(raw)
@@ -198,4 +198,4 @@ def _since(key: str, horizon: date) -> bool:
     """True for a feed row's key from that day on: a row may be missing from one poll and come back in the next."""
     if key.startswith(FEED_ROW):
         return False
-    return day_of_stamp(json.loads(key)[1]) >= horizon
+    return madrid_date(json.loads(key)[1]) >= horizon

@@ -1,0 +1,212 @@
+"""A small CIMA on this machine: the register's calls over real HTTP, from a folder of bodies.
+
+    python dev/cima_server.py --bodies tests/recorded/cima/bodies --port 8099
+
+Then set the job's `base_url` to http://127.0.0.1:8099/cima/rest.  For tests, `Register` answers without a network too;
+what it holds may be changed at any time, and `replies` lets it misbehave.  Only the standard library is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+from zoneinfo import ZoneInfo
+
+BASE = "/cima/rest"
+MADRID = ZoneInfo("Europe/Madrid")
+
+NOT_LISTED = ("atcs", "principiosActivos", "excipientes", "presentaciones")
+"""Members of `medicamento` that a row of the listing lacks."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer: status, body and headers beside Date."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=lambda: {"Content-Type": "application/json;charset=UTF-8"})
+
+
+@dataclass
+class Register:
+    """What the register holds.  `feed` may be in any order: it is given newest first, as CIMA does.
+
+    `date`: the server's clock, None for the real one.  `replies`: per call (`medicamento?nregistro=1`, unquoted),
+    answers to give before the true one.  `calls`: every call so far.
+    """
+
+    products: dict[str, Any] = field(default_factory=dict)
+    presentations: dict[str, Any] = field(default_factory=dict)
+    contents: dict[tuple[int, str], Any] = field(default_factory=dict)
+    feed: list[dict[str, Any]] = field(default_factory=list)
+    page_size: int = 200
+    date: datetime | None = None
+    replies: dict[str, deque[Reply]] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def of_folder(cls, bodies: Path, **settings: Any) -> Register:
+        """Read medicamento_*, presentacion_*, contenido_1_*, contenido_2_* and, where it is there, registroCambios.json."""
+        register = cls(**settings)
+        for path in sorted(bodies.glob("medicamento_*.json")):
+            product = json.loads(path.read_bytes())
+            register.products[product["nregistro"]] = product
+            name = path.stem.removeprefix("medicamento_")
+            for kind in (1, 2):
+                content = bodies / f"contenido_{kind}_{name}.json"
+                if content.exists():
+                    register.contents[kind, product["nregistro"]] = json.loads(content.read_bytes())
+        for path in sorted(bodies.glob("presentacion_*.json")):
+            presentation = json.loads(path.read_bytes())
+            register.presentations[presentation["cn"]] = presentation
+        feed = bodies / "registroCambios.json"
+        register.feed = json.loads(feed.read_bytes()) if feed.exists() else register.feed
+        return register
+
+    def instead(self, call: str, *replies: Reply) -> None:
+        """Give these answers to a call first."""
+        self.replies.setdefault(call, deque()).extend(replies)
+
+    def answer(self, target: str, accept: str = "application/json") -> Reply:
+        """Answer a request line's target (`/cima/rest/medicamento?nregistro=51347`)."""
+        call = unquote(target.removeprefix(BASE + "/"))
+        with self.lock:
+            self.calls.append(call)
+            waiting = self.replies.get(call)
+            if waiting:
+                return waiting.popleft()
+        if "xml" in accept and "json" not in accept:
+            return Reply(406)
+        return self._true(target)
+
+    def _true(self, target: str) -> Reply:
+        url = urlsplit(target)
+        query = parse_qs(url.query)
+        path = [unquote(part) for part in url.path.removeprefix(BASE + "/").split("/")]
+        match path:
+            case ["medicamentos"]:
+                return self._page([_listed(self.products[nr]) for nr in sorted(self.products)], query)
+            case ["registroCambios"]:
+                return self._changes(query)
+            case ["medicamento"]:
+                return _or_gone(self.products.get(query.get("nregistro", [""])[0]))
+            case ["presentacion", cn]:
+                return _or_gone(self.presentations.get(cn))
+            case ["docSegmentado", "contenido", kind]:
+                return _or_gone(self.contents.get((int(kind), query.get("nregistro", [""])[0])))
+            case _:
+                return Reply(404, b"<html><body>404</body></html>", {"Content-Type": "text/html"})
+
+    def _changes(self, query: Mapping[str, Sequence[str]]) -> Reply:
+        if "fecha" not in query:
+            return _json({"error": "No se ha indicado la fecha"})
+        since = datetime.strptime(query["fecha"][0], "%d/%m/%Y").replace(tzinfo=MADRID)
+        wanted = set(query.get("nregistro", ()))
+        rows = [
+            row
+            for row in self.feed
+            if row.get("fecha", 0) >= since.timestamp() * 1000 and (not wanted or row["nregistro"] in wanted)
+        ]
+        return self._page(sorted(rows, key=lambda row: -row.get("fecha", 0)), query)
+
+    def _page(self, rows: Sequence[Any], query: Mapping[str, Sequence[str]]) -> Reply:
+        number, size = int(query.get("pagina", ["1"])[0]), self.page_size
+        some = rows[(number - 1) * size : number * size]
+        return _json({"totalFilas": len(rows), "pagina": number, "tamanioPagina": size, "resultados": some})
+
+    def now(self) -> str:
+        """The Date header."""
+        return format_datetime((self.date or datetime.now(UTC)).astimezone(UTC), usegmt=True)
+
+
+def _listed(product: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in product.items() if name not in NOT_LISTED}
+
+
+def _or_gone(value: Any) -> Reply:
+    return Reply(204, headers={}) if value is None else _json(value)
+
+
+def _json(value: Any) -> Reply:
+    return Reply(200, json.dumps(value, ensure_ascii=False).encode())
+
+
+def handler(register: Register, log: Callable[[str], None] | None = None) -> type[BaseHTTPRequestHandler]:
+    """A request handler class that answers from the register."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            reply = register.answer(self.path, self.headers.get("Accept", "*/*"))
+            self.send_response_only(reply.status)
+            self.send_header("Date", register.now())
+            for name, value in reply.headers.items():
+                self.send_header(name, value)
+            if reply.status != 204:
+                self.send_header("Content-Length", str(len(reply.body)))
+            self.end_headers()
+            self.wfile.write(reply.body)
+            if log:
+                log(f"{reply.status} {self.path}")
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.do_GET()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Silence: `log` says what is to be said."""
+
+    return Handler
+
+
+class Server:
+    """The register on a port of 127.0.0.1, served by threads, as long as the `with` block lasts."""
+
+    def __init__(self, register: Register, port: int = 0, log: Callable[[str], None] | None = None) -> None:
+        self.register = register
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), handler(register, log))
+        self._server.daemon_threads = True
+        self.port: int = self._server.server_address[1]
+        self.base_url = f"http://127.0.0.1:{self.port}{BASE}"
+
+    def __enter__(self) -> Server:
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bodies", type=Path, required=True, help="folder with medicamento_*.json and the others")
+    parser.add_argument("--port", type=int, default=0, help="0: a free one, which is printed")
+    parser.add_argument("--page-size", type=int, default=200)
+    parser.add_argument(
+        "--date", type=datetime.fromisoformat, help="the server's clock (ISO, with zone); else the real one"
+    )
+    given = parser.parse_args()
+    register = Register.of_folder(given.bodies, page_size=given.page_size, date=given.date)
+    with Server(register, given.port, log=lambda line: print(line, flush=True)) as server:
+        print(server.base_url, flush=True)
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()
