@@ -1,0 +1,103 @@
+"""Deletions and retirements decided and not yet carried out, and who still holds what."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from sqlalchemy import ColumnElement, Connection, delete, exists, func, select, update
+
+from store.access import Access
+from store.bulk import among
+from store.memory import STATES, move_watermark
+from store.schema import checkpoints, holds, jobs, known, pending, scopes, types
+from store.worklists import reopen
+from tsi_fetch.words import Cursor, Pending, Ref, State
+
+
+class Departures:
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    def pending(self) -> Sequence[Pending]:
+        """All of this job, in the order they were decided."""
+        joined = pending.join(known, known.c.id == pending.c.known).join(types, types.c.id == known.c.type)
+        wanted = select(types.c.name, known.c.ident, scopes.c.key, pending.c.row, pending.c.accepted)
+        source = joined.join(scopes, scopes.c.id == pending.c.scope)
+        mine = pending.c.job == self._access.job_no
+        with self._access.read() as conn:
+            found = conn.execute(wanted.select_from(source).where(mine).order_by(pending.c.id))
+            return [Pending(Ref(kind, ident), scope, row, ok) for kind, ident, scope, row, ok in found]
+
+    def live(self) -> Mapping[str, int]:
+        """How many refs of each type this job has alive at its sink: a count over an index that holds all it needs
+        (linear: some tenths of a second for millions; asked once a run)."""
+        mine = (known.c.job == self._access.job_no, known.c.state == STATES.index(State.LIVE))
+        counted = select(known.c.type, func.count().label("n")).where(*mine).group_by(known.c.type).subquery()
+        with self._access.read() as conn:
+            named = select(types.c.name, counted.c.n).join(counted, counted.c.type == types.c.id)
+            return {name: count for name, count in conn.execute(named)}
+
+    def holders(self, refs: Sequence[Ref]) -> Mapping[Ref, frozenset[str]]:
+        """For each of these refs the scopes that hold it, as `job/scope`; none for one that is not known."""
+        with self._access.read() as conn:
+            ids = {number: ref for ref, number in self._access.ids(conn, refs).items()}
+            by = holds.join(scopes, scopes.c.id == holds.c.scope).join(jobs, jobs.c.id == scopes.c.job)
+            wanted = select(holds.c.known, jobs.c.name, scopes.c.key).select_from(by)
+            found: dict[Ref, set[str]] = {ref: set() for ref in refs}
+            for number, job, scope in conn.execute(wanted.where(among(conn, holds.c.known, list(ids)))) if ids else ():
+                found[ids[number]].add(f"{job}/{scope}")
+        return {ref: frozenset(by_scope) for ref, by_scope in found.items()}
+
+    def advance(self, stream: str, cursor: Cursor | None, *, clear: bool, elsewhere: Collection[Ref] = ()) -> None:
+        """End a pass, in one transaction.  `elsewhere`: refs held by scopes that this store does not know (a plan)."""
+        access = self._access
+        with access.write() as conn:
+            if cursor:
+                move_watermark(conn, access.job_no, stream, cursor)
+            self._accept(conn, stream, set(access.ids(conn, elsewhere).values()))
+            if clear:
+                self._forget_checkpoint(conn, stream)
+
+    def _accept(self, conn: Connection, stream: str, elsewhere: set[int]) -> None:
+        mine = self._undecided(stream)
+        decided = conn.execute(select(pending.c.id, pending.c.known).where(*mine)).all()
+        if not decided:
+            return
+        refs = {row.known for row in decided}
+        left = exists().where(pending.c.scope == holds.c.scope, pending.c.known == holds.c.known, *mine)
+        conn.execute(delete(holds).where(among(conn, holds.c.known, refs), left))
+        held = set(conn.scalars(select(holds.c.known).where(among(conn, holds.c.known, refs)).distinct()))
+        before = (pending.c.accepted.is_(True), among(conn, pending.c.known, refs))
+        over = held | elsewhere | set(conn.scalars(select(pending.c.known).where(*before)))
+        keep: dict[int, int] = {}  # one departure a ref, however many scopes let go of it
+        for row in decided:
+            if row.known not in over:
+                keep.setdefault(row.known, row.id)
+        accepted = among(conn, pending.c.id, list(keep.values()))
+        conn.execute(update(pending).where(accepted).values(accepted=True))
+        conn.execute(delete(pending).where(*mine))
+
+    def _undecided(self, stream: str) -> tuple[ColumnElement[bool], ...]:
+        """What is pending and not accepted."""
+        return (pending.c.job == self._access.job_no, pending.c.stream == stream, pending.c.accepted.is_(False))
+
+    def _forget_checkpoint(self, conn: Connection, stream: str) -> None:
+        mine = (checkpoints.c.job == self._access.job_no, checkpoints.c.stream == stream)
+        conn.execute(delete(checkpoints).where(*mine))
+
+    def discard(self, stream: str) -> None:
+        """The guard refused: what is pending and not accepted is forgotten, and will be decided anew.
+
+        The work items that decided it open again, and so does their list where it has closed since.
+        """
+        job = self._access.job_no
+        mine = self._undecided(stream)
+        with self._access.write() as conn:
+            decided = conn.execute(select(pending.c.scope, pending.c.row, pending.c.list).where(*mine)).all()
+            conn.execute(delete(pending).where(*mine))
+            if decided:
+                again = among(conn, scopes.c.id, {row.scope for row in decided})
+                conn.execute(update(scopes).where(again).values(raw=None))
+                rows, lists = {row.row for row in decided}, {row.list for row in decided if row.list is not None}
+                reopen(conn, job, stream, rows, lists)
+            self._forget_checkpoint(conn, stream)

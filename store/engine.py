@@ -1,0 +1,152 @@
+"""Engines: how each database is connected to, how a transaction begins, and what its errors mean."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError, TimeoutError
+from sqlalchemy.pool import StaticPool
+
+from tsi_fetch.errors import SettingError, TryAgain, TsiFetchError
+
+BUSY_SECONDS = 10.0
+"""How long SQLite waits for another writer; far below a lease's usual expiry, so that a heartbeat is late only once."""
+
+CONNECT_SECONDS = 10
+
+_FORMS = "write it as sqlite:///file.db or postgresql://user@host/database"
+
+_SETTINGS = (
+    "password authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "unable to open database file",
+    "readonly database",
+    "file is not a database",
+    "permission denied",
+)
+"""What libpq and SQLite say where waiting cannot help.  libpq gives no SQLSTATE for a connection that failed."""
+
+_NOT_OURS = ("25006", "42501")
+"""SQLSTATEs that are the server's doing: a standby after a failover that takes no writes; a right that is missing."""
+
+_ABSENT = ("database", "role")
+"""`FATAL: database "x" does not exist`, and the same of a role."""
+
+
+def parse(url: str) -> URL:
+    """Read a store's URL; SettingError without repeating it where it cannot be read."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise SettingError("the store's URL cannot be read", _FORMS) from None
+    if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername == "sqlite" and parsed.database and parsed.database != ":memory:":
+        return parsed
+    raise SettingError("the store's URL names neither an SQLite file nor a PostgreSQL database", _FORMS)
+
+
+def hidden(url: URL) -> str:
+    """The URL as it may be shown: without a password, wherever it stood."""
+    if "password" in url.query:
+        url = url.update_query_dict({"password": "***"})
+    return url.render_as_string(hide_password=True)
+
+
+def connect(url: URL) -> Database:
+    """The database of a parsed URL; nothing is opened yet.  Its errors never show parameters: those are bodies."""
+    try:
+        if url.get_backend_name() == "sqlite":
+            engine = create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})
+            return Database(_sqlite(engine), hidden(url))
+        options: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, "application_name": "tsi-fetch"}
+        given = {name: value for name, value in options.items() if name not in url.query}
+        engine = create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=given)
+        return Database(engine, hidden(url))
+    except (ArgumentError, NoSuchModuleError, ImportError):
+        raise SettingError("the store's URL cannot be used", _FORMS) from None
+
+
+def scratch() -> Database:
+    """A private SQLite that vanishes when closed: kept in memory, spilt to an unnamed temporary file when it grows
+    (sqlite.org, "Temporary Databases")."""
+    engine = create_engine("sqlite://", creator=_nameless, poolclass=StaticPool, hide_parameters=True)
+    return Database(_sqlite(engine), "scratch")
+
+
+def _nameless() -> sqlite3.Connection:
+    return sqlite3.connect("", check_same_thread=False)
+
+
+def _sqlite(engine: Engine) -> Engine:
+    """Make transactions real: Python's sqlite3 before 3.12 begins late and not at all before DDL."""
+
+    @event.listens_for(engine, "connect")
+    def _prepare(raw: sqlite3.Connection, record: object) -> None:
+        raw.isolation_level = None
+        raw.execute("PRAGMA foreign_keys = ON")
+        raw.execute("PRAGMA synchronous = FULL")  # what was acknowledged to a source must survive a power cut
+
+    @event.listens_for(engine, "begin")
+    def _begin(conn: Connection) -> None:
+        writes = conn.get_execution_options().get("writes", False)
+        conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+class Database:
+    """An engine with the name it may be shown by."""
+
+    def __init__(self, engine: Engine, shown: str) -> None:
+        self.engine = engine
+        self.shown = shown
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One consistent view (SQLite), one connection (both)."""
+        with meant(self.shown), self.engine.connect() as conn:
+            yield conn
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction.  SQLite takes the write lock at once: a reader that turns writer may fail unwaited."""
+        with meant(self.shown), self.engine.connect().execution_options(writes=True) as conn, conn.begin():
+            yield conn
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+@contextmanager
+def meant(where: str) -> Iterator[None]:
+    """Say what a database error means: TryAgain or SettingError.  `where` is the URL as it may be shown.
+
+    A COMMIT that broke is TryAgain too: whether it took place is for the next run to read, not for this one to assume.
+    """
+    try:
+        yield
+    except (OperationalError, InterfaceError) as e:
+        raise _meaning(e, where) from e
+    except TimeoutError as e:
+        raise TryAgain(f"the store {where} has no free connection", "run again later") from e
+    except DBAPIError as e:
+        foreign = isinstance(e.orig, sqlite3.DatabaseError) and "file is not a database" in str(e.orig)
+        if foreign or e.connection_invalidated or getattr(e.orig, "sqlstate", None) in _NOT_OURS:
+            raise _meaning(e, where) from e
+        raise
+
+
+def _meaning(error: DBAPIError, where: str) -> TsiFetchError:
+    said = str(error.orig)
+    absent = "does not exist" in said and any(f'{thing} "' in said for thing in _ABSENT)
+    rule = next((text for text in _SETTINGS if text in said), "does not exist" if absent else "")
+    if rule:
+        return SettingError(f"the store {where} cannot be used: {rule}", "mend the store's URL, credential or rights")
+    busy = "it is locked by another writer" if "locked" in said else f"it is down or busy ({type(error.orig).__name__})"
+    return TryAgain(f"the store {where} did not answer: {busy}", "run again later")

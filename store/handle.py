@@ -1,0 +1,132 @@
+"""Opening a store, and what can be had from an open one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+
+from sqlalchemy import select
+
+from store.access import Access
+from store.bulk import now
+from store.engine import Database, connect, hidden, parse, scratch
+from store.job_store import JobBook
+from store.leases import held
+from store.schema import store
+from store.upgrade import is_there, make_room, newer, state_of, upgrade_on
+from tsi_fetch.clock import StopSignal, SystemClock
+from tsi_fetch.errors import SettingError
+
+EXPIRY = 60.0
+"""Seconds after which a lease that was not renewed may be taken over."""
+
+_UPGRADE = "run `tsi-fetch db upgrade`"
+
+
+class NoStore(SettingError):
+    """The embedded store does not exist, and looking was not a reason to make it."""
+
+
+class Stored:
+    """An open store.  `url` is as it may be shown; `database` is for this package only."""
+
+    def __init__(self, database: Database, store_id: str, *, embedded: bool, private: bool = False) -> None:
+        self.database = database
+        self.url = database.shown
+        self.store_id = store_id
+        self.embedded = embedded
+        self._private = private
+
+    def __repr__(self) -> str:
+        return f"Stored({self.url!r}, {self.store_id!r})"
+
+    def __enter__(self) -> Stored:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.database.close()
+
+    def now(self) -> datetime:
+        """The store's clock, in UTC: PostgreSQL's own, the machine's for an embedded one."""
+        with self.database.read() as conn:
+            return now(conn).astimezone(UTC)
+
+    def clock(self, stop: StopSignal | None = None) -> SystemClock:
+        """A clock that goes by the store's; the offset is measured once, half-way through the question."""
+        if self.embedded:
+            return SystemClock(stop)
+        local = SystemClock()
+        before = local.now()
+        there = self.now()
+        after = local.now()
+        return SystemClock(stop, there - (before + (after - before) / 2))
+
+    def reader(self, job: str, sink: str) -> JobBook:
+        """A view of one job at one sink whose writing methods raise RuntimeError: what a plan starts from."""
+        return JobBook(Access(self.database, job, sink), self.store_id)
+
+    @contextmanager
+    def lease(
+        self,
+        job: str,
+        sink: str,
+        run_id: str,
+        *,
+        expiry: float = EXPIRY,
+        wait: Callable[[float], None],
+        replay: bool = False,
+    ) -> Iterator[JobBook]:
+        """Hold the job's lease and get its store to write to.
+
+        Waits at most one `expiry` (seconds) for a holder, polling through `wait`, then raises TryAgain.  `replay`:
+        the runs begun here took their input from a recording.
+        """
+        with held(self.database, job, run_id, expiry, wait, alone=self._private) as fence:
+            yield JobBook(Access(self.database, job, sink, fence), self.store_id, replay=replay)
+
+
+def open_store(url: str, *, create: bool = False) -> Stored:
+    """Open a store; nothing is written, unless `create` makes an embedded one that is missing or behind.
+
+    `NoStore` where an embedded one is missing; SettingError where the schema is missing, behind or newer; TryAgain
+    where the server is down or busy.
+    """
+    parsed = parse(url)
+    embedded = parsed.get_backend_name() == "sqlite"
+    if embedded and not is_there(Path(parsed.database or "")):
+        if not create:
+            raise NoStore(f"there is no store at {hidden(parsed)} yet", "a first `tsi-fetch run` makes it")
+        make_room(Path(parsed.database or ""))
+    database = connect(parsed)
+    try:
+        return Stored(database, _ready(database, may_upgrade=embedded and create), embedded=embedded)
+    except BaseException:
+        database.close()
+        raise
+
+
+def open_scratch() -> Stored:
+    """A private store that vanishes when it is closed: what a plan writes to.  Nobody else can take its leases."""
+    database = scratch()
+    return Stored(database, _ready(database, may_upgrade=True), embedded=True, private=True)
+
+
+def _ready(database: Database, *, may_upgrade: bool) -> str:
+    """The id of a store whose schema is this code's."""
+    with database.read() as conn:
+        state = state_of(conn)
+    if state == "newer":
+        raise newer(database.shown)
+    if state != "current":
+        if not may_upgrade:
+            rule = "has no tables yet" if state == "absent" else "has an older schema"
+            raise SettingError(f"the store {database.shown} {rule}", _UPGRADE)
+        upgrade_on(database)
+    with database.read() as conn:
+        return str(conn.scalar(select(store.c.store_id)))

@@ -1,0 +1,126 @@
+"""The store as one job's run sees it: the parts, put together behind the `JobStore` of `tsi_fetch.ports`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+from store.access import Access
+from store.departures import Departures
+from store.ledger import Ledger, Trouble
+from store.memory import Memory
+from store.settling import Settling
+from store.worklists import WorkLists
+from tsi_fetch.words import (
+    Cursor,
+    Known,
+    ListKind,
+    Mark,
+    Pending,
+    Position,
+    Ref,
+    RunRecord,
+    ScopeState,
+    Settlement,
+    WorkList,
+)
+
+
+class JobBook:
+    """One job at one sink.  With a guard every method that writes is one fenced transaction; without one it raises
+    RuntimeError, since a plan that writes is a bug.  Database trouble is `TryAgain`."""
+
+    def __init__(self, access: Access, store_id: str, *, replay: bool = False) -> None:
+        self.store_id = store_id
+        self.job = access.job
+        self.sink = access.sink
+        self._access = access
+        self._memory = Memory(access)
+        self._settling = Settling(access)
+        self._departures = Departures(access)
+        self._lists = WorkLists(access)
+        self._ledger = Ledger(access, replay=replay)
+
+    def position(self, stream: str) -> Position:
+        return self._memory.position(stream)
+
+    def scopes(self, keys: Sequence[str]) -> Mapping[str, ScopeState]:
+        return self._memory.scopes(keys)
+
+    def scope_rows(self, after: str, count: int) -> Sequence[tuple[str, str]]:
+        return self._memory.scope_rows(after, count)
+
+    def known(self, refs: Sequence[Ref]) -> Mapping[Ref, Known]:
+        return self._memory.known(refs)
+
+    def settle(self, settlement: Settlement) -> None:
+        self._settling.settle(settlement)
+
+    def advance(self, stream: str, cursor: Cursor | None, *, clear: bool, elsewhere: Collection[Ref] = ()) -> None:
+        self._departures.advance(stream, cursor, clear=clear, elsewhere=elsewhere)
+
+    def pending(self) -> Sequence[Pending]:
+        return self._departures.pending()
+
+    def live(self) -> Mapping[str, int]:
+        return self._departures.live()
+
+    def holders(self, refs: Sequence[Ref]) -> Mapping[Ref, frozenset[str]]:
+        return self._departures.holders(refs)
+
+    def discard(self, stream: str) -> None:
+        self._departures.discard(stream)
+
+    def open_list(self, stream: str) -> WorkList | None:
+        return self._lists.open_list(stream)
+
+    def begin_list(self, kind: ListKind, stream: str) -> int:
+        return self._lists.begin_list(kind, stream)
+
+    def note_keys(self, list_id: int, number: int, keys: Sequence[str]) -> None:
+        self._lists.note_keys(list_id, number, keys)
+
+    def agree(self, list_id: int, number: int) -> bool:
+        return self._lists.agree(list_id, number)
+
+    def start_list(self, list_id: int, *, complete: bool, cursor: Cursor | None) -> WorkList:
+        return self._lists.start_list(list_id, complete=complete, cursor=cursor)
+
+    def take(self, list_id: int, count: int) -> Sequence[str]:
+        return self._lists.take(list_id, count)
+
+    def undone(self, list_id: int, after: int, count: int) -> Sequence[tuple[int, str]]:
+        return self._lists.undone(list_id, after, count)
+
+    def items(self, list_id: int, keys: Collection[str]) -> set[str]:
+        return self._lists.items(list_id, keys)
+
+    def unfetched(self, stream: str) -> Sequence[str]:
+        return self._ledger.unfetched(stream)
+
+    def oldest_quarantine(self) -> datetime | None:
+        return self._ledger.oldest_quarantine()
+
+    def troubles(self) -> Sequence[Trouble]:
+        return self._ledger.troubles()
+
+    def marks(self) -> tuple[Mark | None, Mark | None]:
+        return self._ledger.marks()
+
+    def intend(self, mark: Mark) -> None:
+        self._ledger.intend(mark)
+
+    def marked(self, mark: Mark) -> None:
+        self._ledger.marked(mark)
+
+    def begin_run(self, record: RunRecord) -> None:
+        self._ledger.begin_run(record)
+
+    def end_run(self, record: RunRecord) -> None:
+        self._ledger.end_run(record)
+
+    def permit(self) -> None:
+        """LeaseLost where the last good heartbeat is too old; a view that only reads may send nothing."""
+        if self._access.guard is None:
+            raise RuntimeError("this view of the store only reads, and holds no lease to send under")
+        self._access.guard.permit()

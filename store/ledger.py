@@ -1,0 +1,99 @@
+"""Runs, the marker, and what lies in quarantine."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
+
+from store.access import Access
+from store.bulk import put
+from store.schema import marks, quarantine, runs
+from tsi_fetch.words import Mark, RunRecord
+
+
+class Trouble(NamedTuple):
+    """An open entry of the quarantine, without its bodies."""
+
+    stream: str
+    key: str
+    opened: datetime
+    unfetched: bool
+
+
+class Ledger:
+    """`replay` marks runs that took their input from a recording."""
+
+    def __init__(self, access: Access, *, replay: bool = False) -> None:
+        self._access = access
+        self._replay = replay
+
+    def begin_run(self, record: RunRecord) -> None:
+        access = self._access
+        values = {
+            **_values(record),
+            "id": record.id,
+            "job": access.job_no,
+            "started": record.started,
+            "host": socket.gethostname(),
+            "fence": access.guard.number if access.guard else None,
+            "replay": self._replay,
+        }
+        with access.write() as conn:
+            number = int(conn.execute(insert(runs).values(values).returning(runs.c.no)).scalar_one())
+        access.run = (number, record.id)
+
+    def end_run(self, record: RunRecord) -> None:
+        """`LeaseLost` where a successor has the job: it has marked this run as lost already."""
+        with self._access.write() as conn:
+            conn.execute(update(runs).where(runs.c.id == record.id).values(_values(record)))
+
+    def unfetched(self, stream: str) -> Sequence[str]:
+        """Row keys in quarantine because they could not be fetched, in order."""
+        return sorted({t.key for t in self.troubles() if t.unfetched and t.stream == stream})
+
+    def oldest_quarantine(self) -> datetime | None:
+        with self._access.read() as conn:
+            oldest: datetime | None = conn.scalar(select(func.min(quarantine.c.opened)).where(*self._lying()))
+        return oldest
+
+    def troubles(self) -> Sequence[Trouble]:
+        """Everything that lies in this job's quarantine."""
+        columns = (quarantine.c.stream, quarantine.c.key, quarantine.c.opened, quarantine.c.unfetched)
+        with self._access.read() as conn:
+            return [Trouble(*row) for row in conn.execute(select(*columns).where(*self._lying()))]
+
+    def _lying(self) -> tuple[ColumnElement[bool], ...]:
+        return (quarantine.c.job == self._access.job_no, quarantine.c.closed.is_(None))
+
+    def marks(self) -> tuple[Mark | None, Mark | None]:
+        """The remembered marker and the intended one."""
+        columns = (marks.c.intended, marks.c.run, marks.c.counter, marks.c.version)
+        with self._access.read() as conn:
+            found = conn.execute(select(*columns).where(marks.c.job == self._access.job_no))
+            by = {row.intended: Mark(row.run, row.counter, row.version) for row in found}
+        return by.get(False), by.get(True)
+
+    def intend(self, mark: Mark) -> None:
+        with self._access.write() as conn:
+            put(conn, marks, [self._mark(mark, intended=True)], on=("job", "intended"))
+
+    def marked(self, mark: Mark) -> None:
+        """The move was acknowledged: remember it, forget the intent."""
+        with self._access.write() as conn:
+            put(conn, marks, [self._mark(mark, intended=False)], on=("job", "intended"))
+            conn.execute(delete(marks).where(marks.c.job == self._access.job_no, marks.c.intended.is_(True)))
+
+    def _mark(self, mark: Mark, *, intended: bool) -> dict[str, object]:
+        job = self._access.job_no
+        return {"job": job, "intended": intended, "run": mark.run, "counter": mark.counter, "version": mark.version}
+
+
+def _values(record: RunRecord) -> dict[str, object]:
+    """What may change until a run has ended."""
+    report = msgspec.json.encode(dict(record.report)).decode()
+    return {"ended": record.ended, "outcome": record.outcome, "exit_code": record.exit_code, "report": report}

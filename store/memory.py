@@ -1,0 +1,97 @@
+"""What is remembered of refs, scopes and streams: reading it, and moving a watermark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from store.access import Access
+from store.bulk import add_missing, among, now, put
+from store.packing import pack_keys, unpack_keys, unpack_version
+from store.schema import checkpoints, holds, known, scopes, types, watermarks
+from tsi_fetch.words import Cursor, CursorKind, Known, Position, Ref, ScopeState, State
+
+STATES = (State.LIVE, State.RETIRED, State.DELETED)
+"""Their places are the stored numbers."""
+
+
+class Memory:
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    def position(self, stream: str) -> Position:
+        with self._access.read() as conn:
+            return Position(self._cursor(conn, stream), self._checkpoint(conn, stream))
+
+    def _cursor(self, conn: Connection, stream: str) -> Cursor | None:
+        mine = (watermarks.c.job == self._access.job_no, watermarks.c.stream == stream)
+        row = conn.execute(select(watermarks.c.kind, watermarks.c.value, watermarks.c.seen).where(*mine)).one_or_none()
+        return None if row is None else Cursor(CursorKind(row.kind), row.value, unpack_keys(row.seen))
+
+    def _checkpoint(self, conn: Connection, stream: str) -> frozenset[str]:
+        mine = (checkpoints.c.job == self._access.job_no, checkpoints.c.stream == stream)
+        return frozenset(conn.scalars(select(checkpoints.c.key).where(*mine)))
+
+    def known(self, refs: Sequence[Ref]) -> Mapping[Ref, Known]:
+        """What is known at this job's sink, whichever job owns it."""
+        columns = [known.c[n] for n in ("job", "digest", "version", "order", "mapping", "state")]
+        with self._access.read() as conn:
+            owners = self._access.owners(conn)
+            return {ref: _known(ref, row, owners) for ref, row in self._access.find(conn, columns, refs)}
+
+    def scopes(self, keys: Sequence[str]) -> Mapping[str, ScopeState]:
+        """The scopes of this job with these keys that were ever settled."""
+        wanted = [scopes.c[n] for n in ("id", "key", "raw", "mapping")]
+        with self._access.read() as conn:
+            mine = (scopes.c.job == self._access.job_no, among(conn, scopes.c.key, keys))
+            rows = conn.execute(select(*wanted).where(*mine)).all() if keys else []
+            held: dict[int, set[Ref]] = {row.id: set() for row in rows}
+            for scope, ref in _held(conn, list(held)):
+                held[scope].add(ref)
+        return {row.key: ScopeState(row.key, frozenset(held[row.id]), row.raw, row.mapping) for row in rows}
+
+    def scope_rows(self, after: str, count: int) -> Sequence[tuple[str, str]]:
+        """A page of the scopes that hold anything: key, and the key of the row that speaks for it.  For a plan."""
+        holding = select(holds.c.known).where(holds.c.scope == scopes.c.id).exists()
+        mine = (scopes.c.job == self._access.job_no, scopes.c.key > after, holding)
+        with self._access.read() as conn:
+            page = conn.execute(select(scopes.c.key, scopes.c.row).where(*mine).order_by(scopes.c.key).limit(count))
+            return [(key, row or key) for key, row in page]
+
+
+def _known(ref: Ref, row: Row[Any], owners: Mapping[int, str]) -> Known:
+    state = STATES[row.state]
+    version = unpack_version(row.version)
+    return Known(ref, owners[row.job], bytes(row.digest), version, row.order, row.mapping, state)
+
+
+def _held(conn: Connection, scope_ids: Sequence[int]) -> Iterator[tuple[int, Ref]]:
+    if scope_ids:
+        joined = holds.join(known, known.c.id == holds.c.known).join(types, types.c.id == known.c.type)
+        wanted = select(holds.c.scope, types.c.name, known.c.ident).select_from(joined)
+        for scope, kind, ident in conn.execute(wanted.where(among(conn, holds.c.scope, scope_ids))):
+            yield scope, Ref(kind, ident)
+
+
+def move_watermark(conn: Connection, job_no: int, stream: str, cursor: Cursor) -> None:
+    """Set the watermark, within the transaction of whoever may do so."""
+    put(conn, watermarks, [_watermark(conn, job_no, stream, cursor)], on=("job", "stream"))
+
+
+def start_watermark(conn: Connection, job_no: int, stream: str, cursor: Cursor) -> None:
+    """Set it where there is none."""
+    add_missing(conn, watermarks, [_watermark(conn, job_no, stream, cursor)])
+
+
+def _watermark(conn: Connection, job_no: int, stream: str, cursor: Cursor) -> dict[str, object]:
+    seen = pack_keys(cursor.seen)
+    return {
+        "job": job_no,
+        "stream": stream,
+        "kind": cursor.kind.value,
+        "value": cursor.value,
+        "seen": seen,
+        "moved": now(conn),
+    }

@@ -1,0 +1,195 @@
+"""Settling: everything one batch brought is remembered in one transaction, after its write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, case, delete, func, or_, select, update
+
+from store.access import Access
+from store.bulk import add_missing, among, now, put
+from store.memory import STATES
+from store.packing import pack_payload, pack_version, printable
+from store.schema import checkpoints, holds, known, pending, quarantine, scopes
+from store.worklists import finish, lists_of
+from tsi_fetch.words import Known, Quarantined, Ref, ScopeSettled, Settlement
+
+Ids = Mapping[Ref, int]
+
+
+class Settling:
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    def settle(self, settlement: Settlement) -> None:
+        """Remember it all or nothing.  `LeaseLost` where another holds the job now: then nothing has changed."""
+        access = self._access
+        kinds = access.type_numbers(k.ref.type for k in settlement.known)
+        owners = access.job_numbers(k.job for k in settlement.known)
+        with access.write() as conn:
+            self._know(conn, settlement.known, kinds, owners)  # first, since scopes hold only what is known
+            ids = access.ids(conn, _refs(settlement))
+            self._hold(conn, settlement, ids)
+            self._close(conn, settlement)  # before the same keys' new troubles open
+            self._quarantine(conn, settlement)
+            self._checkpoint(conn, settlement)
+            finish(conn, access.job_no, settlement.stream, settlement.keys)
+            self._depart(conn, [ids[ref] for ref in settlement.departed if ref in ids])
+
+    def _know(
+        self, conn: Connection, entries: Sequence[Known], kinds: Mapping[str, int], owners: Mapping[str, int]
+    ) -> None:
+        run = self._access.run[0] if self._access.run else None
+        rows = [_known_row(k, kinds[k.ref.type], owners[k.job], self._access.sink_no, run) for k in entries]
+        rows.sort(key=lambda row: (row["type"], row["ident"]))  # one order for all writers, so that none deadlock
+        put(conn, known, rows, on=("sink", "type", "ident"), change=_written)
+
+    def _hold(self, conn: Connection, settlement: Settlement, ids: Ids) -> None:
+        if not settlement.scopes:
+            return
+        numbers = self._scopes(conn, settlement.scopes)
+        held = {(numbers[s.key], ids[ref]) for s in settlement.scopes for ref in s.refs if ref in ids}
+        add_missing(conn, holds, [{"scope": scope, "known": ref} for scope, ref in sorted(held)])
+        _cancel(conn, held)
+        self._leave(conn, settlement, numbers, ids)
+
+    def _scopes(self, conn: Connection, settled: Sequence[ScopeSettled]) -> dict[str, int]:
+        job = self._access.job_no
+        rows = [
+            {"job": job, "key": s.key, "raw": s.raw, "mapping": s.mapping, "row": None if s.row == s.key else s.row}
+            for s in settled
+        ]
+        put(conn, scopes, rows, on=("job", "key"))
+        mine = (scopes.c.job == job, among(conn, scopes.c.key, [s.key for s in settled]))
+        return {key: number for key, number in conn.execute(select(scopes.c.key, scopes.c.id).where(*mine))}
+
+    def _leave(self, conn: Connection, settlement: Settlement, numbers: Mapping[str, int], ids: Ids) -> None:
+        leaving = [(s, ref) for s in settlement.scopes for ref in s.leaving if ref in ids]
+        if not leaving:
+            return
+        fetched = {s.row for s, _ in leaving} & set(settlement.keys)
+        deciders = lists_of(conn, self._access.job_no, settlement.stream, fetched)
+        at = now(conn)
+        rows = [
+            {
+                "job": self._access.job_no,
+                "stream": settlement.stream,
+                "known": ids[ref],
+                "scope": numbers[s.key],
+                "row": s.row,
+                "accepted": False,
+                "list": deciders.get(s.row),
+                "decided": at,
+            }
+            for s, ref in leaving
+        ]
+        put(conn, pending, rows, on=("scope", "known"), change=_decided_again)
+
+    def _close(self, conn: Connection, settlement: Settlement) -> None:
+        """What is good now is no trouble any more, except what this very batch says is."""
+        if not settlement.closed:
+            return
+        mine = (
+            quarantine.c.job == self._access.job_no,
+            quarantine.c.stream == settlement.stream,
+            quarantine.c.closed.is_(None),
+            among(conn, quarantine.c.key, settlement.closed),
+        )
+        again = {q.digest for q in settlement.quarantined}
+        open_now = conn.execute(select(quarantine.c.id, quarantine.c.digest).where(*mine))
+        over = [entry for entry, digest in open_now if bytes(digest) not in again]
+        if over:
+            chosen = among(conn, quarantine.c.id, over)
+            conn.execute(update(quarantine).where(chosen).values(closed=now(conn), why="overtaken"))
+
+    def _quarantine(self, conn: Connection, settlement: Settlement) -> None:
+        if settlement.quarantined:
+            run = self._access.run[1] if self._access.run else None
+            each = {q.digest: q for q in settlement.quarantined}  # the same trouble twice in one batch is one attempt
+            job, at = self._access.job_no, now(conn)
+            rows = [_trouble_row(q, job, settlement.stream, at, run) for q in each.values()]
+            put(conn, quarantine, rows, on=("job", "stream", "digest"), change=_once_more)
+
+    def _checkpoint(self, conn: Connection, settlement: Settlement) -> None:
+        mine = {"job": self._access.job_no, "stream": settlement.stream}
+        add_missing(conn, checkpoints, [{**mine, "key": key} for key in settlement.checkpoint])
+
+    def _depart(self, conn: Connection, gone: Sequence[int]) -> None:
+        if gone:
+            mine = pending.c.job == self._access.job_no
+            conn.execute(delete(pending).where(mine, among(conn, pending.c.known, gone)))
+
+
+def _refs(settlement: Settlement) -> set[Ref]:
+    """The refs whose keys the transaction needs."""
+    return set(settlement.departed).union(*(s.refs | s.leaving for s in settlement.scopes))
+
+
+def _known_row(entry: Known, kind: int, owner: int, sink: int, run: int | None) -> dict[str, Any]:
+    return {
+        "sink": sink,
+        "type": kind,
+        "ident": entry.ref.id,
+        "job": owner,
+        "digest": entry.digest,
+        "version": pack_version(entry.version),
+        "order": entry.order,
+        "mapping": entry.mapping,
+        "state": STATES.index(entry.state),
+        "run": run,
+    }
+
+
+def _trouble_row(q: Quarantined, job: int, stream: str, at: datetime, run: str | None) -> dict[str, Any]:
+    return {
+        "job": job,
+        "stream": stream,
+        "digest": q.digest,
+        "key": q.key,
+        "ref": str(q.ref) if q.ref else None,
+        "code": printable(q.fault.code),
+        "path": printable(q.fault.path),
+        "rule": printable(q.fault.rule),
+        "unfetched": q.row.unfetched is not None,
+        "payload": pack_payload(q.row, q.body),
+        "attempts": 1,
+        "opened": at,
+        "last": at,
+        "run": run,
+        "closed": None,
+        "why": None,
+    }
+
+
+def _written(new: Any) -> dict[str, ColumnElement[Any]]:
+    """`run` names the run that wrote last, not the one that merely looked."""
+    differs = or_(known.c.digest != new.digest, known.c.version.is_distinct_from(new.version))
+    return {"run": case((differs, new.run), else_=known.c.run)}
+
+
+def _decided_again(new: Any) -> dict[str, ColumnElement[Any]]:
+    return {
+        "accepted": pending.c.accepted,
+        "decided": pending.c.decided,
+        "list": func.coalesce(new.list, pending.c.list),
+    }
+
+
+def _once_more(new: Any) -> dict[str, ColumnElement[Any]]:
+    """One more attempt; its age counts from when it opened last."""
+    opened = case((quarantine.c.closed.is_(None), quarantine.c.opened), else_=new.opened)
+    return {"attempts": quarantine.c.attempts + 1, "opened": opened}
+
+
+def _cancel(conn: Connection, held: set[tuple[int, int]]) -> None:
+    """A scope that holds a ref has not let go of it; and what is held by anyone is not to be deleted, whoever
+    had decided so."""
+    if not held:
+        return
+    columns = (pending.c.id, pending.c.scope, pending.c.known, pending.c.accepted)
+    found = conn.execute(select(*columns).where(among(conn, pending.c.known, {ref for _, ref in held})))
+    over = [number for number, scope, ref, accepted in found if accepted or (scope, ref) in held]
+    if over:
+        conn.execute(delete(pending).where(among(conn, pending.c.id, over)))

@@ -1,0 +1,122 @@
+"""The schema's state, and bringing it up to date.  Alembic is imported only where something is to be done."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Literal
+
+from sqlalchemy import Connection, column, func, insert, inspect, select, table
+
+from store.bulk import is_postgres, now
+from store.engine import Database, connect, meant, parse
+from store.schema import HEAD, VERSION_TABLE, store
+from tsi_fetch.errors import SettingError
+
+SchemaState = Literal["current", "behind", "absent", "newer"]
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+_LOCK = 0x7473695F66657463  # "tsi_fetc": the advisory lock of everyone who upgrades
+
+
+def state(url: str) -> SchemaState:
+    """What the store at `url` has; a SQLite file that is not there has nothing, and is not made."""
+    parsed = parse(url)
+    if parsed.get_backend_name() == "sqlite" and not is_there(Path(parsed.database or "")):
+        return "absent"
+    database = connect(parsed)
+    try:
+        with database.read() as conn:
+            return state_of(conn)
+    finally:
+        database.close()
+
+
+def is_there(file: Path) -> bool:
+    """Whether the file holds a store; an empty one is what a creation that was cut short leaves behind."""
+    try:
+        return file.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+    except OSError as e:
+        raise SettingError(f"the store {file} cannot be read: {e.strerror}", "mend its path or rights") from e
+
+
+def state_of(conn: Connection) -> SchemaState:
+    """What this database has."""
+    if not inspect(conn).has_table(VERSION_TABLE):
+        return "absent"
+    found = conn.scalar(select(column("version_num")).select_from(table(VERSION_TABLE)))
+    if found is None:
+        return "absent"
+    return "current" if found == HEAD else "behind" if found < HEAD else "newer"
+
+
+def upgrade(url: str) -> SchemaState:
+    """Bring the store up to date and say what it was before.  Two who try at once take turns.
+
+    SettingError where it was made by a newer tsi-fetch; TryAgain where it is down or locked.
+    """
+    parsed = parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        make_room(Path(parsed.database or ""))
+    database = connect(parsed)
+    try:
+        return upgrade_on(database)
+    finally:
+        database.close()
+
+
+def make_room(file: Path) -> None:
+    """Make the folder of an embedded store."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise SettingError(f"the store's folder {file.parent} cannot be made", "choose one that can be written") from e
+
+
+def upgrade_on(database: Database) -> SchemaState:
+    """The same, on a database that is open already."""
+    if database.engine.dialect.name == "sqlite":
+        _write_ahead(database)
+    with database.write() as conn:
+        if is_postgres(conn):
+            conn.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+        before = state_of(conn)
+        if before == "newer":
+            raise newer(database.shown)
+        if before != "current":
+            _migrate(conn)
+            _christen(conn)
+        return before
+
+
+def newer(where: str) -> SettingError:
+    return SettingError(f"the store {where} was made by a newer tsi-fetch", "use that version, or another store")
+
+
+def _write_ahead(database: Database) -> None:
+    """Write-ahead logging is a property of the file, and cannot be set within a transaction."""
+    with meant(database.shown), database.engine.connect() as conn:
+        raw = conn.connection.dbapi_connection
+        assert raw is not None
+        if raw.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            raw.execute("PRAGMA journal_mode = WAL")
+
+
+def _migrate(conn: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = conn
+    command.upgrade(config, "head")
+
+
+def _christen(conn: Connection) -> None:
+    """Give a new store its id, which its markers on the sinks carry."""
+    if conn.scalar(select(func.count()).select_from(store)) == 0:
+        conn.execute(insert(store).values(id=1, store_id=secrets.token_hex(4), created=now(conn)))

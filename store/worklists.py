@@ -1,0 +1,168 @@
+"""First loads and `--full`: the keys that are still to be done, taken in slices."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, delete, exists, func, insert, literal, select, update
+
+from store.access import Access
+from store.bulk import add_missing, add_selected, among, bytewise, now
+from store.memory import start_watermark
+from store.schema import Item, holds, listed, lists, scopes, work
+from tsi_fetch.words import Cursor, ListKind, WorkList
+
+
+class WorkLists:
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    def open_list(self, stream: str) -> WorkList | None:
+        """The oldest open one that a run works off; a backfill has workers of its own."""
+        mine = (lists.c.job == self._access.job_no, lists.c.stream == stream, lists.c.state == "open")
+        with self._access.read() as conn:
+            number = conn.scalar(select(func.min(lists.c.id)).where(*mine, lists.c.kind != "backfill"))
+            return None if number is None else read_list(conn, number)
+
+    def begin_list(self, kind: ListKind, stream: str) -> int:
+        """A new list, not yet open; one that was begun and never opened is forgotten."""
+        job = self._access.job_no
+        with self._access.write() as conn:
+            _forget_begun(conn, job, stream, kind)
+            new = {"job": job, "stream": stream, "kind": kind, "state": "begun", "complete": False, "total": 0}
+            return int(conn.execute(insert(lists).values(**new, created=now(conn)).returning(lists.c.id)).scalar_one())
+
+    def note_keys(self, list_id: int, number: int, keys: Sequence[str]) -> None:
+        """Keys seen in pass `number`; the same one twice counts once."""
+        with self._access.write() as conn:
+            add_missing(conn, listed, [{"list": list_id, "pass": number, "key": key} for key in keys])
+
+    def agree(self, list_id: int, number: int) -> bool:
+        """True where pass `number` and the one before it saw the same keys; a first pass agrees with nothing."""
+        if number < 2:
+            return False
+        with self._access.read() as conn:
+            return not (_missing(conn, list_id, number, number - 1) or _missing(conn, list_id, number - 1, number))
+
+    def start_list(self, list_id: int, *, complete: bool, cursor: Cursor | None) -> WorkList:
+        """Open it with the keys of all its passes.  One that saw nothing is not complete, whatever the caller says:
+        an empty listing proves nothing about what it lacks."""
+        job = self._access.job_no
+        with self._access.write() as conn:
+            stream = conn.scalar(select(lists.c.stream).where(lists.c.id == list_id, lists.c.job == job))
+            if stream is None:
+                raise LookupError(f"this job has no work list {list_id}")
+            add_selected(conn, work, ("list", "key", "state"), _seen(conn, list_id))
+            total = _count(conn, list_id)
+            if complete and total:
+                add_selected(conn, work, ("list", "key", "state"), _remembered(list_id, job))
+                total = _count(conn, list_id)
+            conn.execute(delete(listed).where(listed.c.list == list_id))
+            opened = {"state": "open", "complete": complete and total > 0, "total": total}
+            conn.execute(update(lists).where(lists.c.id == list_id).values(opened))
+            if cursor:
+                start_watermark(conn, job, stream, cursor)
+            return read_list(conn, list_id)
+
+    def take(self, list_id: int, count: int) -> Sequence[str]:
+        """The next keys that are not done, in the order of the keys; the list closes when none is left."""
+        keys = [key for _, key in self.undone(list_id, 0, count)]
+        if not keys and self._is_open(list_id):
+            with self._access.write() as conn:
+                closed = update(lists).where(lists.c.id == list_id, lists.c.state == "open")
+                conn.execute(closed.values(state="closed", closed=now(conn)))
+        return keys
+
+    def undone(self, list_id: int, after: int, count: int) -> Sequence[tuple[int, str]]:
+        """A page of the items of an open list that are not done: number and key."""
+        still = (work.c.list == list_id, work.c.state == Item.OPEN, work.c.id > after)
+        mine = exists().where(lists.c.id == list_id, lists.c.job == self._access.job_no, lists.c.state == "open")
+        with self._access.read() as conn:
+            page = select(work.c.id, work.c.key).where(*still, mine).order_by(work.c.id).limit(count)
+            return [(number, key) for number, key in conn.execute(page)]
+
+    def items(self, list_id: int, keys: Collection[str]) -> set[str]:
+        """Those of these keys that are items of the list and not done."""
+        with self._access.read() as conn:
+            of_list = (work.c.list == list_id, work.c.state == Item.OPEN, among(conn, work.c.key, keys))
+            return set(conn.scalars(select(work.c.key).where(*of_list))) if keys else set()
+
+    def _is_open(self, list_id: int) -> bool:
+        mine = (lists.c.id == list_id, lists.c.job == self._access.job_no, lists.c.state == "open")
+        with self._access.read() as conn:
+            return conn.scalar(select(lists.c.id).where(*mine)) is not None
+
+
+def read_list(conn: Connection, list_id: int) -> WorkList:
+    """A list with what is left of it."""
+    columns = (lists.c.id, lists.c.kind, lists.c.stream, lists.c.complete, lists.c.total)
+    row = conn.execute(select(*columns).where(lists.c.id == list_id)).one()
+    left = conn.scalar(select(func.count()).where(work.c.list == list_id, work.c.state == Item.OPEN))
+    return WorkList(row.id, row.kind, row.stream, row.complete, row.total, left or 0)
+
+
+def finish(conn: Connection, job_no: int, stream: str, keys: Collection[str]) -> None:
+    """Items of the stream's open lists with these keys are done."""
+    if keys and (numbers := _open(conn, job_no, stream)):
+        these = (work.c.list.in_(numbers), work.c.state == Item.OPEN, among(conn, work.c.key, keys))
+        conn.execute(update(work).where(*these).values(state=Item.DONE))
+
+
+def lists_of(conn: Connection, job_no: int, stream: str, keys: Collection[str]) -> Mapping[str, int]:
+    """The open list that each of these keys is an item of, where it is one."""
+    numbers = _open(conn, job_no, stream) if keys else []
+    if not numbers:
+        return {}
+    found = select(work.c.key, work.c.list).where(work.c.list.in_(numbers), among(conn, work.c.key, keys))
+    return {key: number for key, number in conn.execute(found)}
+
+
+def reopen(conn: Connection, job_no: int, stream: str, keys: Collection[str], closed: Collection[int]) -> None:
+    """Items with these keys are to be done again: those of open lists, and those of `closed`, which opens again."""
+    numbers = {*_open(conn, job_no, stream), *closed}
+    if not numbers:
+        return
+    these = (work.c.list.in_(numbers), work.c.state == Item.DONE, among(conn, work.c.key, keys))
+    conn.execute(update(work).where(*these).values(state=Item.OPEN))
+    again = update(lists).where(lists.c.id.in_(numbers), lists.c.state == "closed")
+    conn.execute(again.values(state="open", closed=None))
+
+
+def _open(conn: Connection, job_no: int, stream: str) -> Sequence[int]:
+    mine = (lists.c.job == job_no, lists.c.stream == stream, lists.c.state == "open")
+    return conn.scalars(select(lists.c.id).where(*mine)).all()
+
+
+def _forget_begun(conn: Connection, job_no: int, stream: str, kind: ListKind) -> None:
+    """Forget what was begun and never opened; a backfill being listed beside a run is another matter."""
+    alike = lists.c.kind == "backfill" if kind == "backfill" else lists.c.kind != "backfill"
+    begun = select(lists.c.id).where(lists.c.job == job_no, lists.c.stream == stream, lists.c.state == "begun", alike)
+    conn.execute(delete(listed).where(listed.c.list.in_(begun)))
+    conn.execute(delete(lists).where(lists.c.id.in_(begun)))
+
+
+def _seen(conn: Connection, list_id: int) -> Select[int, Any, int]:
+    """The keys of all passes, in order."""
+    item = (literal(list_id), listed.c.key, literal(int(Item.OPEN)))
+    keys = select(*item).where(listed.c.list == list_id).group_by(listed.c.key)
+    return keys.order_by(bytewise(conn, listed.c.key))
+
+
+def _remembered(list_id: int, job_no: int) -> Select[int, Any, int]:
+    """The rows that speak for scopes which still hold something."""
+    row = func.coalesce(scopes.c.row, scopes.c.key)
+    holding = exists().where(holds.c.scope == scopes.c.id)
+    return select(literal(list_id), row, literal(int(Item.OPEN))).where(scopes.c.job == job_no, holding).distinct()
+
+
+def _count(conn: Connection, list_id: int) -> int:
+    return conn.scalar(select(func.count()).select_from(work).where(work.c.list == list_id)) or 0
+
+
+def _missing(conn: Connection, list_id: int, here: int, there: int) -> bool:
+    """Whether pass `here` saw a key that pass `there` did not."""
+    other = listed.alias()
+    same = and_(other.c.list == list_id, other.c["pass"] == there, other.c.key == listed.c.key)
+    seen = (listed.c.list == list_id, listed.c["pass"] == here)
+    return conn.scalar(select(listed.c.key).where(*seen, ~exists().where(same)).limit(1)) is not None
