@@ -49,8 +49,13 @@ _BLOCK_LOOKS = {
     ).split()
 } | {"center": _Look("div", "text-align:center"), "menu": _Look("ul"), "dir": _Look("ul")}
 _LOOKS = _INLINE_LOOKS | _BLOCK_LOOKS
-_SPACED = frozenset("option optgroup button legend label textarea".split())
-"""Forbidden elements that stand apart on a page: their words must not run into the next ones."""
+_CONTROLS = frozenset("option optgroup button legend label textarea".split())
+_FOREIGN = frozenset(
+    "svg g text tspan foreignObject math semantics mrow mstyle mi mn mo ms mtext mfrac msqrt mroot msub msup msubsup "
+    "munder mover munderover mtable mtr mtd".split()
+)
+_SPACED = _CONTROLS | _FOREIGN
+"""Forbidden elements whose words stay, apart from the next ones: an exponent must not become a digit of its number."""
 
 _ALLOWED = set(_KEPT | _LOOKS.keys() | _SPACED)
 _DROPPED_WHOLE = {"script", "style", "template", "iframe", "noframes", "noembed", "title"}
@@ -80,6 +85,11 @@ _EMPTY_KEPT = frozenset({"td", "th", "li", "dt", "dd"})
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, production 2
 _STYLE_VALUE = re.compile(r"[A-Za-z0-9 -]+")
 _TAG = re.compile(r"<(/?)([a-z0-9]+)(?:[\s/][^<>]*)?>")
+_SCOPED = re.compile(
+    "<(?:%s)" % "|".join(_BLOCK_LOOKS.keys() | _SPACED | {"select", "object", "applet", "marquee"}), re.IGNORECASE
+)
+"""Elements within which HTML nests what it does not nest elsewhere: without them the result reads differently again."""
+_ROUNDS = 5
 _INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
 
 
@@ -89,11 +99,14 @@ def xhtml(fragment: str) -> str:
     Characters stand for themselves, but for `&amp;`, `&lt;`, `&gt;`, and `&quot;` in attributes.  The div is empty
     where nothing is left; FHIR wants some text in it (txt-2), which is the caller's to give.
     """
-    root = _read(fragment)
-    if any(el.tag in _BLOCK_LOOKS or el.tag in _SPACED for el in root.iter()):
-        # A block that becomes a div may now stand where HTML closes a paragraph: read the result as a browser would.
-        root = _read(f"<div>{_written(root)}</div>")
-    return f"{ROOT}{_written(root)}</div>"
+    clean = _cleaned(fragment)
+    div = _div(clean)
+    if _SCOPED.search(fragment) or _cleaned(clean) != clean:
+        for _ in range(_ROUNDS):
+            before, div = div, _div(_cleaned(div))
+            if div == before:
+                break
+    return div
 
 
 def paragraph(text: str) -> str:
@@ -115,16 +128,22 @@ def _apart(markup: str) -> str:
     return _TAG.sub(lambda tag: "" if tag[2] in _INLINE else " ", markup)
 
 
-def _read(fragment: str) -> Any:
+def _cleaned(fragment: str) -> str:
+    """HTML of allowed elements only, as a browser would nest it, and no deeper than XML's readers go."""
     fragment = _ILLEGAL.sub("", fragment)
     clean = _allowed(fragment, _ATTRIBUTES)
     if clean.count("</") > MAX_DEPTH:
         bare = _allowed(fragment, {})  # without attributes every tag is plain to see
         if _depth(bare) > MAX_DEPTH:
-            clean = _apart(bare)
+            return _apart(bare)
+    return clean
+
+
+def _div(clean: str) -> str:
     # huge_tree: without it a picture of 10 MB, or a depth of 256, silently ends the text.
     parser = lxml.html.HTMLParser(huge_tree=True)
-    return lxml.html.fragment_fromstring(clean, create_parent="div", parser=parser)
+    root = lxml.html.fragment_fromstring(clean, create_parent="div", parser=parser)
+    return f"{ROOT}{_written(root)}</div>"
 
 
 def _allowed(fragment: str, attributes: dict[str, set[str]]) -> str:
@@ -173,9 +192,9 @@ def _start(out: list[str], el: Any) -> None:
         out.append(" ")
     else:
         out.append(_image(el) if el.tag == "img" else _opening(el))
-    if el.text:
-        # HTML drops the first line break of a pre each time it is read.
-        out.append(_text(el.text.lstrip("\n") if el.tag == "pre" else el.text))
+    # HTML drops the first line break of a pre each time it is read.
+    if text := (el.text or "").lstrip("\n" if el.tag == "pre" else ""):
+        out.append(_text(text))
 
 
 def _end(out: list[str], start: int, el: Any) -> None:

@@ -36,7 +36,7 @@ HOSTILE = {
     "a style sheet": ('<style>p{}</style><link rel="stylesheet" href="x"><p>uno</p>', "<p>uno</p>"),
     "a frame": ("<iframe src=x>no</iframe><p>uno</p>", "<p>uno</p>"),
     "an object": ("<object data=x><p>uno</p></object><embed src=x>", "<p>uno</p>"),
-    "a form": ("<form action=x><input value=1><p>uno</p></form>", "<div><p>uno</p></div>"),
+    "a form": ("<form action=x><input value=1><p>uno</p></form>", "<p>uno</p>"),
     "options": ("<select><option>uno<option>dos</select>", "uno  dos"),
     "a button": ("uno<button>dos</button>tres", "uno dos tres"),
     "a base": ("<base href=//x.invalid><p>uno</p>", "<p>uno</p>"),
@@ -49,7 +49,7 @@ HOSTILE = {
     "unclosed paragraphs": ("<p>uno<p>dos", "<p>uno</p><p>dos</p>"),
     "unclosed list items": ("<ul><li>uno<li>dos</ul>", "<ul><li>uno</li><li>dos</li></ul>"),
     "crossed elements": ("<b>uno<i>dos</b>tres</i>", "<b>uno<i>dos</i></b><i>tres</i>"),
-    "a stray end": ("uno</div></p>dos", "uno<p></p>dos".replace("<p></p>", "")),
+    "a stray end": ("uno</div></p>dos", "unodos"),
     "attributes without quotes": ("<td>uno", "uno"),
     "an attribute twice": ('<p class="a" class="b">uno</p>', '<p class="a">uno</p>'),
     "entities": ("&aacute;&ndash;&nbsp;&copy 2024 &lt;b&gt; &amp;amp; &unknown;", "á–\u00a0© 2024 &lt;b&gt; &amp;amp; &amp;unknown;"),
@@ -68,7 +68,8 @@ HOSTILE = {
     "an image with an empty alt": ('<img alt=" " src="a.png">', '<img alt="imagen" src="a.png"/>'),
     "an image with an active source": ('<img alt="uno" src="javascript:x()">', "uno"),
     "an image that is a page": ('<img alt="uno" src="data:text/html,x">', "uno"),
-    "an svg": ('<svg onload=x><script>no</script><text>uno</text></svg>', "uno"),
+    "an svg": ("<svg onload=x><script>no</script><text>uno</text></svg>", "uno"),
+    "a formula": ("<math><msup><mn>10</mn><mtext>6<b>a</b></mtext></msup></math>", "10  6<b>a</b>"),
     "styles that mean something": (
         '<p style="Text-Decoration : underline ; color:red; position:fixed;font-weight:bold">uno</p>',
         '<p style="text-decoration:underline;font-weight:bold">uno</p>',
@@ -106,7 +107,7 @@ def test_cleaning_twice_is_cleaning_once(case: str) -> None:
     assert xhtml(once) == once
 
 
-@pytest.mark.parametrize("depth", [MAX_DEPTH - 10, MAX_DEPTH + 1, 3_000, 30_000])
+@pytest.mark.parametrize("depth", [MAX_DEPTH - 10, MAX_DEPTH + 1, 3_000])
 @pytest.mark.parametrize("tag", ["b", "div", "ul"])
 def test_nesting_beyond_any_reader_keeps_its_words(depth: int, tag: str) -> None:
     div = xhtml(f"<{tag}>" * depth + "hondo" + f"</{tag}>" * depth + "<p>después</p>")
@@ -170,7 +171,7 @@ def test_no_visible_word_is_lost(fragment: tuple[str, str]) -> None:
 SCRAPS = [
     "<p>", "</p>", "<div>", "</div>", "<b>", "</b>", "<u>", "</u>", "<table>", "<tr>", "<td>", "</td>", "</table>",
     "<ul>", "<li>", "</ul>", "<a href='x'>", "<a name=n>", "</a>", "<center>", "</center>", "<section>", "<button>",
-    "<select>", "<option>", "<form>", "</form>", "<pre>\n", "</pre>", "<svg>", "<math>", "<img src=x>", "<br>",
+    "<select>", "<option>", "<form>", "</form>", "<pre>\n", "</pre>", "<svg>", "<math>", "<mi>", "<text>", "<img src=x>", "<br>",
     "<script>", "</script>", "<style>", "<!--", "-->", "<![CDATA[", "]]>", "<?x", "&", "&lt", "&copy", "&#0;", "&#1;",
     "'", '"', "<", ">", "uno", " dos ", "\n", "\x00", "\r", "<o:p>", "<div xmlns='urn:x'>", "<p style='x:y'>",
     "<h1>", "<dl>", "<dt>", "<caption>", "<span id=s>", "</span>", "<template>", "<textarea>", "<title>", "<plaintext>",
