@@ -1,0 +1,124 @@
+"""What an answer means: the one place that knows HAPI's codes (seen on 7.6.0 R5 and 7.4.0 R4).
+
+Only an OperationOutcome may blame a resource.  A proxy's page, a broken body or a 404 of a wrong path never do.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+from sinks.fhir.documents import Reply
+from tsi_fetch.errors import SettingError
+from tsi_fetch.words import Fault, Ref
+
+
+class Verdict(StrEnum):
+    """What happens next."""
+
+    OK = "ok"
+    AGAIN = "again"  # the same request, later
+    STALE = "stale"  # another version is there than believed: read and decide anew
+    REFERRED = "referred"  # a deletion of what others still refer to
+    REFUSED = "refused"  # something in it will never be taken
+    BROKEN = "broken"  # a 500 with an OperationOutcome: a resource's fault if it comes again
+    TOO_LARGE = "too large"
+    GONE = "gone"  # 404 or 410 in FHIR's words
+    SETTING = "setting"  # credential or address are wrong
+
+
+_IN_FHIR_WORDS = {
+    400: Verdict.REFUSED,
+    422: Verdict.REFUSED,
+    404: Verdict.GONE,
+    410: Verdict.GONE,
+    500: Verdict.BROKEN,
+    409: None,  # three things: see _conflict
+    412: None,
+}
+WRONG_SETTING = frozenset({401, 403, 404, 405, 410})
+STALE_CODE = "HAPI-0989"  # HAPI answers 409 where the specification says 412
+LONGEST_RULE = 240  # characters of a server's words that are kept
+
+_CODE = re.compile(r"HAPI-(\d{4})")
+_STALE_REF = re.compile(r"HAPI-0989: Trying to update ([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]+)/_history/")
+_REFERRED = re.compile(
+    r"Unable to delete ([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]+) because at least one resource has a reference"
+    r"(?:.*?First reference found was resource (\S+) in path (\S+))?"
+)
+_PATHS = (
+    re.compile(r"specified in path: ([\w.\[\]()]+)"),
+    re.compile(r"in path:? ([\w.\[\]()]+)"),
+    re.compile(r"\[element=\"([\w.\[\]]+)\"\]"),
+)
+_QUOTED = re.compile(r"(?<!element=)\"[^\"]*\"|'[^']*'")
+_STATEMENT = re.compile(r" ?[\[(](?:Batch|insert|update|delete|select)\b.*", re.IGNORECASE | re.DOTALL)
+
+
+def verdict(reply: Reply) -> Verdict:
+    """Judge an answer by its status and by what its body is, never by its media type."""
+    if reply.ok:
+        return Verdict.OK if reply.document else Verdict.AGAIN
+    if reply.kind == "OperationOutcome" and reply.status in _IN_FHIR_WORDS:
+        return _IN_FHIR_WORDS[reply.status] or _conflict(reply)
+    if reply.status in WRONG_SETTING or 300 <= reply.status < 400:
+        return Verdict.SETTING
+    return Verdict.TOO_LARGE if reply.status == 413 else Verdict.AGAIN
+
+
+def _conflict(reply: Reply) -> Verdict:
+    words = words_of(reply)
+    if STALE_CODE in words or reply.status == 412:
+        return Verdict.STALE
+    if _REFERRED.search(words):
+        return Verdict.REFERRED
+    return Verdict.AGAIN  # a version race: HAPI-0823, HAPI-0825, "could not execute batch"
+
+
+def words_of(reply: Reply) -> str:
+    """The server's words, uncut: they may hold values, and go into nothing that is kept."""
+    return reply.document.words if reply.document else ""
+
+
+def stale_ref(reply: Reply) -> Ref | None:
+    """The one resource that a refusal as stale names (there may be more)."""
+    match = _STALE_REF.search(words_of(reply))
+    return Ref(match[1], match[2]) if match else None
+
+
+def referred_ref(reply: Reply) -> Ref | None:
+    """The resource that cannot be deleted."""
+    match = _REFERRED.search(words_of(reply))
+    return Ref(match[1], match[2]) if match else None
+
+
+def referred_fault(reply: Reply) -> Fault:
+    """Who still refers to it, and where."""
+    match = _REFERRED.search(words_of(reply))
+    who, path = (match[3], match[4]) if match else (None, None)
+    return Fault("fhir-referred", path or "", f"{who or 'another resource'} still refers to it")
+
+
+def refusal(reply: Reply) -> Fault:
+    """Why the server refuses a resource, in its own words without values: code, path, rule."""
+    words = words_of(reply)
+    code = _CODE.search(words)
+    path = next((m[1] for pattern in _PATHS if (m := pattern.search(words))), "")
+    name = f"hapi-{code[1]}" if code else f"fhir-{reply.status}"
+    return Fault(name, path, _without_values(words) or f"the server answered {reply.status}")
+
+
+def _without_values(words: str) -> str:
+    plain = _QUOTED.sub("…", _STATEMENT.sub("", words.replace("&quot;", '"')))
+    return plain if len(plain) <= LONGEST_RULE else plain[: LONGEST_RULE - 1] + "…"
+
+
+def wrong_setting(reply: Reply, url: str) -> SettingError:
+    """Address or credential are wrong, named by what the server answered."""
+    if reply.status in (401, 403):
+        return SettingError(
+            f"the FHIR server at {url} refuses us (status {reply.status})", "check the sink's token and what it allows"
+        )
+    return SettingError(
+        f"there is no FHIR server at {url} (status {reply.status})", "check the sink's url: it must be the FHIR base"
+    )

@@ -1,0 +1,106 @@
+"""Reading what the server holds: versions and bodies in bulk, single resources where a search cannot see them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import urlencode
+
+import httpx
+
+from sinks.fhir.answers import Verdict, verdict
+from sinks.fhir.documents import Document, Reply, head, version_in, version_of
+from sinks.fhir.wire import Request, Wire
+from tsi_fetch.errors import SettingError, TryAgain
+from tsi_fetch.http.origin import origin_of
+from tsi_fetch.words import Held, Ref
+
+VERSIONS = 200  # ids asked for at once
+BODIES = 50  # fewer, since the answer is held in memory
+
+ID = re.compile(r"(?!\.+$)[A-Za-z0-9\-.]{1,64}")  # HAPI-0521 says the same; dots alone would change the path of a URL
+TYPE = re.compile(r"[A-Z][A-Za-z]+")
+
+_FORM = {"Content-Type": "application/x-www-form-urlencoded", "Cache-Control": "no-cache"}
+
+
+class Finder:
+    """Reads; never writes."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def find(self, refs: Sequence[Ref], *, bodies: bool = False) -> dict[Ref, Held]:
+        """What is alive, by a search per type.  A deleted resource is not seen by a search: ask for it by `one`."""
+        found: dict[Ref, Held] = {}
+        by_type: dict[str, list[str]] = {}
+        for ref in refs:
+            if TYPE.fullmatch(ref.type) and ID.fullmatch(ref.id):
+                by_type.setdefault(ref.type, []).append(ref.id)
+        size = BODIES if bodies else VERSIONS
+        for kind, ids in by_type.items():
+            for start in range(0, len(ids), size):
+                asked = ids[start : start + size]
+                found |= {h.ref: h for h in self._search(kind, asked, bodies) if h.ref.id in asked}
+        return found
+
+    def one(self, ref: Ref) -> Held | None:
+        """One resource with its body; a deleted one with the version of its deletion; None where none ever was."""
+        reply = self._wire.get(str(ref))
+        if verdict(reply) is Verdict.GONE:
+            version = version_in(reply.headers.get("location", "")) if reply.status == 410 else None
+            return Held(ref, version, deleted=True) if version else None
+        if verdict(reply) is not Verdict.OK:
+            raise TryAgain(f"{ref} cannot be read (status {reply.status})", "look at the server's log, then run again")
+        held = _held(reply.body, keep=True)
+        if held is None or held.ref != ref:
+            raise TryAgain(f"the server answered another resource than {ref}", "look at what stands before the server")
+        return held
+
+    def all(self, refs: Sequence[Ref]) -> dict[Ref, Held]:
+        """Bodies of what is alive, and the deletions of what is not."""
+        found = self.find(refs, bodies=True)
+        gone: Mapping[Ref, Held | None] = {ref: self.one(ref) for ref in refs if ref not in found}
+        return found | {ref: held for ref, held in gone.items() if held}
+
+    def _search(self, kind: str, ids: Sequence[str], bodies: bool) -> Iterator[Held]:
+        query = {"_id": ",".join(ids), "_count": str(len(ids))}
+        if not bodies:
+            query["_elements"] = "id"
+        path = f"{kind}/_search"
+        reply = self._wire.send(Request("POST", path, urlencode(query).encode(), _FORM))
+        if verdict(reply) is Verdict.GONE:
+            return  # the server does not know this type, so it holds none
+        while True:
+            page = _page(reply, path)
+            for entry in page.entry:
+                held = _held(bytes(entry.resource), keep=bodies)
+                if held:
+                    yield held
+            following = next((link.url for link in page.link if link.relation == "next"), None)
+            if following is None:
+                return
+            reply = self._wire.get(self._same_origin(following))
+
+    def _same_origin(self, url: str) -> str:
+        here = origin_of(httpx.URL(self._wire.url))
+        there = origin_of(httpx.URL(self._wire.url).join(url))
+        if there != here:
+            raise SettingError(
+                f"the FHIR server at {here} sends us on to {there}", "set the server's own address, or the sink's url"
+            )
+        return url
+
+
+def _page(reply: Reply, path: str) -> Document:
+    if verdict(reply) is Verdict.OK and reply.document and reply.kind == "Bundle":
+        return reply.document
+    raise TryAgain(f"{path} was answered with status {reply.status} and no Bundle", "look at the server's log")
+
+
+def _held(body: bytes, *, keep: bool) -> Held | None:
+    identity = head(body)
+    version = version_of(identity.meta.version_id) if identity else None
+    if identity is None or version is None:
+        return None
+    return Held(identity.ref, version, body if keep else None, run=identity.run)

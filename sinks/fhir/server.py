@@ -1,0 +1,87 @@
+"""A FHIR server as a sink."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+
+import httpx
+
+from sinks.fhir import bundles, capabilities, marker
+from sinks.fhir.delete import Removal
+from sinks.fhir.documents import head
+from sinks.fhir.find import ID, TYPE, Finder
+from sinks.fhir.lanes import in_turn
+from sinks.fhir.options import FhirOptions
+from sinks.fhir.send import Delivery
+from sinks.fhir.wire import Wire
+from tsi_fetch.clock import Clock
+from tsi_fetch.ports import Permit
+from tsi_fetch.words import Fault, Held, Mark, Outcome, Ref, Result, Write, WriteAction
+
+
+class FhirServer:
+    """Implements `Sink` with guarded transactions.  A context manager; `close` ends its connections."""
+
+    def __init__(
+        self, options: FhirOptions, clock: Clock, run_id: str, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        """`run_id`: kept by HAPI behind the `#` of `meta.source`.  `transport`: in place of the network, for tests."""
+        self.release: str = options.release
+        self._options = options
+        self._wire = Wire(options, clock, run_id, transport)
+        self._finder = Finder(self._wire)
+
+    def open(self) -> None:
+        capabilities.check(self._wire, self.release)
+
+    def find(self, refs: Sequence[Ref], *, bodies: bool = False) -> Mapping[Ref, Held]:
+        """What is alive.  A search does not see deleted resources: they turn up where a write is refused as stale."""
+        return self._finder.find(refs, bodies=bodies)
+
+    def write(self, writes: Sequence[Write], permit: Permit) -> Iterator[Sequence[Outcome]]:
+        """PUTs first, in transactions; then deletions, since what was updated may no longer refer to what goes.
+
+        A write that refers to another which turns out stale because nothing is there comes back as stale itself, with
+        the version that was believed: it is to be written again, in one call with the other.
+        """
+        refused = [Outcome(w.ref, Result.REFUSED, fault=fault) for w in writes if (fault := _unsendable(w))]
+        if refused:
+            yield refused
+        unsendable = {o.ref for o in refused}
+        puts = [w for w in writes if w.action is WriteAction.PUT and w.ref not in unsendable]
+        linked = bundles.links(puts)
+        delivery = Delivery(self._wire, self._finder, permit, linked)
+        cut = bundles.cut(puts, linked, entries=self._options.entries, size=self._options.bytes)
+        yield from in_turn(cut, self._options.writers, delivery.deliver)
+        deletions = [w for w in writes if w.action is WriteAction.DELETE and w.ref not in unsendable]
+        yield from Removal(delivery, self._finder, self._options.entries).delete(deletions)
+
+    def read_mark(self, name: str) -> Mark | None:
+        return marker.read(self._finder, name)
+
+    def move_mark(self, name: str, mark: Mark, permit: Permit) -> Mark:
+        return marker.move(Delivery(self._wire, self._finder, permit, {marker.device(name): frozenset()}), name, mark)
+
+    def close(self) -> None:
+        self._wire.close()
+
+    def __enter__(self) -> FhirServer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def _unsendable(write: Write) -> Fault | None:
+    """What HAPI would refuse, or worse: what would change the meaning of the bundle around it."""
+    kind, ident = write.ref.type, write.ref.id
+    if not TYPE.fullmatch(kind):
+        return Fault("fhir-type", "resourceType", "not the name of a resource type")
+    if not ID.fullmatch(ident) or ident.isdecimal():  # HAPI-0521, HAPI-0960
+        return Fault("fhir-id", "id", "1 to 64 of A-Z a-z 0-9 - . and not digits only, else HAPI takes no such id")
+    if write.action is WriteAction.PUT:
+        identity = head(write.body or b"")
+        if identity is None or identity.ref != write.ref:
+            return Fault("fhir-body", "id", "the body is not the resource that it is to be written as")
+    return None
