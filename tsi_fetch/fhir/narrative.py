@@ -85,12 +85,21 @@ _EMPTY_KEPT = frozenset({"td", "th", "li", "dt", "dd"})
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, production 2
 _STYLE_VALUE = re.compile(r"[A-Za-z0-9 -]+")
 _TAG = re.compile(r"<(/?)([a-z0-9]+)(?:[\s/][^<>]*)?>")
-_SCOPED = re.compile(
-    "<(?:%s)" % "|".join(_BLOCK_LOOKS.keys() | _SPACED | {"select", "object", "applet", "marquee"}), re.IGNORECASE
-)
-"""Elements within which HTML nests what it does not nest elsewhere: without them the result reads differently again."""
-_ROUNDS = 5
+_ROUNDS = 5  # what nests only within a forbidden element is read differently once that is gone: two do nearly always
 _INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
+
+
+def _cleaner(attributes: dict[str, set[str]]) -> nh3.Cleaner:
+    return nh3.Cleaner(
+        tags=_ALLOWED,
+        clean_content_tags=_DROPPED_WHOLE,
+        attributes=attributes,
+        url_schemes=_SCHEMES,
+        link_rel=None,
+    )
+
+
+_CLEANER, _BARE = _cleaner(_ATTRIBUTES), _cleaner({})
 
 
 def xhtml(fragment: str) -> str:
@@ -99,13 +108,11 @@ def xhtml(fragment: str) -> str:
     Characters stand for themselves, but for `&amp;`, `&lt;`, `&gt;`, and `&quot;` in attributes.  The div is empty
     where nothing is left; FHIR wants some text in it (txt-2), which is the caller's to give.
     """
-    clean = _cleaned(fragment)
-    div = _div(clean)
-    if _SCOPED.search(fragment) or _cleaned(clean) != clean:
-        for _ in range(_ROUNDS):
-            before, div = div, _div(_cleaned(div))
-            if div == before:
-                break
+    div = _div(_cleaned(fragment))
+    for _ in range(_ROUNDS):
+        before, div = div, _div(_cleaned(div))
+        if div == before:
+            break
     return div
 
 
@@ -131,9 +138,9 @@ def _apart(markup: str) -> str:
 def _cleaned(fragment: str) -> str:
     """HTML of allowed elements only, as a browser would nest it, and no deeper than XML's readers go."""
     fragment = _ILLEGAL.sub("", fragment)
-    clean = _allowed(fragment, _ATTRIBUTES)
+    clean = _allowed(fragment, _CLEANER)
     if clean.count("</") > MAX_DEPTH:
-        bare = _allowed(fragment, {})  # without attributes every tag is plain to see
+        bare = _allowed(fragment, _BARE)  # without attributes every tag is plain to see
         if _depth(bare) > MAX_DEPTH:
             return _apart(bare)
     return clean
@@ -146,16 +153,8 @@ def _div(clean: str) -> str:
     return f"{ROOT}{_written(root)}</div>"
 
 
-def _allowed(fragment: str, attributes: dict[str, set[str]]) -> str:
-    clean = nh3.clean(
-        fragment,
-        tags=_ALLOWED,
-        clean_content_tags=_DROPPED_WHOLE,
-        attributes=attributes,
-        url_schemes=_SCHEMES,
-        link_rel=None,
-    )
-    return _ILLEGAL.sub("", clean)  # `&#1;` has become a character by now
+def _allowed(fragment: str, cleaner: nh3.Cleaner) -> str:
+    return _ILLEGAL.sub("", cleaner.clean(fragment))  # `&#1;` has become a character by now
 
 
 def _depth(clean: str) -> int:
@@ -211,6 +210,8 @@ def _end(out: list[str], start: int, el: Any) -> None:
 
 def _opening(el: Any) -> str:
     look = _LOOKS.get(el.tag) or _Look(el.tag)
+    if not el.attrib and not look.style:
+        return f"<{look.tag}{'/' if el.tag in _VOID else ''}>"
     attributes = [(name, value) for name, value in el.attrib.items() if _kept(el.tag, name, value)]
     style = ";".join(filter(None, (look.style, _style(el.get("style", "")))))
     if style:
