@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 import httpx
 
 from tsi_fetch.clock import Clock, microseconds
 from tsi_fetch.http.failures import BodyTooLarge
+from tsi_fetch.http.inflate import inflated
 from tsi_fetch.http.scrub import Scrubber
 
 MAX_BODY = 64 * 1024 * 1024
@@ -66,7 +68,7 @@ class ReadWhole(httpx.BaseTransport):
 
     def _read(self, request: httpx.Request, response: httpx.Response, start: datetime) -> bytes:
         chunks, size = [], 0
-        for chunk in response.iter_bytes():
+        for chunk in _content(response):
             size += len(chunk)
             if size > self._max_body:
                 raise BodyTooLarge(request.method, self._scrub(request.url), self._max_body)
@@ -80,3 +82,12 @@ class ReadWhole(httpx.BaseTransport):
 
     def close(self) -> None:
         self._inner.close()
+
+
+def _content(response: httpx.Response) -> Iterable[bytes]:
+    """The body without its compression.  We ask for gzip alone; what a server sends unasked, httpx may decompress."""
+    if response.is_closed:  # it was never a stream
+        return (response.content,)
+    if response.headers.get("content-encoding", "").strip().lower() in {"gzip", "x-gzip"}:
+        return inflated(response.iter_raw())
+    return response.iter_bytes()

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from types import MappingProxyType
+from typing import Literal
 
 import httpx
 
@@ -71,9 +71,9 @@ class Recorder:
                 raise SettingError(f"{self.folder} is not empty", "record into a new folder")
             (self.folder / ANSWERS).mkdir(parents=True, exist_ok=True)
             self._write_head()
-            self._lines = (self.folder / EXCHANGES).open("ab", buffering=0)
+            (self.folder / EXCHANGES).touch()
         except OSError as e:
-            raise SettingError(f"{self.folder} cannot be written ({type(e).__name__})", "name another folder") from e
+            raise _unwritable(self.folder, e) from e
 
     def transport(self, inner: httpx.BaseTransport) -> httpx.BaseTransport:
         """Records what passes through it."""
@@ -85,8 +85,10 @@ class Recorder:
             self._head["state"] = dict(state)
         self._head["complete"] = True
         with self._lock:
-            self._lines.close()
-            self._write_head()
+            try:
+                self._write_head()
+            except OSError as e:
+                raise _unwritable(self.folder, e) from e
 
     def _write_head(self) -> None:
         path = self.folder / HEAD
@@ -103,8 +105,8 @@ class Recorder:
             body = None
             if response.content:
                 body = f"{ANSWERS}/{self._count:04d}-{_slug(request)}.{_extension(headers)}"
-                (self.folder / body).write_bytes(response.content)
-            self._append(request, status=response.status_code, headers=MappingProxyType(shown), body=body)
+                self._keep(body, "wb", response.content)
+            self._append(request, status=response.status_code, headers=shown, body=body)
 
     def failed(self, request: httpx.Request, error: Exception) -> None:
         """Keep a failure, so that a replay fails and retries in the same place."""
@@ -130,10 +132,17 @@ class Recorder:
             request=body_digest(request.read()),
             status=status,
             error=error,
-            headers=dict(headers) if headers is not None else None,
+            headers=headers,
             body=body,
         )
-        self._lines.write(exchange.line())
+        self._keep(EXCHANGES, "ab", exchange.line())
+
+    def _keep(self, name: str, mode: Literal["wb", "ab"], content: bytes) -> None:
+        try:
+            with (self.folder / name).open(mode) as file:
+                file.write(content)
+        except OSError as e:
+            raise _unwritable(self.folder, e) from e
 
 
 class Record(httpx.BaseTransport):
@@ -153,6 +162,11 @@ class Record(httpx.BaseTransport):
 
     def close(self) -> None:
         self._inner.close()
+
+
+def _unwritable(folder: Path, error: OSError) -> SettingError:
+    why = error.strerror or type(error).__name__
+    return SettingError(f"the recording in {folder} cannot be written: {why}", "name another folder, or make room")
 
 
 def _stamp(instant: datetime) -> str:
