@@ -68,7 +68,7 @@ def add_missing(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]
         conn.execute(_insert(conn, table).on_conflict_do_nothing(), rows)
 
 
-def add_selected(conn: Connection, table: Table, columns: Sequence[str], query: Select[Any]) -> None:
+def add_selected(conn: Connection, table: Table, columns: Sequence[str], query: Select[*tuple[Any, ...]]) -> None:
     """Insert what `query` gives and is not there yet.  SQLite needs a WHERE in it to parse the ON CONFLICT after it."""
     conn.execute(_insert(conn, table).from_select(list(columns), query).on_conflict_do_nothing())
 

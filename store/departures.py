@@ -13,6 +13,8 @@ from store.schema import checkpoints, holds, jobs, known, pending, scopes, types
 from store.worklists import reopen
 from tsi_fetch.words import Cursor, Pending, Ref, State
 
+Conditions = tuple[ColumnElement[bool], ...]
+
 
 class Departures:
     def __init__(self, access: Access) -> None:
@@ -48,18 +50,25 @@ class Departures:
                 found[ids[number]].add(f"{job}/{scope}")
         return {ref: frozenset(by_scope) for ref, by_scope in found.items()}
 
-    def advance(self, stream: str, cursor: Cursor | None, *, clear: bool, elsewhere: Collection[Ref] = ()) -> None:
+    def advance(
+        self,
+        stream: str,
+        cursor: Cursor | None,
+        *,
+        clear: bool,
+        scopes: Sequence[str] | None = None,
+        elsewhere: Collection[Ref] = (),
+    ) -> None:
         """End a pass, in one transaction.  `elsewhere`: refs held by scopes that this store does not know (a plan)."""
         access = self._access
         with access.write() as conn:
             if cursor:
                 move_watermark(conn, access.job_no, stream, cursor)
-            self._accept(conn, stream, set(access.ids(conn, elsewhere).values()))
+            self._accept(conn, self._left_by(conn, stream, scopes), set(access.ids(conn, elsewhere).values()))
             if clear:
                 self._forget_checkpoint(conn, stream)
 
-    def _accept(self, conn: Connection, stream: str, elsewhere: set[int]) -> None:
-        mine = self._undecided(stream)
+    def _accept(self, conn: Connection, mine: Conditions, elsewhere: set[int]) -> None:
         decided = conn.execute(select(pending.c.id, pending.c.known).where(*mine)).all()
         if not decided:
             return
@@ -77,7 +86,15 @@ class Departures:
         conn.execute(update(pending).where(accepted).values(accepted=True))
         conn.execute(delete(pending).where(*mine))
 
-    def _undecided(self, stream: str) -> tuple[ColumnElement[bool], ...]:
+    def _left_by(self, conn: Connection, stream: str, keys: Sequence[str] | None) -> Conditions:
+        """What is pending and not accepted, of these scopes (None: of all)."""
+        mine = self._undecided(stream)
+        if keys is None:
+            return mine
+        named = select(scopes.c.id).where(scopes.c.job == self._access.job_no, among(conn, scopes.c.key, keys))
+        return (*mine, pending.c.scope.in_(named))
+
+    def _undecided(self, stream: str) -> Conditions:
         """What is pending and not accepted."""
         return (pending.c.job == self._access.job_no, pending.c.stream == stream, pending.c.accepted.is_(False))
 

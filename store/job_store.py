@@ -56,8 +56,16 @@ class JobBook:
     def settle(self, settlement: Settlement) -> None:
         self._settling.settle(settlement)
 
-    def advance(self, stream: str, cursor: Cursor | None, *, clear: bool, elsewhere: Collection[Ref] = ()) -> None:
-        self._departures.advance(stream, cursor, clear=clear, elsewhere=elsewhere)
+    def advance(
+        self,
+        stream: str,
+        cursor: Cursor | None,
+        *,
+        clear: bool,
+        scopes: Sequence[str] | None = None,
+        elsewhere: Collection[Ref] = (),
+    ) -> None:
+        self._departures.advance(stream, cursor, clear=clear, scopes=scopes, elsewhere=elsewhere)
 
     def pending(self) -> Sequence[Pending]:
         return self._departures.pending()
@@ -97,6 +105,12 @@ class JobBook:
 
     def unfetched(self, stream: str) -> Sequence[str]:
         return self._ledger.unfetched(stream)
+
+    def in_quarantine(self, stream: str, digests: Sequence[bytes]) -> frozenset[bytes]:
+        return self._ledger.in_quarantine(stream, digests)
+
+    def ran(self, run: str) -> bool:
+        return self._ledger.ran(run)
 
     def oldest_quarantine(self) -> datetime | None:
         return self._ledger.oldest_quarantine()

@@ -56,6 +56,18 @@ class Ledger:
         """Row keys in quarantine because they could not be fetched, in order."""
         return sorted({t.key for t in self.troubles() if t.unfetched and t.stream == stream})
 
+    def in_quarantine(self, stream: str, digests: Sequence[bytes]) -> frozenset[bytes]:
+        """Which of these lie open in quarantine already.  A batch's handful: no need for one parameter."""
+        these = (quarantine.c.stream == stream, quarantine.c.digest.in_(digests))
+        with self._access.read() as conn:
+            found = conn.scalars(select(quarantine.c.digest).where(*self._lying(), *these)) if digests else ()
+            return frozenset(bytes(digest) for digest in found)
+
+    def ran(self, run: str) -> bool:
+        """True where this id is a run of this store: what it wrote is ours."""
+        with self._access.read() as conn:
+            return conn.scalar(select(runs.c.no).where(runs.c.id == run)) is not None
+
     def oldest_quarantine(self) -> datetime | None:
         with self._access.read() as conn:
             oldest: datetime | None = conn.scalar(select(func.min(quarantine.c.opened)).where(*self._lying()))

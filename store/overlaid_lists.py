@@ -1,0 +1,76 @@
+"""Work lists of a plan: new ones live in the scratch, an open one beneath is read past what the plan has done."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from store.job_store import JobBook
+from tsi_fetch.words import Cursor, ListKind, WorkList
+
+PAGE = 1000
+
+
+class OverlaidLists:
+    """Ids below zero are the scratch's."""
+
+    def __init__(self, inner: JobBook, scratch: JobBook) -> None:
+        self._inner = inner
+        self._scratch = scratch
+        self._done: dict[int, set[str]] = {}
+        """Keys of lists beneath that the plan has done: no more than one plan can fetch."""
+        self._over: set[int] = set()
+        self._streams: dict[int, str] = {}
+        self._seen: set[int] = set()
+
+    def open_list(self, stream: str) -> WorkList | None:
+        below = self._inner.open_list(stream)
+        if below and below.id not in self._over:
+            done = self._done.get(below.id, set())
+            return replace(below, left=below.left - len(done))
+        above = self._scratch.open_list(stream)
+        return replace(above, id=-above.id) if above else None
+
+    def begin_list(self, kind: ListKind, stream: str) -> int:
+        number = -self._scratch.begin_list(kind, stream)
+        self._streams[number] = stream
+        return number
+
+    def note_keys(self, list_id: int, number: int, keys: Sequence[str]) -> None:
+        self._scratch.note_keys(-list_id, number, keys)
+        self._seen |= {list_id} if keys else set()
+
+    def agree(self, list_id: int, number: int) -> bool:
+        return self._scratch.agree(-list_id, number)
+
+    def start_list(self, list_id: int, *, complete: bool, cursor: Cursor | None) -> WorkList:
+        """The rows of scopes beneath join a complete list that saw anything, as the keys of a pass of their own."""
+        after = ""
+        while complete and list_id in self._seen and (page := self._inner.scope_rows(after, PAGE)):
+            self._scratch.note_keys(-list_id, 0, [row for _, row in page])
+            after = page[-1][0]
+        if self._inner.position(self._streams[list_id]).cursor:
+            cursor = None
+        started = self._scratch.start_list(-list_id, complete=complete, cursor=cursor)
+        return replace(started, id=list_id)
+
+    def take(self, list_id: int, count: int) -> Sequence[str]:
+        if list_id < 0:
+            return self._scratch.take(-list_id, count)
+        done, after, keys = self._done.setdefault(list_id, set()), 0, list[str]()
+        while len(keys) < count and (page := self._inner.undone(list_id, after, PAGE)):
+            keys += [key for _, key in page if key not in done]
+            after = page[-1][0]
+        if not keys:
+            self._over.add(list_id)
+        return keys[:count]
+
+    def finish(self, stream: str, keys: Collection[str]) -> None:
+        """These keys are done; the scratch's own lists are its own affair."""
+        if keys and (below := self._inner.open_list(stream)):
+            self._done.setdefault(below.id, set()).update(self._inner.items(below.id, keys))
+
+    def reopen(self, stream: str, keys: Collection[str]) -> None:
+        if below := self._inner.open_list(stream):
+            self._done.get(below.id, set()).difference_update(keys)
+            self._over.discard(below.id)

@@ -1,0 +1,210 @@
+"""A plan's store: what a run would write goes to a scratch store, and is read before what lies beneath.
+
+Scopes are copied up before they first change, with all they hold, and so is everything pending at the start: of both
+the scratch then speaks alone.  The rest is read from the scratch first and from beneath where it has nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from store.job_store import JobBook
+from store.overlaid_lists import OverlaidLists
+from tsi_fetch.words import (
+    Cursor,
+    Known,
+    ListKind,
+    Mark,
+    Pending,
+    Position,
+    Ref,
+    RunRecord,
+    ScopeSettled,
+    ScopeState,
+    Settlement,
+    State,
+    WorkList,
+)
+
+
+class Overlay:
+    """A `JobStore` of two: `inner` is never written to; `scratch` is private, empty, of the same job and sink."""
+
+    def __init__(self, inner: JobBook, scratch: JobBook) -> None:
+        self.store_id = inner.store_id
+        self._inner = inner
+        self._scratch = scratch
+        self._lists = OverlaidLists(inner, scratch)
+        self._cleared: set[str] = set()
+        self._lying = list(inner.troubles())
+        """What lies in quarantine beneath, and would still lie there."""
+        self._marked = False
+        self._alive: Counter[str] = Counter()
+        self._begun = False
+
+    # -- refs, scopes and streams
+
+    def position(self, stream: str) -> Position:
+        below, above = self._inner.position(stream), self._scratch.position(stream)
+        kept = frozenset() if stream in self._cleared else below.checkpoint
+        return Position(above.cursor or below.cursor, above.checkpoint | kept)
+
+    def scopes(self, keys: Sequence[str]) -> Mapping[str, ScopeState]:
+        above = self._scratch.scopes(keys)
+        return {**self._inner.scopes([key for key in keys if key not in above]), **above}
+
+    def known(self, refs: Sequence[Ref]) -> Mapping[Ref, Known]:
+        above = self._scratch.known(refs)
+        return {**self._inner.known([ref for ref in refs if ref not in above]), **above}
+
+    def settle(self, settlement: Settlement) -> None:
+        self._bring_pending(settlement.stream)
+        self._bring_scopes(settlement)
+        self._count(settlement.known)
+        self._scratch.settle(settlement)
+        self._lists.finish(settlement.stream, settlement.keys)
+        if self._lying and settlement.closed:
+            closed = {(settlement.stream, key) for key in settlement.closed}
+            self._lying = [t for t in self._lying if (t.stream, t.key) not in closed]
+
+    def _bring_scopes(self, settlement: Settlement) -> None:
+        """Copy up the scopes that this changes, and every known ref it speaks of."""
+        wanted = {s.key: s.row for s in settlement.scopes}
+        above = self._scratch.scopes(list(wanted))
+        states = self._inner.scopes([key for key in wanted if key not in above])
+        refs = set(settlement.departed).union(*(s.refs | s.leaving for s in settlement.scopes))
+        refs |= frozenset().union(*(state.refs for state in states.values()))
+        held = [_as_it_is(state, wanted[key]) for key, state in states.items()]
+        self._copy(settlement.stream, refs, held)
+
+    def _copy(self, stream: str, refs: set[Ref], scopes: Sequence[ScopeSettled]) -> None:
+        missing = sorted(refs - self._scratch.known(list(refs)).keys())
+        known = self._inner.known(missing)
+        if known or scopes:
+            self._scratch.settle(Settlement(stream, known=tuple(known.values()), scopes=tuple(scopes)))
+
+    def _count(self, known: Sequence[Known]) -> None:
+        """Keep the difference in what is alive, so that nobody counts millions twice."""
+        before = self.known([k.ref for k in known])
+        for k in {k.ref: k for k in known}.values():
+            self._alive[k.ref.type] += self._is_ours(k) - self._is_ours(before.get(k.ref))
+
+    def _is_ours(self, known: Known | None) -> bool:
+        return known is not None and known.state is State.LIVE and known.job == self._inner.job
+
+    def advance(self, stream: str, cursor: Cursor | None, *, clear: bool, scopes: Sequence[str] | None = None) -> None:
+        self._bring_pending(stream)
+        undecided = [p.ref for p in self._scratch.pending() if not p.accepted]
+        elsewhere = {ref for ref, holders in self._outside(undecided).items() if holders}
+        self._scratch.advance(stream, cursor, clear=clear, scopes=scopes, elsewhere=elsewhere)
+        if clear:
+            self._cleared.add(stream)
+
+    # -- departures
+
+    def _bring_pending(self, stream: str) -> None:
+        """Copy up what is pending, once: first what is accepted, which needs no hold, then what is not."""
+        if self._begun:
+            return
+        self._begun = True
+        found = self._inner.pending()
+        for accepted in (True, False):
+            some = [p for p in found if p.accepted is accepted]
+            states = self._inner.scopes([p.scope for p in some])
+            settled = [_leaving(states[p.scope], p) for p in some]
+            self._copy(stream, {ref for s in settled for ref in s.refs | s.leaving}, settled)
+            if accepted and some:
+                self._scratch.advance(stream, None, clear=False)
+
+    def pending(self) -> Sequence[Pending]:
+        return self._scratch.pending() if self._begun else self._inner.pending()
+
+    def live(self) -> Mapping[str, int]:
+        below = self._inner.live()
+        counts = {kind: below.get(kind, 0) + self._alive[kind] for kind in below.keys() | self._alive.keys()}
+        return {kind: count for kind, count in counts.items() if count}
+
+    def holders(self, refs: Sequence[Ref]) -> Mapping[Ref, frozenset[str]]:
+        above, below = self._scratch.holders(refs), self._outside(refs)
+        return {ref: above[ref] | below[ref] for ref in refs}
+
+    def _outside(self, refs: Sequence[Ref]) -> Mapping[Ref, frozenset[str]]:
+        """Holders of which the scratch does not speak."""
+        below = self._inner.holders(refs)
+        mine = f"{self._inner.job}/"
+        keys = {name.removeprefix(mine) for names in below.values() for name in names if name.startswith(mine)}
+        above = {mine + key for key in self._scratch.scopes(sorted(keys))}
+        return {ref: names - above for ref, names in below.items()}
+
+    def discard(self, stream: str) -> None:
+        self._bring_pending(stream)
+        self._lists.reopen(stream, {p.row for p in self._scratch.pending() if not p.accepted})
+        self._scratch.discard(stream)
+        self._cleared.add(stream)
+
+    # -- work lists
+
+    def open_list(self, stream: str) -> WorkList | None:
+        return self._lists.open_list(stream)
+
+    def begin_list(self, kind: ListKind, stream: str) -> int:
+        return self._lists.begin_list(kind, stream)
+
+    def note_keys(self, list_id: int, number: int, keys: Sequence[str]) -> None:
+        self._lists.note_keys(list_id, number, keys)
+
+    def agree(self, list_id: int, number: int) -> bool:
+        return self._lists.agree(list_id, number)
+
+    def start_list(self, list_id: int, *, complete: bool, cursor: Cursor | None) -> WorkList:
+        return self._lists.start_list(list_id, complete=complete, cursor=cursor)
+
+    def take(self, list_id: int, count: int) -> Sequence[str]:
+        return self._lists.take(list_id, count)
+
+    # -- runs, the marker, quarantine
+
+    def unfetched(self, stream: str) -> Sequence[str]:
+        below = {t.key for t in self._lying if t.unfetched and t.stream == stream}
+        return sorted(below.union(self._scratch.unfetched(stream)))
+
+    def in_quarantine(self, stream: str, digests: Sequence[bytes]) -> frozenset[bytes]:
+        return self._inner.in_quarantine(stream, digests) | self._scratch.in_quarantine(stream, digests)
+
+    def ran(self, run: str) -> bool:
+        return self._scratch.ran(run) or self._inner.ran(run)
+
+    def oldest_quarantine(self) -> datetime | None:
+        above = self._scratch.oldest_quarantine()
+        return min([*(t.opened for t in self._lying), *([above] if above else [])], default=None)
+
+    def marks(self) -> tuple[Mark | None, Mark | None]:
+        below, above = self._inner.marks(), self._scratch.marks()
+        return above[0] or below[0], above[1] or (None if self._marked else below[1])
+
+    def intend(self, mark: Mark) -> None:
+        self._scratch.intend(mark)
+
+    def marked(self, mark: Mark) -> None:
+        self._scratch.marked(mark)
+        self._marked = True
+
+    def begin_run(self, record: RunRecord) -> None:
+        self._scratch.begin_run(record)
+
+    def end_run(self, record: RunRecord) -> None:
+        self._scratch.end_run(record)
+
+    def permit(self) -> None:
+        self._scratch.permit()
+
+
+def _as_it_is(state: ScopeState, row: str) -> ScopeSettled:
+    return ScopeSettled(state.key, state.refs, frozenset(), state.raw, state.mapping, row)
+
+
+def _leaving(state: ScopeState, pending: Pending) -> ScopeSettled:
+    return replace(_as_it_is(state, pending.row), leaving=frozenset({pending.ref}))

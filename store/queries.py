@@ -1,0 +1,226 @@
+"""What the command line asks a store, and what a recording takes from it.  Only `quarantined` shows bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, Select, func, select
+
+from store.handle import Stored
+from store.packing import unpack_payload
+from store.recorded_state import export_state, seed_state
+from store.schema import jobs, known, leases, lists, pending, sinks, waiting, watermarks
+from store.schema import quarantine as entries
+from store.schema import runs as records
+from store.worklists import read_list
+from tsi_fetch.words import Fault, Quarantined, Ref, RunRecord, WorkList
+
+__all__ = [
+    "LeaseRow",
+    "QuarantineRow",
+    "RunRow",
+    "StatusRow",
+    "export_state",
+    "jobs_seen",
+    "lease",
+    "live_runs",
+    "quarantine",
+    "quarantined",
+    "run",
+    "runs",
+    "seed_state",
+    "status",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as it is listed."""
+
+    record: RunRecord
+    sink: str
+    host: str | None
+    replay: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRow:
+    """How one job stands at one sink.  `watermarks`: per stream; `mappings`: refs per mapping version."""
+
+    job: str
+    sink: str
+    last_success: datetime | None
+    last: RunRecord | None
+    watermarks: Mapping[str, str]
+    quarantined: int
+    oldest_quarantine: datetime | None
+    waiting: int
+    pending: int
+    mappings: Mapping[int, int]
+    work: WorkList | None
+
+    def older(self, mapping: int) -> int:
+        """How many refs an older mapping than this made."""
+        return sum(count for version, count in self.mappings.items() if version < mapping)
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineRow:
+    """An entry of the quarantine as it is listed: where and why, never the value."""
+
+    id: int
+    job: str
+    stream: str
+    key: str
+    ref: Ref | None
+    fault: Fault
+    unfetched: bool
+    attempts: int
+    opened: datetime
+    last: datetime
+    run: str | None
+    closed: datetime | None
+    why: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRow:
+    """Who holds a job now, or held it last; `holder` is None where it is free."""
+
+    job: str
+    holder: str | None
+    host: str | None
+    expires: datetime | None
+
+
+SUCCESSES = ("done", "quarantined")
+"""Outcomes of runs that read everything there was."""
+
+
+def jobs_seen(stored: Stored) -> list[str]:
+    """The jobs that ever ran into this store."""
+    with stored.database.read() as conn:
+        return list(conn.scalars(select(jobs.c.name).distinct().order_by(jobs.c.name)))
+
+
+def live_runs(stored: Stored, job: str) -> bool:
+    """Whether any run of the job wrote here that was not a replay."""
+    mine = select(records.c.no).join(jobs).where(jobs.c.name == job, records.c.replay.is_(False)).limit(1)
+    with stored.database.read() as conn:
+        return conn.scalar(mine) is not None
+
+
+def lease(stored: Stored, job: str) -> LeaseRow | None:
+    """The lease of a job, None before its first run."""
+    columns = (leases.c.job, leases.c.holder, leases.c.host, leases.c.expires)
+    with stored.database.read() as conn:
+        row = conn.execute(select(*columns).where(leases.c.job == job)).one_or_none()
+    return LeaseRow(*row) if row else None
+
+
+def runs(stored: Stored, job: str | None = None, limit: int = 20) -> list[RunRow]:
+    """The latest runs, newest first."""
+    query = _runs().order_by(records.c.no.desc()).limit(limit)
+    with stored.database.read() as conn:
+        return [_run(row) for row in conn.execute(query.where(jobs.c.name == job) if job else query)]
+
+
+def run(stored: Stored, run_id: str) -> RunRow | None:
+    with stored.database.read() as conn:
+        row = conn.execute(_runs().where(records.c.id == run_id)).one_or_none()
+    return _run(row) if row else None
+
+
+def _runs() -> Select[*tuple[Any, ...]]:
+    columns = [records.c[n] for n in ("id", "started", "ended", "outcome", "exit_code", "report", "host", "replay")]
+    named = jobs.join(sinks, sinks.c.id == jobs.c.sink)
+    joined = records.join(named, jobs.c.id == records.c.job)
+    return select(*columns, jobs.c.name.label("job"), sinks.c.name.label("sink")).select_from(joined)
+
+
+def _run(row: Row[*tuple[Any, ...]]) -> RunRow:
+    report = msgspec.json.decode(row.report)
+    record = RunRecord(row.id, row.job, row.started, row.ended, row.outcome, row.exit_code, report)
+    return RunRow(record, row.sink, row.host, row.replay)
+
+
+def status(stored: Stored, job: str | None = None) -> list[StatusRow]:
+    """How the jobs stand, or this one; a job that changed its sink has a row for each."""
+    query = select(jobs.c.id, jobs.c.name, sinks.c.name).join(sinks, sinks.c.id == jobs.c.sink)
+    with stored.database.read() as conn:
+        found = conn.execute((query.where(jobs.c.name == job) if job else query).order_by(jobs.c.name, jobs.c.id)).all()
+        return [_status(conn, *row) for row in found]
+
+
+def _status(conn: Connection, number: int, job: str, sink: str) -> StatusRow:
+    mine = (records.c.job == number, records.c.replay.is_(False))
+    last = conn.execute(_runs().where(*mine).order_by(records.c.no.desc()).limit(1)).one_or_none()
+    lying = (entries.c.job == number, entries.c.closed.is_(None))
+    open_list = select(func.min(lists.c.id)).where(lists.c.job == number, lists.c.state == "open")
+    work = conn.scalar(open_list)
+    marks = conn.execute(select(watermarks.c.stream, watermarks.c.value).where(watermarks.c.job == number))
+    made = select(known.c.mapping, func.count()).where(known.c.job == number).group_by(known.c.mapping)
+    return StatusRow(
+        job=job,
+        sink=sink,
+        last_success=conn.scalar(select(func.max(records.c.ended)).where(*mine, records.c.outcome.in_(SUCCESSES))),
+        last=_run(last).record if last else None,
+        watermarks={stream: value for stream, value in marks},
+        quarantined=conn.scalar(select(func.count()).where(*lying)) or 0,
+        oldest_quarantine=conn.scalar(select(func.min(entries.c.opened)).where(*lying)),
+        waiting=conn.scalar(select(func.count()).where(waiting.c.job == number)) or 0,
+        pending=conn.scalar(select(func.count()).where(pending.c.job == number)) or 0,
+        mappings={mapping: count for mapping, count in conn.execute(made)},
+        work=None if work is None else read_list(conn, work),
+    )
+
+
+def quarantine(stored: Stored, job: str | None = None, *, state: str = "open") -> list[QuarantineRow]:
+    """What lies in quarantine (`open`), lay there (`closed`), or both (`all`), oldest first."""
+    query = _troubles().order_by(entries.c.opened, entries.c.id)
+    if job:
+        query = query.where(jobs.c.name == job)
+    if state != "all":
+        lying = entries.c.closed.is_(None)
+        query = query.where(lying if state == "open" else ~lying)
+    with stored.database.read() as conn:
+        return [_trouble(row) for row in conn.execute(query)]
+
+
+def quarantined(stored: Stored, entry: int) -> tuple[QuarantineRow, Quarantined] | None:
+    """One entry whole: the row with all its answers, and the refused body."""
+    with stored.database.read() as conn:
+        query = _troubles().add_columns(entries.c.payload, entries.c.digest)
+        row = conn.execute(query.where(entries.c.id == entry)).one_or_none()
+    if row is None:
+        return None
+    shown, payload = _trouble(row), unpack_payload(row.payload)
+    return shown, Quarantined(row.key, bytes(row.digest), shown.fault, payload.row, shown.ref, payload.body)
+
+
+def _troubles() -> Select[*tuple[Any, ...]]:
+    names = "id stream key ref code path rule unfetched attempts opened last run closed why".split()
+    joined = entries.join(jobs, jobs.c.id == entries.c.job)
+    return select(*(entries.c[n] for n in names), jobs.c.name.label("job")).select_from(joined)
+
+
+def _trouble(row: Row[*tuple[Any, ...]]) -> QuarantineRow:
+    return QuarantineRow(
+        id=row.id,
+        job=row.job,
+        stream=row.stream,
+        key=row.key,
+        ref=Ref.parse(row.ref) if row.ref else None,
+        fault=Fault(row.code, row.path, row.rule),
+        unfetched=row.unfetched,
+        attempts=row.attempts,
+        opened=row.opened,
+        last=row.last,
+        run=row.run,
+        closed=row.closed,
+        why=row.why,
+    )

@@ -1,0 +1,51 @@
+"""Where a stream stands, as a recording keeps it, and a scratch store that starts from there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from store.job_store import JobBook
+from tsi_fetch.words import Cursor, CursorKind, Fault, Json, Quarantined, Row, Settlement
+
+PAGE = 1000
+
+_AGAIN = Fault("unfetched", "", "could not be fetched when the recording was made")
+
+
+def export_state(book: JobBook, stream: str) -> dict[str, Json]:
+    """Watermark, checkpoint, what an open work list still has to do, and the keys to be fetched again, as JSON."""
+    position, work = book.position(stream), book.open_list(stream)
+    cursor = position.cursor
+    moved = {"kind": cursor.kind.value, "value": cursor.value, "seen": sorted(cursor.seen)} if cursor else None
+    return {
+        "stream": stream,
+        "watermark": moved,
+        "checkpoint": sorted(position.checkpoint),
+        "work": {"kind": work.kind, "complete": work.complete, "keys": _left(book, work.id)} if work else None,
+        "unfetched": list(book.unfetched(stream)),
+    }
+
+
+def _left(book: JobBook, list_id: int) -> list[str]:
+    keys: list[str] = []
+    after = 0
+    while page := book.undone(list_id, after, PAGE):
+        keys += [key for _, key in page]
+        after = page[-1][0]
+    return keys
+
+
+def seed_state(book: JobBook, state: Mapping[str, Any]) -> None:
+    """Bring an empty store to where the recording began.  Nothing is known in it."""
+    stream: str = state["stream"]
+    if moved := state.get("watermark"):
+        cursor = Cursor(CursorKind(moved["kind"]), moved["value"], frozenset(moved["seen"]))
+        book.advance(stream, cursor, clear=False)
+    if work := state.get("work"):
+        number = book.begin_list(work["kind"], stream)
+        book.note_keys(number, 1, work["keys"])
+        book.start_list(number, complete=work["complete"], cursor=None)
+    rows = [Row(key, unfetched=_AGAIN) for key in state.get("unfetched", ())]
+    troubles = tuple(Quarantined(row.key, row.digest, _AGAIN, row) for row in rows)
+    book.settle(Settlement(stream, checkpoint=tuple(state.get("checkpoint", ())), quarantined=troubles))
