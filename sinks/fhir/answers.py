@@ -51,7 +51,7 @@ _PATHS = (
     re.compile(r"in path:? ([\w.\[\]()]+)"),
     re.compile(r"\[element=\"([\w.\[\]]+)\"\]"),
 )
-_QUOTED = re.compile(r"(?<!element=)\"[^\"]*\"|'[^']*'")
+_QUOTED = re.compile(r"""(?P<element>\[element="[^"]*"\])|"[^"]*"|'[^']*'""")
 _STATEMENT = re.compile(r" ?[\[(](?:Batch|insert|update|delete|select)\b.*", re.IGNORECASE | re.DOTALL)
 
 
@@ -109,7 +109,7 @@ def refusal(reply: Reply) -> Fault:
 
 
 def _without_values(words: str) -> str:
-    plain = _QUOTED.sub("…", _STATEMENT.sub("", words.replace("&quot;", '"')))
+    plain = _QUOTED.sub(lambda m: m["element"] or "…", _STATEMENT.sub("", words))
     return plain if len(plain) <= LONGEST_RULE else plain[: LONGEST_RULE - 1] + "…"
 
 

@@ -14,7 +14,7 @@ def _base(url: str) -> str:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as e:
         raise ValueError("expected the server's FHIR base, such as http://host:8080/epi/api/fhir") from e
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    if parsed.scheme not in ("http", "https") or not parsed.host or any(c.isspace() for c in url):
         raise ValueError("expected the server's FHIR base, such as http://host:8080/epi/api/fhir")
     if parsed.userinfo:
         raise ValueError("a URL may not hold a password; put the credential into `token`")

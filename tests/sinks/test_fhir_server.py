@@ -1,0 +1,158 @@
+"""The FHIR sink at its start, when reading, and with its marker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import httpx
+import pytest
+from pydantic import ValidationError
+
+from sinks.fhir.marker import device
+from sinks.fhir.options import FhirOptions
+from sinks.fhir.server import FhirServer
+from tests.sinks.fake_hapi import BASE, FakeHapi, answer, breaks
+from tsi_fetch.errors import Guarded, SettingError, TryAgain
+from tsi_fetch.words import Mark, Ref
+
+Make = Callable[..., FhirServer]
+MARK = "tsi-fetch-ab12cd34-cima"
+
+
+def permit() -> None:
+    """Always."""
+
+
+def test_a_server_of_the_right_release_is_opened(server: Make, hapi_in_memory: FakeHapi) -> None:
+    server().open()
+    assert [r.url.path for r in hapi_in_memory.requests] == ["/epi/api/fhir/metadata"]
+
+
+def test_another_release_names_both_sides(server: Make, hapi_in_memory: FakeHapi) -> None:
+    hapi_in_memory.release = "4.0.1"
+    with pytest.raises(SettingError, match=r"set to FHIR R5, but the server at \S+ has R4"):
+        server().open()
+
+
+def test_an_r4_server_is_opened_by_an_r4_sink(server: Make, hapi_in_memory: FakeHapi) -> None:
+    hapi_in_memory.release = "4.0.1"
+    sink = server(release="R4")
+    sink.open()
+    assert sink.release == "R4"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        answer(200, html="<html>log in</html>"),
+        answer(200, json={"name": "another product"}),
+        answer(200, json={"resourceType": "OperationOutcome"}),
+        answer(302, headers={"location": "https://login.invalid/"}),
+        answer(401),
+        answer(403, html="<html>"),
+        answer(404, json={"status": 404}, headers={"content-type": "application/fhir+json"}),
+    ],
+)
+def test_what_is_no_fhir_server_is_a_wrong_setting(
+    server: Make, hapi_in_memory: FakeHapi, page: Callable[[httpx.Request], httpx.Response]
+) -> None:
+    hapi_in_memory.faults = [page]
+    with pytest.raises(SettingError):
+        server().open()
+    assert len(hapi_in_memory.requests) == 1
+
+
+@pytest.mark.parametrize("fault", [answer(503), answer(500, text="oops"), breaks(httpx.ConnectError)])
+def test_a_server_that_is_down_is_asked_again_and_then_later(
+    server: Make, hapi_in_memory: FakeHapi, fault: Callable[[httpx.Request], httpx.Response]
+) -> None:
+    hapi_in_memory.faults = [fault] * 10
+    with pytest.raises(TryAgain):
+        server(attempts=3).open()
+    assert len(hapi_in_memory.requests) == 3
+
+
+def test_versions_are_read_in_bulk_past_every_page_and_not_from_a_cache(server: Make, hapi_in_memory: FakeHapi) -> None:
+    hapi_in_memory.page = 7
+    refs = [Ref("Organization", f"o{n}") for n in range(30)] + [Ref("Substance", "s")]
+    for ref in refs[:20]:
+        hapi_in_memory.put(str(ref))
+    hapi_in_memory.put("Substance/s")
+    held = server().find([*refs, Ref("Organization", "not an id")])
+    assert sorted(held) == sorted([*refs[:20], refs[-1]])
+    assert {h.version for h in held.values()} == {"1"}
+    assert all(r.headers["cache-control"] == "no-cache" for r in hapi_in_memory.requests)
+
+
+def test_bodies_come_with_the_run_that_wrote_them(server: Make, hapi_in_memory: FakeHapi) -> None:
+    hapi_in_memory.put("Organization/a", run="run-7", name="A")
+    held = server().find([Ref("Organization", "a")], bodies=True)[Ref("Organization", "a")]
+    assert held.run == "run-7"
+    assert json.loads(held.body or b"")["name"] == "A"
+
+
+def test_a_deleted_resource_is_not_found(server: Make, hapi_in_memory: FakeHapi) -> None:
+    hapi_in_memory.put("Organization/a")
+    hapi_in_memory.delete("Organization/a")
+    assert server().find([Ref("Organization", "a")]) == {}
+
+
+def test_a_next_link_that_leads_elsewhere_is_refused(server: Make, hapi_in_memory: FakeHapi) -> None:
+    link = [{"relation": "next", "url": "http://elsewhere.invalid/?page=2"}]
+    hapi_in_memory.faults = [answer(200, json={"resourceType": "Bundle", "type": "searchset", "link": link})]
+    with pytest.raises(SettingError, match=r"elsewhere\.invalid"):
+        server().find([Ref("Organization", "a")])
+    assert {r.url.host for r in hapi_in_memory.requests} == {"fhir.invalid"}
+
+
+def test_the_marker_is_a_device_that_says_run_and_counter(server: Make, hapi_in_memory: FakeHapi) -> None:
+    moved = server().move_mark(MARK, Mark("run-1", 3), permit)
+    assert moved == Mark("run-1", 3, "1")
+    values = [i["value"] for i in (hapi_in_memory.live(f"Device/{MARK}") or {})["identifier"]]
+    assert values == ["run-1", "3"]
+
+
+def test_a_marker_whose_acknowledgement_was_lost_is_our_own(server: Make, hapi_in_memory: FakeHapi) -> None:
+    hapi_in_memory.lose = 1
+    assert server().move_mark(MARK, Mark("run-1", 1), permit) == Mark("run-1", 1, "1")
+
+
+def test_a_marker_that_was_deleted_comes_back_only_where_none_is_remembered(
+    server: Make, hapi_in_memory: FakeHapi
+) -> None:
+    sink = server()
+    first = sink.move_mark(MARK, Mark("run-1", 1), permit)
+    hapi_in_memory.delete(f"Device/{MARK}")
+    assert sink.read_mark(MARK) is None
+    with pytest.raises(Guarded):
+        sink.move_mark(MARK, Mark("run-2", 2, first.version), permit)
+    assert sink.move_mark(MARK, Mark("run-2", 2), permit).version == "3"
+
+
+def test_a_marker_that_somebody_made_something_else_is_guarded(server: Make, hapi_in_memory: FakeHapi) -> None:
+    hapi_in_memory.put(f"Device/{MARK}", identifier=[{"value": 5}])
+    with pytest.raises(Guarded, match="edited"):
+        server().read_mark(MARK)
+
+
+def test_marker_ids_are_ids_and_stay_apart() -> None:
+    long = "tsi-fetch-ab12cd34-" + "j" * 60
+    made = [device(name).id for name in (MARK, "tsi_fetch", "tsi-fetch", long, long + "k")]
+    assert made[0] == MARK
+    assert len(set(made)) == 5
+    assert all(len(i) <= 64 and i.replace("-", "").isalnum() for i in made)
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://host/fhir", "fhir", "http://", "http://user:pw@host/fhir", "http://host/fhir?a=b", "http://ho st"]
+)
+def test_a_url_that_is_no_base_is_a_mistake_that_shows_no_password(url: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        FhirOptions(url=url)
+    assert "pw" not in str(error.value)
+
+
+def test_a_token_does_not_show() -> None:
+    assert "hush" not in repr(FhirOptions(url=BASE + "/", token="hush"))
+    assert FhirOptions(url=BASE + "/").url == BASE
