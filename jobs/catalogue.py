@@ -10,10 +10,14 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a kind lives: `module:name` of its options' pydantic model, and of the class made from them."""
+    """Where a kind lives: `module:name` of its options' pydantic model, and of the class made from them.
+
+    `needs`: what else a sink's class is given, by keyword: `run_id`, `job`, `store_id`.
+    """
 
     options: str
     factory: str
+    needs: tuple[str, ...] = ()
 
 
 SOURCES: Mapping[str, Entry] = {
@@ -22,7 +26,7 @@ SOURCES: Mapping[str, Entry] = {
 
 SINKS: Mapping[str, Entry] = {
     "folder": Entry("sinks.folder:FolderOptions", "sinks.folder:Folder"),
-    "fhir": Entry("sinks.fhir.options:FhirOptions", "sinks.fhir.server:FhirServer"),
+    "fhir": Entry("sinks.fhir.options:FhirOptions", "sinks.fhir.server:FhirServer", ("run_id", "job", "store_id")),
 }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.metadata import version
 
 import click
 
@@ -47,7 +46,9 @@ class LazyGroup(click.Group):
 
 def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
-        click.echo(f"tsi-fetch {version('tsi-fetch')}")
+        from tsi_fetch.http.agent import version
+
+        click.echo(f"tsi-fetch {version()}")
         ctx.exit()
 
 

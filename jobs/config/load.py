@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,26 +52,39 @@ class Configuration:
         return _typed(self.settings.sinks[name], SINKS)
 
 
+class _All:
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+ALL: Container[object] = _All()
+
+
 @dataclass(frozen=True, slots=True)
 class Reach:
     """The parts of a job file that are going to be used.  `sinks` and `stores`: None means those of the jobs."""
 
-    jobs: frozenset[str] = frozenset()
-    sinks: frozenset[str] | None = None
-    stores: frozenset[str] | None = None
+    jobs: Container[object] = ()
+    sinks: Container[object] | None = None
+    stores: Container[object] | None = None
 
 
 def load_configuration(
-    path: Path | None = None, *, environ: Mapping[str, str] | None = None, reach: Reach | None = None
+    path: Path | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    reach: Reach | None = None,
+    secrets: Secrets | None = None,
 ) -> Configuration:
     """Read the file at `path`, else the one that TSI_FETCH_CONFIG names, else the stock one.
 
     `reach`: what is going to be used; variables that only the rest needs may be unset (None: all is needed).
+    `secrets`: where secrets are noted as they are read, so that no message about a mistake can show one.
     `WrongFile` (78) with every mistake; SettingError where there is no such file.
     """
     environ = os.environ if environ is None else environ
     file = path or Path(environ.get(VARIABLE) or STOCK)
-    secrets = Secrets()
+    secrets = Secrets() if secrets is None else secrets
     tree = read_tree(_text(file), str(file), Interpolator(environ, secrets))
     if tree.value is None and tree.mistakes:
         raise WrongFile(tree.mistakes)
@@ -149,7 +162,7 @@ def _beyond(tree: Tree, path: Place, reach: Reach | None) -> bool:
         return False
     room, name = str(path[0]), path[1]
     jobs = [job for key, job in _mappings(tree.value.get("jobs")) if key in reach.jobs]
-    needed: dict[str, Collection[object]] = {
+    needed: dict[str, Container[object]] = {
         "jobs": reach.jobs,
         "sinks": [job.get("sink") for job in jobs] if reach.sinks is None else reach.sinks,
         "stores": [job.get("store") for job in jobs] if reach.stores is None else reach.stores,

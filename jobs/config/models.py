@@ -47,7 +47,7 @@ Duration = Annotated[
 StoreUrl = Annotated[SecretUrl, BeforeValidator(lambda v: _store_url(v) if isinstance(v, str) else v)]
 Schedule = Annotated[str, AfterValidator(checked_schedule)]
 Zone = Annotated[str, AfterValidator(_zone)]
-Options = Annotated[dict[str, Any], Field(repr=False)]
+Options = dict[str, Any]
 
 
 class _Frozen(BaseModel):
@@ -64,7 +64,7 @@ class JobSettings(_Frozen):
     """One job: what is read, where it goes, where it is remembered, when it runs, and what it may do."""
 
     description: str = Field("", description="One line, shown by `tsi-fetch jobs`.")
-    source: Options = Field(description="`kind` names the source; the rest are its options.")
+    source: Options = Field(repr=False, description="`kind` names the source; the rest are its options.")
     sink: Name = Field(description="The name of one of `sinks`.")
     store: Name = Field(description="The name of one of `stores`.")
     schedule: Schedule = Field(description="When it runs, as cron writes it: minute hour day month weekday.")

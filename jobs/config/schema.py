@@ -30,7 +30,8 @@ def make_schema() -> dict[str, Any]:
     schema["properties"]["sinks"]["additionalProperties"] = _kinds("Sink", SINKS, definitions)
     for room in ("stores", "sinks", "jobs"):
         _name_pattern(schema["properties"][room])
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tsi-fetch job file", **schema}
+    schema["title"] = "tsi-fetch job file"
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def render() -> str:
@@ -63,6 +64,7 @@ def _kinds(role: str, entries: Mapping[str, Entry], definitions: dict[str, Any])
 def _open(definition: dict[str, Any]) -> dict[str, Any]:
     """Let a placeholder stand for each property that is a single value."""
     for name, inner in definition.get("properties", {}).items():
+        inner.pop("title", None)  # pydantic's: the name once more
         definition["properties"][name] = _or_placeholder(inner)
     return definition
 

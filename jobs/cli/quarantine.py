@@ -1,0 +1,65 @@
+"""tsi-fetch quarantine"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from jobs.cli.options import config_option, json_option
+from jobs.cli.voice import Voice
+
+
+@click.group("quarantine", short_help="See what could not be used, and why.")
+def command() -> None:
+    """See what could not be used, and why.  It is kept whole until a good one overtakes it.
+
+    \b
+    tsi-fetch quarantine list            where and by which rule, never the value
+    tsi-fetch quarantine show cima 12    the row as it was received, and the refused resource
+    """
+
+
+@command.command("list", short_help="List what lies in quarantine.")
+@click.option("--job", metavar="JOB", help="Only of this job.")
+@click.option("--all", "everything", is_flag=True, help="Also what has been overtaken.")
+@config_option
+@json_option
+@click.pass_obj
+def list_(voice: Voice, /, *, job: str | None, everything: bool, config: Path | None, as_json: bool) -> int:
+    """List what lies in quarantine, the oldest first: key, code, where and rule; never the value.
+
+    \b
+    tsi-fetch quarantine list
+    tsi-fetch quarantine list --job cima --json
+    """
+    voice.speak(as_json=as_json)
+    from jobs.looking import quarantine_rows
+    from jobs.reporting.table import table_text
+
+    rows = quarantine_rows(config, job, voice.secrets, everything=everything)
+    voice.show({"quarantine": rows}, table_text(rows, "nothing lies in quarantine"))
+    return 0
+
+
+@command.command("show", short_help="Show one entry whole.")
+@click.argument("job")
+@click.argument("number", type=click.IntRange(1))
+@config_option
+@json_option
+@click.pass_obj
+def show(voice: Voice, /, *, job: str, number: int, config: Path | None, as_json: bool) -> int:
+    """Show entry NUMBER of JOB: why it is there, the source's answers as received, and the refused resource.
+
+    \b
+    tsi-fetch quarantine show cima 12
+
+    This prints bodies, which may hold personal data.
+    """
+    voice.speak(as_json=as_json)
+    from jobs.looking import quarantined
+    from jobs.reporting.entry import entry_text
+
+    entry = quarantined(config, job, number, voice.secrets)
+    voice.show(entry, entry_text(entry))
+    return 0

@@ -1,0 +1,32 @@
+"""tsi-fetch runs"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from jobs.cli.options import config_option, json_option
+from jobs.cli.voice import Voice
+
+
+@click.command("runs", short_help="List the runs of a job, the latest first.")
+@click.argument("job")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="How many.")
+@config_option
+@json_option
+@click.pass_obj
+def command(voice: Voice, /, *, job: str, limit: int, config: Path | None, as_json: bool) -> int:
+    """List the runs of JOB, the latest first: when, for how long, how it ended and what it did.
+
+    \b
+    tsi-fetch runs cima
+    tsi-fetch runs cima --limit 1 --json     the last one, with its whole report
+    """
+    voice.speak(as_json=as_json)
+    from jobs.looking import run_lines, runs_of
+    from jobs.reporting.table import table_text
+
+    runs = runs_of(config, job, limit, voice.secrets)
+    voice.show({"job": job, "runs": runs}, table_text(run_lines(runs), f"{job} has not run yet"))
+    return 0

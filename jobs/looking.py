@@ -1,0 +1,175 @@
+"""What a store knows, for the commands that only look: nothing is written, and no body shown but by `quarantined`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jobs.config.duration import show_duration
+from jobs.config.load import ALL, Configuration, Reach, load_configuration
+from jobs.config.secret import Secrets, SecretUrl
+from jobs.reporting.text import headline
+from jobs.wiring import source_class
+from store import queries
+from store.handle import NoStore, Stored, open_store
+from tsi_fetch.errors import Usage
+
+Figures = dict[str, Any]
+
+
+def _configuration(file: Path | None, job: str | None, secrets: Secrets) -> Configuration:
+    reach = Reach(stores=ALL) if job is None else Reach(stores=None, jobs=frozenset({job}), sinks=())
+    configuration = load_configuration(file, reach=reach, secrets=secrets)
+    if job is not None:
+        configuration.job(job)
+    return configuration
+
+
+@contextmanager
+def _opened(url: SecretUrl) -> Iterator[Stored | None]:
+    """The store, or None where no run has made it yet."""
+    try:
+        stored = open_store(url.reveal())
+    except NoStore:
+        yield None
+        return
+    with stored:
+        yield stored
+
+
+def status_rows(file: Path | None, job: str | None, secrets: Secrets) -> list[Figures]:
+    """One row per job and sink; a job that never ran has a row, too."""
+    configuration = _configuration(file, job, secrets)
+    rows: list[Figures] = []
+    for name, settings in configuration.settings.jobs.items():
+        if job in (None, name):
+            with _opened(configuration.store_of(name).url) as stored:
+                found = queries.status(stored, name) if stored else []
+            mapping = source_class(configuration, name).mapping
+            rows += [_status(row, mapping) for row in found] or [_never(name, settings.sink)]
+    return rows
+
+
+def _status(row: queries.StatusRow, mapping: int) -> Figures:
+    last = row.last
+    return {
+        "job": row.job,
+        "sink": row.sink,
+        "last_success": _iso(row.last_success),
+        "last_run": _iso(last.started) if last else None,
+        "outcome": last.outcome if last else None,
+        "watermark": dict(row.watermarks),
+        "quarantined": row.quarantined,
+        "oldest_quarantine": _iso(row.oldest_quarantine),
+        "waiting": row.waiting,
+        "pending": row.pending,
+        "older_mapping": row.older(mapping),
+        "left_to_do": row.work.left if row.work else 0,
+    }
+
+
+def _never(job: str, sink: str) -> Figures:
+    nothing: Figures = dict.fromkeys(("last_success", "last_run", "outcome"))
+    figures = {"watermark": {}, "quarantined": 0, "oldest_quarantine": None, "waiting": 0, "pending": 0}
+    return {"job": job, "sink": sink, **nothing, **figures, "older_mapping": 0, "left_to_do": 0}
+
+
+def runs_of(file: Path | None, job: str, limit: int, secrets: Secrets) -> list[Figures]:
+    """The latest runs, newest first, each with its report."""
+    configuration = _configuration(file, job, secrets)
+    with _opened(configuration.store_of(job).url) as stored:
+        rows = queries.runs_of(stored, job, limit) if stored else []
+    return [
+        {
+            "run": row.record.id,
+            "sink": row.sink,
+            "started": _iso(row.record.started),
+            "ended": _iso(row.record.ended),
+            "outcome": row.record.outcome,
+            "exit_code": row.record.exit_code,
+            "replay": row.replay,
+            "host": row.host,
+            "report": dict(row.record.report),
+        }
+        for row in rows
+    ]
+
+
+def run_lines(runs: list[Figures]) -> list[Figures]:
+    """The same without the reports: one line each."""
+    return [
+        {
+            "run": run["run"] + (" (replay)" if run["replay"] else ""),
+            "started": run["started"],
+            "took": _took(run),
+            "outcome": run["outcome"],
+            "exit": run["exit_code"],
+            "what": headline(run["report"]) if "counts" in run["report"] else run["report"].get("error"),
+        }
+        for run in runs
+    ]
+
+
+def _took(run: Figures) -> str | None:
+    if run["ended"] is None:
+        return None
+    return show_duration(datetime.fromisoformat(run["ended"]) - datetime.fromisoformat(run["started"]))
+
+
+def quarantine_rows(file: Path | None, job: str | None, secrets: Secrets, *, everything: bool) -> list[Figures]:
+    """What lies in quarantine, of all jobs or one, without bodies."""
+    configuration = _configuration(file, job, secrets)
+    rows: list[Figures] = []
+    for name in configuration.settings.jobs:
+        if job in (None, name):
+            with _opened(configuration.store_of(name).url) as stored:
+                found = queries.quarantine_of(stored, name, state="all" if everything else "open") if stored else []
+            rows += [_trouble(row) for row in found]
+    return rows
+
+
+def _trouble(row: queries.QuarantineRow) -> Figures:
+    return {
+        "job": row.job,
+        "number": row.id,
+        "key": row.key,
+        "resource": str(row.ref) if row.ref else None,
+        "code": row.fault.code,
+        "path": row.fault.path,
+        "rule": row.fault.rule,
+        "attempts": row.attempts,
+        "opened": _iso(row.opened),
+        "last": _iso(row.last),
+        "run": row.run,
+        "closed": _iso(row.closed),
+        "why": row.why,
+    }
+
+
+def quarantined(file: Path | None, job: str, number: int, secrets: Secrets) -> Figures:
+    """One entry with its bodies.  Usage where there is none of that number."""
+    configuration = _configuration(file, job, secrets)
+    with _opened(configuration.store_of(job).url) as stored:
+        found = queries.quarantined(stored, number) if stored else None
+    if found is None or found[0].job != job:
+        raise Usage(f"{job} has no quarantine entry {number}", f"tsi-fetch quarantine list --job {job}")
+    row, whole = found
+    answers = [
+        {
+            "part": answer.part,
+            "url": answer.url,
+            "status": answer.status,
+            "requested_at": _iso(answer.requested_at),
+            "body": answer.body.decode("utf-8", "replace"),
+        }
+        for answer in whole.row.answers
+    ]
+    body = None if whole.body is None else whole.body.decode("utf-8", "replace")
+    return {**_trouble(row), "answers": answers, "body": body}
+
+
+def _iso(instant: datetime | None) -> str | None:
+    return instant.isoformat(timespec="seconds") if instant else None

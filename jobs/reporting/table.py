@@ -1,0 +1,40 @@
+"""Lists of alike things as a table for a person."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+WIDTH = 140
+
+
+def table_text(rows: Sequence[Mapping[str, Any]], none: str = "none") -> str:
+    """The rows under the names of their members; `none` where there are no rows."""
+    if not rows:
+        return none + "\n"
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in rows[0]:
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    stream = io.StringIO()
+    Console(file=stream, width=WIDTH, highlight=False, markup=False, no_color=True).print(table)
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+def _cell(value: Any) -> str:
+    if value is None or value == "":
+        return "·"
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M}"
+    if isinstance(value, Mapping):
+        return "\n".join(f"{key}: {_cell(inner)}" for key, inner in value.items()) or "·"
+    if isinstance(value, list | tuple):
+        return "\n".join(map(str, value)) or "·"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

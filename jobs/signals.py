@@ -1,0 +1,52 @@
+"""SIGINT and SIGTERM as a `StopSignal`: whatever waits ends at once, what is in flight is remembered."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from tsi_fetch.clock import StopSignal
+
+_HEARD = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def listening() -> Iterator[StopSignal]:
+    """A `StopSignal` that both signals set; a second SIGINT interrupts at once.  For the main thread only.
+
+    Python hands the number to a thread through a socket: a handler that took the signal's lock itself would wait for
+    ever where it interrupted the main thread while that held it.
+    """
+    stop = StopSignal()
+    reading, writing = socket.socketpair()
+    writing.setblocking(False)
+    ear = threading.Thread(target=_hear, args=(reading, stop), name="signals", daemon=True)
+    before = {number: signal.signal(number, _handler) for number in _HEARD}
+    fd_before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    ear.start()
+    try:
+        yield stop
+    finally:
+        signal.set_wakeup_fd(fd_before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        writing.close()
+        ear.join()
+        reading.close()
+
+
+def _handler(number: int, frame: FrameType | None) -> None:
+    """The thread does the work; this one makes the next SIGINT an interrupt, for a person in a hurry."""
+    if number == signal.SIGINT:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _hear(reading: socket.socket, stop: StopSignal) -> None:
+    while numbers := reading.recv(16):
+        for number in numbers:
+            if number in _HEARD:
+                stop.set(number)

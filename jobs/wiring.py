@@ -1,0 +1,181 @@
+"""From names to objects: what the job file and the command line ask for becomes sources, sinks, stores and settings."""
+
+from __future__ import annotations
+
+import secrets
+import string
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from jobs.catalogue import SINKS, SOURCES, load
+from jobs.config.load import Configuration, Reach, load_configuration
+from jobs.config.mistakes import closest
+from jobs.config.secret import Secrets, SecretUrl
+from tsi_fetch.clock import Clock
+from tsi_fetch.errors import SettingError, Usage
+from tsi_fetch.http.meter import Meter
+from tsi_fetch.http.record import Recorder
+from tsi_fetch.http.recording import Recording
+from tsi_fetch.ports import Sink, Source
+from tsi_fetch.report import Report
+from tsi_fetch.run import Settings
+
+_ALPHABET = string.ascii_lowercase + string.digits
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line asked of a run or a plan."""
+
+    job: str
+    config: Path | None = None
+    record: Path | None = None
+    replay: Path | None = None
+    store: str | None = None
+    sink: str | None = None
+    full: bool = False
+    again: bool = False
+    only: tuple[str, ...] = ()
+    accept_vanish: int = 0
+    accept_refusals: int = 0
+    max_duration: timedelta | None = None
+
+    def check(self) -> None:
+        """Usage where the options do not go together."""
+        if (self.store is None) != (self.sink is None):
+            raise Usage(
+                "--store and --sink belong together",
+                "what one store remembers is only true of one sink: name both, or neither",
+            )
+        if self.record and self.replay:
+            raise Usage("--record and --replay exclude each other", "a recording exists already: copy its folder")
+        if self.only and self.full:
+            raise Usage("--only and --full exclude each other", "--only reads its products whole anyhow")
+
+    def configuration(self, known: Secrets) -> Configuration:
+        """The job file; only what this run needs must be set."""
+        self.check()
+        known.add_url(self.store or "")
+        elsewhere = self.sink is not None or self.replay is not None
+        named = frozenset({self.sink} if self.sink else ())
+        reach = Reach(frozenset({self.job}), named if elsewhere else None, frozenset() if elsewhere else None)
+        configuration = load_configuration(self.config, reach=reach, secrets=known)
+        configuration.job(self.job)
+        return configuration
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a run remembers and writes.  `sink` is the name by which the store knows the sink."""
+
+    store: SecretUrl
+    sink: str
+    kind: str
+    options: Any
+
+
+def target(configuration: Configuration, asked: Asked, scratch: Path | None) -> Target:
+    """The job's own store and sink, those that were named instead, or a scratch one."""
+    job = configuration.job(asked.job)
+    if asked.store and asked.sink:
+        return Target(SecretUrl(asked.store), *_named_sink(configuration, asked.job, asked.sink))
+    if scratch is not None:
+        store = SecretUrl(f"sqlite:///{scratch / 'store.db'}")
+        return Target(store, *_folder(configuration, asked.job, scratch / "resources"))
+    return Target(configuration.store_of(asked.job).url, job.sink, *configuration.sink(job.sink))
+
+
+def _named_sink(configuration: Configuration, job: str, name: str) -> tuple[str, str, Any]:
+    names = configuration.settings.sinks
+    if name in names:
+        return name, *configuration.sink(name)
+    if "/" not in name and not Path(name).exists() and (hint := closest(name, names)):
+        raise Usage(f"there is no sink {name!r} in the job file", f"{hint}  For a new folder write ./{name}")
+    return _folder(configuration, job, Path(name).resolve())
+
+
+def _folder(configuration: Configuration, job: str, path: Path) -> tuple[str, str, Any]:
+    """A folder in the place of the job's sink; of the same release, as that decides what is valid."""
+    raw = configuration.settings.sinks[configuration.job(job).sink]
+    options = load(SINKS["folder"].options)(path=path, release=raw.get("release", "R5"))
+    return str(path), "folder", options
+
+
+def scratch_folder(purpose: str) -> Path:
+    """A new temporary folder.  SettingError where there is no room for one."""
+    try:
+        return Path(tempfile.mkdtemp(prefix=f"tsi-fetch-{purpose}-"))
+    except OSError as e:
+        raise SettingError("no temporary folder can be made", "mount a writable /tmp, or set TMPDIR") from e
+
+
+def new_run_id(now: datetime) -> str:
+    """16 characters: the minute it began, and four random ones (HAPI keeps no more of an X-Request-Id)."""
+    return f"{now:%y%m%d-%H%M}-" + "".join(secrets.choice(_ALPHABET) for _ in range(4))
+
+
+def make_source(
+    configuration: Configuration,
+    job: str,
+    clock: Clock,
+    *,
+    recorder: Recorder | None = None,
+    recording: Recording | None = None,
+    meter: Meter | None = None,
+) -> Source:
+    kind, options = configuration.source(job)
+    made: Source = load(SOURCES[kind].factory)(options, clock, recorder=recorder, recording=recording, meter=meter)
+    return made
+
+
+def source_class(configuration: Configuration, job: str) -> Any:
+    """The class of a job's source: its stream's name, its mapping version, what it asks of whoever keeps its data."""
+    return load(SOURCES[configuration.job(job).source["kind"]].factory)
+
+
+def make_sink(to: Target, clock: Clock, *, run_id: str, job: str, store_id: str) -> Sink:
+    entry = SINKS[to.kind]
+    offered = {"run_id": run_id, "job": job, "store_id": store_id}
+    made: Sink = load(entry.factory)(to.options, clock, **{name: offered[name] for name in entry.needs})
+    return made
+
+
+def settings_of(configuration: Configuration, asked: Asked, run_id: str, *, plan: bool = False) -> Settings:
+    """The job's policies and what the command line asked for, as the loop wants them."""
+    job = configuration.job(asked.job)
+    return Settings(
+        job=asked.job,
+        run_id=run_id,
+        again=asked.again,
+        full=asked.full,
+        only=asked.only,
+        accept_vanish=asked.accept_vanish,
+        accept_refusals=asked.accept_refusals,
+        max_duration=asked.max_duration or job.max_duration,
+        validate=job.validation,
+        on_existing=job.on_existing,
+        removal=job.removal,
+        max_vanish=job.max_vanish,
+        max_quarantine_age=job.max_quarantine_age,
+        shared=job.shared,
+        plan=plan,
+    )
+
+
+def with_requests(report: Report, meter: Meter) -> Report:
+    """The report, with what was asked of each host."""
+    return replace(report, requests={host: _figures(tally) for host, tally in meter.by_host().items()})
+
+
+def _figures(tally: Any) -> Mapping[str, float]:
+    return {
+        "requests": tally.requests,
+        "bytes": tally.bytes,
+        "retries": tally.retries,
+        "failed": tally.failed,
+        "seconds": round(tally.took / 1e6, 3),
+    }
