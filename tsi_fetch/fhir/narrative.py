@@ -238,7 +238,8 @@ def _style(declared: str) -> str:
     kept = []
     for declaration in declared.split(";"):
         name, _, value = (part.strip().lower() for part in declaration.partition(":"))
-        if name in _STYLES and _STYLE_VALUE.fullmatch(value):
+        # What its author hides stays hidden: shown, it would be a text that nobody published.
+        if (name in _STYLES and _STYLE_VALUE.fullmatch(value)) or (name, value) == ("display", "none"):
             kept.append(f"{name}:{' '.join(value.split())}")
     return ";".join(kept)
 

@@ -77,6 +77,10 @@ HOSTILE = {
         '<p style="Text-Decoration : underline ; color:red; position:fixed;font-weight:bold">uno</p>',
         '<p style="text-decoration:underline;font-weight:bold">uno</p>',
     ),
+    "what its author hides": (
+        '<p style="display: none">uno</p><p style="display:block">dos</p>',
+        '<p style="display:none">uno</p><p>dos</p>',
+    ),
     "a style that calls out": ('<p style="text-align:url(//x.invalid)">uno</p>', "<p>uno</p>"),
     "deprecated elements": (
         "<u>uno</u><s>dos</s><font color=red>tres</font><center>cuatro</center>",

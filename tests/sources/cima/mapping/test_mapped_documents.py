@@ -33,7 +33,7 @@ def sections(row: Row, document: str = "ft") -> list[Any]:
 
 
 def words(section: Any) -> str:
-    return " ".join("".join(etree.fromstring(section["text"]["div"]).itertext()).split())
+    return " ".join("".join(map(str, etree.fromstring(section["text"]["div"]).itertext())).split())
 
 
 def test_a_bundle_is_a_document_with_the_composition_first(make_row: MakeRow) -> None:
@@ -180,7 +180,8 @@ def test_a_leaflets_subsection_is_known_by_its_title_or_not_at_all(title: str, c
 
 
 def test_a_document_without_sections_says_that_it_is_unavailable(make_row: MakeRow) -> None:
-    for text in ([], None):
+    nothing: tuple[Any, ...] = ([], None)
+    for text in nothing:
         outer = composition(make_row("1998001001", texts={2: text}), "p")["section"][0]
         assert outer["emptyReason"]["coding"][0]["code"] == "unavailable"
         assert words(outer) == "unavailable"
@@ -188,7 +189,7 @@ def test_a_document_without_sections_says_that_it_is_unavailable(make_row: MakeR
 
 
 def test_a_section_without_number_or_title_still_has_one(make_row: MakeRow) -> None:
-    text = [
+    text: list[Any] = [
         {"seccion": "4.1", "titulo": None, "contenido": "<p>uno</p>"},
         {"seccion": " ", "titulo": "Sin número", "contenido": None},
         {"contenido": "<p>tres</p>"},
