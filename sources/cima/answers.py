@@ -54,4 +54,6 @@ def parsed(answer: Answer) -> Json:
         raise Unfetched(Fault("cima-not-json", answer.part, str(e))) from e
     if isinstance(value, dict) and value.get("error") is not None:
         raise Unfetched(Fault("cima-error-answer", answer.part, "status 200 with an error message"))
+    if value is None:  # it must not be taken for `GONE`
+        raise Unfetched(Fault("cima-type", answer.part, "null where an object or a list is expected"))
     return value

@@ -32,7 +32,9 @@ def page_of(answer: Answer) -> Page:
         raise TryAgain(f"{answer.url} gave no list: {e.fault.rule}", "the register has trouble: try again later") from e
     if value is None:
         return Page((), None)
-    if not isinstance(value, dict) or not isinstance(value.get("resultados") or [], list):
+    rows, total = (value.get("resultados"), value.get("totalFilas")) if isinstance(value, dict) else (None, None)
+    if rows is None and total == 0:
+        rows = []
+    if not isinstance(rows, list):
         raise TryAgain(f"{answer.url} gave JSON that is not a list of rows", "try again later; is this CIMA?")
-    total = value.get("totalFilas")
-    return Page(tuple(value.get("resultados") or ()), total if type(total) is int else None)
+    return Page(tuple(rows), total if type(total) is int else None)
