@@ -27,6 +27,7 @@ WHOLE = frozenset({"atcs", "principiosActivos", "presentaciones"})
 _REQUIRED = ("nombre", "labtitular")
 _FIELD = re.compile(r"missing required field `(\w+)`")
 _PLACE = re.compile(r" - at `\$?(.*)`$")
+_CONTROL = re.compile(rb"\\u00[01]")  # in JSON a control character is always an escape
 _CONTROLS = dict.fromkeys(code for code in range(32) if code not in (9, 10, 13))
 
 
@@ -88,7 +89,7 @@ def opened(answer: Answer) -> Json:
         refuse("cima-not-json", answer.part, "must be JSON in UTF-8")
     if isinstance(body, dict) and "error" in body and "nregistro" not in body:
         refuse("cima-error-answer", f"{answer.part}.error", "must not be an error with status 200")
-    return _printable(body) if b"\\u" in answer.body else body
+    return _printable(body) if _CONTROL.search(answer.body) else body
 
 
 def typed(body: Json, shape: type[T], part: str) -> T:
