@@ -6,6 +6,8 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 VERSIONS = {"R5": "7.6.0", "R4": "7.4.0"}
@@ -23,15 +25,20 @@ def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tsi-fetch" / "hapi"
 
 
-def missing() -> str | None:
-    """The tool that is not installed, if one is not."""
-    return next((f"{tool} is not installed" for tool in ("java", "mvn") if not shutil.which(tool)), None)
+def missing(*tools: str) -> str | None:
+    """The first of these tools that is not installed, in words."""
+    return next((f"{tool} is not installed" for tool in tools if not shutil.which(tool)), None)
 
 
 def classpath(release: str) -> str:
-    """Java's class path for the release, built if need be (the first time about 280 MB come from Maven Central)."""
+    """Java's class path for the release, built if need be (the first time about 280 MB come from Maven Central).
+
+    NotAvailable where Java, or what the build needs, is missing.
+    """
+    if reason := missing("java"):
+        raise NotAvailable(reason)
     folder = cache() / f"{release}-{_fingerprint(VERSIONS[release])}"
-    if not (folder / "ready").exists():
+    if not folder.exists():
         _build(folder, VERSIONS[release])
     return f"{folder / 'target' / 'classes'}{os.pathsep}{folder / 'lib' / '*'}"
 
@@ -44,15 +51,18 @@ def _fingerprint(version: str) -> str:
 
 
 def _build(folder: Path, version: str) -> None:
-    if reason := missing():
+    """Build beside `folder`, then rename: a build that was cut short, or a second one, is never taken for a whole."""
+    if reason := missing("mvn"):
         raise NotAvailable(reason)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    shutil.copy(HERE / "pom.xml", folder)
-    shutil.copytree(HERE / "src", folder / "src")
-    libraries = f"-DoutputDirectory={folder / 'lib'}"
-    goals = ["compile", "dependency:copy-dependencies", f"-Dhapi.version={version}", libraries]
-    built = subprocess.run(["mvn", "-q", "-B", *goals], cwd=folder, capture_output=True, text=True, check=False)
-    if built.returncode:
-        raise NotAvailable(f"Maven could not build HAPI {version}:\n{(built.stdout + built.stderr)[-2000:]}")
-    (folder / "ready").touch()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-") as made:
+        work = Path(made) / "work"
+        work.mkdir()
+        shutil.copy(HERE / "pom.xml", work)
+        shutil.copytree(HERE / "src", work / "src")
+        goals = ["compile", "dependency:copy-dependencies", f"-Dhapi.version={version}", "-DoutputDirectory=lib"]
+        built = subprocess.run(["mvn", "-q", "-B", *goals], cwd=work, capture_output=True, text=True, check=False)
+        if built.returncode:
+            raise NotAvailable(f"Maven could not build HAPI {version}:\n{(built.stdout + built.stderr)[-2000:]}")
+        with suppress(OSError):  # another process has just put the same there
+            work.rename(folder)
