@@ -23,13 +23,20 @@ from tsi_fetch.words import Fault, Held, Mark, Outcome, Ref, Result, Write, Writ
 class FhirServer:
     """Implements `Sink` with guarded transactions.  A context manager; `close` ends its connections."""
 
-    def __init__(
-        self, options: FhirOptions, clock: Clock, run_id: str, transport: httpx.BaseTransport | None = None
+    def __init__(  # noqa: PLR0917 — what the catalogue offers a sink, by name
+        self,
+        options: FhirOptions,
+        clock: Clock,
+        run_id: str,
+        job: str,
+        store_id: str,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """`run_id`: kept by HAPI behind the `#` of `meta.source`.  `transport`: in place of the network, for tests."""
+        """`run_id`: kept by HAPI behind the `#` of `meta.source`.  `job` and `store_id`: who writes, for the server's
+        access log.  `transport`: in place of the network, for tests."""
         self.release: str = options.release
         self._options = options
-        self._wire = Wire(options, clock, run_id, transport)
+        self._wire = Wire(options, clock, run_id, f"job {job} of store {store_id}", transport)
         self._finder = Finder(self._wire)
 
     def open(self) -> None:

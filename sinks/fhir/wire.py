@@ -26,7 +26,7 @@ FHIR_JSON = "application/fhir+json"
 FIRST_WAIT = 1.0  # seconds; doubled with every attempt, the wait drawn between zero and it
 LONGEST_WAIT = 30.0
 
-_USER_AGENT = "tsi-fetch (+https://github.com/Gravitate-Health/tsi-fetch)"
+_USER_AGENT = "tsi-fetch ({}; +https://github.com/Gravitate-Health/tsi-fetch)"
 
 Judge = Callable[[Reply], Verdict]
 
@@ -61,13 +61,13 @@ class Wire:
         options: FhirOptions,
         clock: Clock,
         run_id: str,
+        writer: str,
         transport: httpx.BaseTransport | None = None,
-        rng: random.Random | None = None,
     ) -> None:
         self.url = options.url
         self._options, self._clock = options, clock
-        self._rng = rng or random.Random()
-        headers = {"Accept": FHIR_JSON, "User-Agent": _USER_AGENT, "X-Request-Id": run_id}
+        self._rng = random.Random()
+        headers = {"Accept": FHIR_JSON, "User-Agent": _USER_AGENT.format(writer), "X-Request-Id": run_id}
         if options.token:
             headers["Authorization"] = f"Bearer {options.token.get_secret_value()}"
         self._client = httpx.Client(

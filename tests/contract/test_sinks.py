@@ -30,7 +30,9 @@ def folder(path: Path) -> Sink:
 
 
 def fhir(path: Path) -> Sink:
-    return FhirServer(FhirOptions(url=BASE), ReplayClock(NOW), "run-1", transport=FakeHapi().transport())
+    return FhirServer(
+        FhirOptions(url=BASE), ReplayClock(NOW), "run-1", "cima", "ab12cd34", transport=FakeHapi().transport()
+    )
 
 
 SINKS: dict[str, Callable[[Path], Sink]] = {"folder": folder, "fhir": fhir}

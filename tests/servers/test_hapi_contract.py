@@ -34,7 +34,7 @@ def make(hapi: str) -> Iterator[Make]:
     made: list[FhirServer] = []
 
     def connect(run: str = "run-1", **options: Any) -> FhirServer:
-        made.append(FhirServer(FhirOptions(url=hapi, **options), SystemClock(), run))
+        made.append(FhirServer(FhirOptions(url=hapi, **options), SystemClock(), run, "cima", "ab12cd34"))
         return made[-1]
 
     yield connect
@@ -93,7 +93,9 @@ def test_the_server_is_the_one_the_job_means(make: Make) -> None:
 @pytest.mark.parametrize("path", ["/", "/fhir/nowhere", "/../nowhere"])
 def test_a_wrong_base_is_a_wrong_setting(hapi: str, path: str) -> None:
     with (
-        FhirServer(FhirOptions(url=hapi.removesuffix("/fhir") + path), SystemClock(), "run-1") as sink,
+        FhirServer(
+            FhirOptions(url=hapi.removesuffix("/fhir") + path), SystemClock(), "run-1", "cima", "ab12cd34"
+        ) as sink,
         pytest.raises(SettingError),
     ):
         sink.open()
@@ -138,7 +140,7 @@ def test_a_lost_answer_is_recognised_by_its_content_and_run(hapi: str, own: Own)
             return response
 
     sent = org(own("a"), name="A")
-    with FhirServer(FhirOptions(url=hapi), SystemClock(), "run-lost", transport=Loses()) as sink:
+    with FhirServer(FhirOptions(url=hapi), SystemClock(), "run-lost", "cima", "ab12cd34", transport=Loses()) as sink:
         [outcome] = write(sink, sent)
     assert outcome.result is Result.STALE
     assert outcome.held is not None

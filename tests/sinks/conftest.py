@@ -32,7 +32,9 @@ def server(hapi_in_memory: FakeHapi, clock: ReplayClock) -> Iterator[Callable[..
 
     def make(**options: Any) -> FhirServer:
         options = {"url": BASE, **options}
-        made.append(FhirServer(FhirOptions(**options), clock, "run-1", transport=hapi_in_memory.transport()))
+        made.append(
+            FhirServer(FhirOptions(**options), clock, "run-1", "cima", "ab12cd34", transport=hapi_in_memory.transport())
+        )
         return made[-1]
 
     yield make

@@ -51,6 +51,7 @@ def test_a_transaction_says_who_writes_and_what_it_wants_back(server: Make, hapi
     write(server(token="hush"), org("a"))
     [request] = hapi_in_memory.requests
     assert request.headers["x-request-id"] == "run-1"
+    assert "job cima of store ab12cd34" in request.headers["user-agent"]
     assert request.headers["prefer"] == "return=minimal"
     assert request.headers["x-meta-snapshot-mode"] == "TAG, PROFILE, SECURITY_LABEL"
     assert request.headers["content-type"] == "application/fhir+json"
