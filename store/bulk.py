@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    BindParameter,
     ColumnElement,
     Connection,
     Integer,
@@ -26,6 +27,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.types import TypeEngine
 
 from tsi_fetch.clock import SystemClock
 
@@ -65,7 +67,8 @@ def _insert(conn: Connection, table: Table) -> postgresql.Insert | sqlite.Insert
 def add_missing(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert the rows that are not there yet."""
     if rows:
-        conn.execute(_insert(conn, table).on_conflict_do_nothing(), rows)
+        statement, parameters = _of_rows(conn, table, rows)
+        conn.execute(statement.on_conflict_do_nothing(), parameters)
 
 
 def add_selected(conn: Connection, table: Table, columns: Sequence[str], query: Select[*tuple[Any, ...]]) -> None:
@@ -85,10 +88,30 @@ def put(
     on: Sequence[str],
     change: Change | None = None,
 ) -> None:
-    """Insert or update, by the unique columns `on`; `change` says how where it is more than taking the new values."""
+    """Insert or update, by the unique columns `on`; `change` says how where it is more than taking the new values.
+
+    Of rows that are the same by `on` the last one counts: PostgreSQL would refuse them in one statement.
+    """
     if not rows:
         return
-    statement = _insert(conn, table)
+    unique = {tuple(row[name] for name in on): row for row in rows}
+    statement, parameters = _of_rows(conn, table, list(unique.values()))
     new: dict[str, Any] = {name: statement.excluded[name] for name in rows[0] if name not in on}
     new.update(change(statement.excluded) if change else {})
-    conn.execute(statement.on_conflict_do_update(index_elements=list(on), set_=new), rows)
+    conn.execute(statement.on_conflict_do_update(index_elements=list(on), set_=new), parameters)
+
+
+def _of_rows(
+    conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
+) -> tuple[postgresql.Insert | sqlite.Insert, Sequence[Mapping[str, Any]] | None]:
+    """An INSERT of these rows, and the parameters to execute it with: row by row within SQLite's own process, as one
+    array a column on PostgreSQL, where every statement is a message."""
+    statement = _insert(conn, table)
+    if not is_postgres(conn):
+        return statement, rows
+    arrays = [_array(table.c[name].type, [row[name] for row in rows]) for name in rows[0]]
+    return statement.from_select(list(rows[0]), select(*(func.unnest(array) for array in arrays))), None
+
+
+def _array(kind: TypeEngine[Any], values: Sequence[Any]) -> BindParameter[Any]:
+    return bindparam(None, values, type_=ARRAY(kind), unique=True)

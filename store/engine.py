@@ -55,7 +55,7 @@ def hidden(url: URL) -> str:
     """The URL as it may be shown: without a password, wherever it stood."""
     if "password" in url.query:
         url = url.update_query_dict({"password": "***"})
-    return url.render_as_string(hide_password=True)
+    return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
 
 
 def connect(url: URL) -> Database:
