@@ -58,7 +58,7 @@ class Register:
 
     @classmethod
     def of_folder(cls, bodies: Path, **settings: Any) -> Register:
-        """Read medicamento_*, presentacion_*, contenido_1_*, contenido_2_* and, where it is there, registroCambios.json."""
+        """Read medicamento_*, presentacion_*, contenido_1_*, contenido_2_*; registroCambios.json if it is there."""
         register = cls(**settings)
         for path in sorted(bodies.glob("medicamento_*.json")):
             product = json.loads(path.read_bytes())
@@ -148,6 +148,7 @@ def handler(register: Register, log: Callable[[str], None] | None = None) -> typ
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # one packet an answer: else each waits 40 ms for the client's delayed acknowledgement
 
         def do_GET(self) -> None:
             reply = register.answer(self.path, self.headers.get("Accept", "*/*"))

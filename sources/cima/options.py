@@ -31,24 +31,32 @@ class CimaOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     base_url: Annotated[str, AfterValidator(_base_url)] = Field(
-        "https://cima.aemps.es/cima/rest", description="Where CIMA's REST API lives."
+        default="https://cima.aemps.es/cima/rest", description="Where CIMA's REST API lives."
     )
-    rate: float = Field(5.0, gt=0, le=50, description="Requests a second, at most; the register publishes no limit.")
-    connections: int = Field(4, ge=1, le=16, description="Requests at the same time, at most.")
-    overlap_days: int = Field(2, ge=0, le=60, description="Days before the watermark that each poll asks for again.")
-    batch: int = Field(8, ge=1, le=500, description="Products that are written and remembered together.")
-    connect_timeout: float = Field(10.0, gt=0, description="Seconds to wait for a connection.")
-    read_timeout: float = Field(60.0, gt=0, description="Seconds to wait for the next bytes of an answer.")
-    attempts: int = Field(5, ge=1, le=20, description="How often a request is tried before it counts as failed.")
+    rate: float = Field(
+        default=5.0, gt=0, le=50, description="Requests a second, at most; the register publishes no limit."
+    )
+    connections: int = Field(default=4, ge=1, le=16, description="Requests at the same time, at most.")
+    overlap_days: int = Field(
+        default=2, ge=0, le=60, description="Days before the watermark that each poll asks for again."
+    )
+    batch: int = Field(default=8, ge=1, le=500, description="Products that are written and remembered together.")
+    connect_timeout: float = Field(default=10.0, gt=0, description="Seconds to wait for a connection.")
+    read_timeout: float = Field(default=60.0, gt=0, description="Seconds to wait for the next bytes of an answer.")
+    attempts: int = Field(
+        default=5, ge=1, le=20, description="How often a request is tried before it counts as failed."
+    )
     max_wait: float = Field(
-        300.0, ge=0, description="Seconds that the server may ask to wait; beyond it the run ends as 'try again'."
+        default=300.0,
+        ge=0,
+        description="Seconds that the server may ask to wait; beyond it the run ends as 'try again'.",
     )
-    max_body: int = Field(MAX_BODY, ge=1024, description="Bytes of one answer, after decompression, at most.")
-    contact: str = Field("", description="Whom the register's operator can write to; part of the User-Agent.")
+    max_body: int = Field(default=MAX_BODY, ge=1024, description="Bytes of one answer, after decompression, at most.")
+    contact: str = Field(default="", description="Whom the register's operator can write to; part of the User-Agent.")
     user_agent: str | None = Field(
-        None, min_length=1, description="A User-Agent of your own instead of the honest one."
+        default=None, min_length=1, description="A User-Agent of your own instead of the honest one."
     )
-    ca_file: Path | None = Field(None, description="PEM file of an own certificate authority.")
+    ca_file: Path | None = Field(default=None, description="PEM file of an own certificate authority.")
 
     def chain(self) -> ChainOptions:
         """How to talk to the register."""
