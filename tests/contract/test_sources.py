@@ -245,7 +245,7 @@ def test_a_key_that_the_source_does_not_know_does_not_end_the_run(upstream: Upst
 DOWN = [
     failing(503),
     failing(500),
-    failing(429, **{"Retry-After": "99999"}),
+    failing(429, b"", **{"Retry-After": "99999"}),
     broken(httpx.ConnectError("refused")),
     broken(httpx.ReadTimeout("slow")),
     broken(httpx.RemoteProtocolError("reset")),
@@ -288,7 +288,7 @@ NONSENSE = [
 
 @pytest.mark.parametrize("body", NONSENSE, ids=[repr(body[:12]) for body in NONSENSE])
 def test_nonsense_with_status_200_is_an_error_we_know(upstream: Upstream, clock: StillClock, body: bytes) -> None:
-    wire = failing(200, body, **{"Content-Type": "text/html"})
+    wire = failing(200, body)
     with pytest.raises(TsiFetchError):
         pulled(upstream.source(wire), upstream.start(), clock)
     with pytest.raises(TsiFetchError):

@@ -59,7 +59,7 @@ def wire(of: Register, before: Callable[[httpx.Request], None] | None = None) ->
 
 def cima(of: Register | httpx.BaseTransport, clock: StillClock | None = None, **options: Any) -> Cima:
     """The source over a register; options as in the job file."""
-    given = {"base_url": BASE_URL, "rate": 50, "attempts": 2} | options
+    given: dict[str, Any] = {"base_url": BASE_URL, "rate": 50, "attempts": 2} | options
     transport = wire(of) if isinstance(of, Register) else of
     return Cima(CimaOptions(**given), clock or StillClock(), wire=transport)
 

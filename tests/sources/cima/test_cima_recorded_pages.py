@@ -77,14 +77,13 @@ def test_the_feed_of_298_rows_killed_after_its_first_batch_loses_nothing() -> No
 
 
 def test_two_polls_that_overlap_give_no_row_twice() -> None:
-    one_day = {"overlap_days": 1}
     first = poll(
-        cima(feed_of(d20260820p1=POLL_21), **one_day), at("2026-08-21"), datetime(2026, 8, 21, 9, 30, tzinfo=UTC)
+        cima(feed_of(d20260820p1=POLL_21), overlap_days=1), at("2026-08-21"), datetime(2026, 8, 21, 9, 30, tzinfo=UTC)
     )
     cursor = cursor_of(first)
     assert cursor is not None
     second = poll(
-        cima(feed_of(d20260820p1=POLL_22), **one_day), Position(cursor), datetime(2026, 8, 22, 9, 30, tzinfo=UTC)
+        cima(feed_of(d20260820p1=POLL_22), overlap_days=1), Position(cursor), datetime(2026, 8, 22, 9, 30, tzinfo=UTC)
     )
     given = [key for batch in (*first, *second) for row in batch.rows for key in row.settles]
     assert len(given) == len(set(given))
