@@ -45,16 +45,22 @@ def parse(url: str) -> URL:
     except (ArgumentError, ValueError):
         raise SettingError("the store's URL cannot be read", _FORMS) from None
     if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
-        return parsed.set(drivername="postgresql+psycopg")
+        return _out_of_sight(parsed.set(drivername="postgresql+psycopg"))
     if parsed.drivername == "sqlite" and parsed.database and parsed.database != ":memory:":
         return parsed
     raise SettingError("the store's URL names neither an SQLite file nor a PostgreSQL database", _FORMS)
 
 
+def _out_of_sight(url: URL) -> URL:
+    """A password given as a parameter is moved to where SQLAlchemy hides it."""
+    given = url.query.get("password")
+    if given is None:
+        return url
+    return url.difference_update_query(["password"]).set(password=given if isinstance(given, str) else given[-1])
+
+
 def hidden(url: URL) -> str:
-    """The URL as it may be shown: without a password, wherever it stood."""
-    if "password" in url.query:
-        url = url.update_query_dict({"password": "***"})
+    """A parsed URL as it may be shown: without its password."""
     return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
 
 

@@ -21,6 +21,7 @@ class Trouble(NamedTuple):
 
     stream: str
     key: str
+    digest: bytes
     opened: datetime
     unfetched: bool
 
@@ -75,7 +76,7 @@ class Ledger:
 
     def troubles(self) -> Sequence[Trouble]:
         """Everything that lies in this job's quarantine."""
-        columns = (quarantine.c.stream, quarantine.c.key, quarantine.c.opened, quarantine.c.unfetched)
+        columns = [quarantine.c[n] for n in ("stream", "key", "digest", "opened", "unfetched")]
         with self._access.read() as conn:
             return [Trouble(*row) for row in conn.execute(select(*columns).where(*self._lying()))]
 

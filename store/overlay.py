@@ -68,7 +68,8 @@ class Overlay:
         self._lists.finish(settlement.stream, settlement.keys)
         if self._lying and settlement.closed:
             closed = {(settlement.stream, key) for key in settlement.closed}
-            self._lying = [t for t in self._lying if (t.stream, t.key) not in closed]
+            again = {q.digest for q in settlement.quarantined}
+            self._lying = [t for t in self._lying if (t.stream, t.key) not in closed or t.digest in again]
 
     def _bring_scopes(self, settlement: Settlement) -> None:
         """Copy up the scopes that this changes, and every known ref it speaks of."""
@@ -172,7 +173,8 @@ class Overlay:
         return sorted(below.union(self._scratch.unfetched(stream)))
 
     def in_quarantine(self, stream: str, digests: Sequence[bytes]) -> frozenset[bytes]:
-        return self._inner.in_quarantine(stream, digests) | self._scratch.in_quarantine(stream, digests)
+        below = {t.digest for t in self._lying if t.stream == stream}
+        return frozenset(below.intersection(digests)) | self._scratch.in_quarantine(stream, digests)
 
     def ran(self, run: str) -> bool:
         return self._scratch.ran(run) or self._inner.ran(run)

@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
+
 from store.handle import Stored, open_store
 from store.schema import metadata
 from store.upgrade import upgrade

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+
 from store.handle import Stored
 from store.job_store import JobBook
-
 from tsi_fetch.words import Cursor, CursorKind, Known, Pending, Ref, ScopeSettled, Settlement
 
 S = "changes"

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text, update
+
 from store import queries
 from store.handle import Stored
 from store.leases import Fence, Heart
 from store.schema import leases
-
 from tsi_fetch.clock import microseconds
 from tsi_fetch.errors import LeaseLost, TryAgain
 from tsi_fetch.words import Cursor, CursorKind, Known, Mark, Ref, RunRecord, Settlement

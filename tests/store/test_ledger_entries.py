@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+
 from store import queries
 from store.handle import Stored
 from store.job_store import JobBook
-
 from tsi_fetch.words import Answer, Fault, Known, Mark, Quarantined, Ref, Row, RunRecord, ScopeClaim, Settlement
 
 S = "changes"

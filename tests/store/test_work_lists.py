@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from store.handle import Stored
 from store.job_store import JobBook
-
 from tsi_fetch.words import Cursor, CursorKind, Known, Position, Ref, ScopeSettled, Settlement, WorkList
 
 S = "changes"
