@@ -81,7 +81,7 @@ def runs_of(file: Path | None, job: str, limit: int, secrets: Secrets) -> list[F
     """The latest runs, newest first, each with its report."""
     configuration = _configuration(file, job, secrets)
     with _opened(configuration.store_of(job).url) as stored:
-        rows = queries.runs_of(stored, job, limit) if stored else []
+        rows = queries.runs(stored, job, limit) if stored else []
     return [
         {
             "run": row.record.id,
@@ -107,10 +107,17 @@ def run_lines(runs: list[Figures]) -> list[Figures]:
             "took": _took(run),
             "outcome": run["outcome"],
             "exit": run["exit_code"],
-            "what": headline(run["report"]) if "counts" in run["report"] else run["report"].get("error"),
+            "what": _what(run["report"]),
         }
         for run in runs
     ]
+
+
+def _what(report: Figures) -> str | None:
+    """Why it did not end well, else what it did."""
+    if "counts" not in report:
+        return report.get("error")
+    return "; ".join(reason["what"] for reason in report["reasons"]) or headline(report)
 
 
 def _took(run: Figures) -> str | None:
@@ -126,7 +133,7 @@ def quarantine_rows(file: Path | None, job: str | None, secrets: Secrets, *, eve
     for name in configuration.settings.jobs:
         if job in (None, name):
             with _opened(configuration.store_of(name).url) as stored:
-                found = queries.quarantine_of(stored, name, state="all" if everything else "open") if stored else []
+                found = queries.quarantine(stored, name, state="all" if everything else "open") if stored else []
             rows += [_trouble(row) for row in found]
     return rows
 

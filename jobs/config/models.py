@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -13,7 +14,7 @@ from jobs.config.duration import parse_duration
 from jobs.config.schedule import checked_schedule
 from jobs.config.secret import SecretUrl
 
-_DURATION_PATTERN = f"^{DURATION.replace('?P<', '?<')}$"
+_DURATION_PATTERN = re.sub(r"\?P<\w+>", "", f"^{DURATION}$")  # JavaScript names groups in another way
 
 NAME = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
 """Names end up in the id of a marker (64 characters at most) and in that of a CronJob (52)."""

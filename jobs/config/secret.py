@@ -15,8 +15,10 @@ SECRET_NAME = re.compile(r"passw(or)?d|passphrase|token|secret|credential|api_?k
 _SHORTEST = 4
 """Shorter secrets are kept out of reprs by their types only: striking out every "a" would leave no text to read."""
 
-_USERINFO = re.compile(r"(?P<before>[A-Za-z][A-Za-z0-9+.-]*://[^\s:/@?#]*:)(?P<password>[^\s/?#]*)(?=@)")
-_QUERY = re.compile(r"(?P<before>[?&](?:sslpassword|[a-z_]*(?:password|token|secret)[a-z_]*)=)[^&\s#]*", re.IGNORECASE)
+_USERINFO = re.compile(r"(?P<before>[A-Za-z][A-Za-z0-9+.-]*://[^\s:/@?#]*:)(?P<secret>[^\s/?#]*)(?=@)")
+_QUERY = re.compile(
+    r"(?P<before>[?&](?:sslpassword|[a-z_]*(?:password|token|secret)[a-z_]*)=)(?P<secret>[^&\s#]*)", re.IGNORECASE
+)
 
 
 def hide_password(text: str) -> str:
@@ -25,10 +27,10 @@ def hide_password(text: str) -> str:
 
 
 def passwords(text: str) -> Iterable[str]:
-    """The passwords of the URLs in `text`, as written and unquoted."""
-    for match in _USERINFO.finditer(text):
-        yield match["password"]
-        yield unquote(match["password"])
+    """The passwords and secret query parameters of the URLs in `text`, as written and unquoted."""
+    for match in (*_USERINFO.finditer(text), *_QUERY.finditer(text)):
+        yield match["secret"]
+        yield unquote(match["secret"])
 
 
 class SecretUrl:

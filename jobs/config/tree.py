@@ -29,17 +29,17 @@ class Tree:
     mistakes: list[Mistake] = field(default_factory=list)
 
     def line(self, path: Path) -> int:
-        """The line of the value at `path`, or of the nearest thing around it that is there."""
+        """The line of the key at `path`, or of the nearest thing around it that is there."""
         for length in range(len(path), -1, -1):
-            if (found := self.lines.get(path[:length])) is not None:
+            here = path[:length]
+            if (found := self.keys.get(here) or self.lines.get(here)) is not None:
                 return found
         return 1
 
     def wrong(self, path: Path, wrong: str, expected: str = "", fix: str = "", *, unset: bool = False) -> None:
         """Note a mistake, unless one at the same place is known: what is missing is not of a wrong type, too."""
         if not any(mistake.path == path for mistake in self.mistakes):
-            line = self.keys.get(path) or self.line(path)
-            self.mistakes.append(Mistake(self.file, line, path, wrong, expected, fix, unset))
+            self.mistakes.append(Mistake(self.file, self.line(path), path, wrong, expected, fix, unset))
 
 
 def read_tree(text: str, file: str, interpolator: Interpolator) -> Tree:

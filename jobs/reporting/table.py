@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -12,6 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 WIDTH = 140
+
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00")
+"""UTC; a person is shown the minute."""
 
 
 def table_text(rows: Sequence[Mapping[str, Any]], none: str = "none") -> str:
@@ -31,8 +34,10 @@ def table_text(rows: Sequence[Mapping[str, Any]], none: str = "none") -> str:
 def _cell(value: Any) -> str:
     if value is None or value == "":
         return "·"
-    if isinstance(value, datetime):
-        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M}"
+    if isinstance(value, str) and _INSTANT.fullmatch(value):
+        return value[:16].replace("T", " ")
+    if isinstance(value, Mapping) and len(value) == 1:
+        return _cell(next(iter(value.values())))
     if isinstance(value, Mapping):
         return "\n".join(f"{key}: {_cell(inner)}" for key, inner in value.items()) or "·"
     if isinstance(value, list | tuple):

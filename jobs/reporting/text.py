@@ -16,12 +16,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from jobs.config.duration import show_duration
+from tsi_fetch.report import MOST_NAMED
 
 WIDTH = 100
 """Columns where there is no terminal to ask."""
 
-_ACTIONS = ("create", "update", "delete", "retire", "unchanged", "wait", "refuse", "older")
-_DONE = {"create": "created", "update": "updated", "delete": "deleted", "retire": "retired"}
+_WRITTEN = ("created", "updated", "deleted", "retired")
+_FIRST = (*_WRITTEN, "unchanged")
+"""Fates in the order they are told; any other follows under its own name, so that none is ever left out."""
+
 _COLOURS = {"done": "green", "quarantined": "yellow", "partial": "yellow"}
 
 Report = Mapping[str, Any]
@@ -60,17 +63,20 @@ def _parts(report: Report) -> Iterator[RenderableType]:
 
 
 def headline(report: Report) -> str:
-    """What happened, in one sentence."""
+    """What happened, in one sentence that leaves nothing out."""
     totals = _totals(report["counts"])
-    parts = [f"{totals[action]:,} {word}" for action, word in _DONE.items() if totals.get(action)]
+    told = ", ".join(f"{totals[fate]:,} {fate}" for fate in _fates(totals) if totals[fate])
     if report["plan"]:
-        would = ", ".join(f"{action} {totals[action]:,}" for action in _DONE if totals.get(action))
-        return f"A run would {would}; nothing was written." if would else "A run would write nothing."
-    if parts:
-        return f"{', '.join(parts)}; {totals.get('unchanged', 0):,} unchanged."
-    if report["outcome"] in {"done", "quarantined", "partial"}:
-        return "Nothing had to be written: all that was read is unchanged."
-    return "Nothing was written."
+        return f"A run would end with {told or 'nothing to do'}.  Nothing was written."
+    if set(totals) & set(_WRITTEN):
+        return f"{told}."
+    if told:
+        return f"Nothing was written: {told}."
+    return "Nothing was written: there was nothing new." if report["outcome"] == "done" else "Nothing was written."
+
+
+def _fates(totals: Mapping[str, int]) -> list[str]:
+    return [fate for fate in _FIRST if fate in totals] + sorted(fate for fate in totals if fate not in _FIRST)
 
 
 def _totals(counts: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
@@ -83,7 +89,7 @@ def _totals(counts: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
 
 def _counts(counts: Mapping[str, Mapping[str, int]]) -> Table:
     totals = _totals(counts)
-    columns = [a for a in _ACTIONS if a in totals] + sorted(a for a in totals if a not in _ACTIONS)
+    columns = _fates(totals)
     table = Table(box=SIMPLE_HEAD, show_footer=len(counts) > 1, pad_edge=False)
     table.add_column("type", footer="all", overflow="fold")
     for action in columns:
@@ -95,15 +101,13 @@ def _counts(counts: Mapping[str, Mapping[str, int]]) -> Table:
 
 def _quarantined(report: Report) -> Iterator[RenderableType]:
     troubles = report["quarantined"]
-    number = max(report["rows"].get("quarantined", 0), len(troubles))
-    if not number:
+    if not troubles:
         return
-    yield f"[bold yellow]In quarantine: {number:,}[/]"
+    capped = len(troubles) >= MOST_NAMED
+    yield f"[bold yellow]Into quarantine: {len(troubles)}{' or more; the first are' if capped else ''}[/]"
     for trouble in troubles:
         place = f" at {trouble['path']}" if trouble["path"] else ""
         yield f"  {escape(trouble['key'])}: {escape(trouble['code'])}{escape(place)}: {escape(trouble['rule'])}"
-    if number > len(troubles):
-        yield f"  … and {number - len(troubles):,} more"
     yield f"  → tsi-fetch quarantine list --job {report['job']}"
 
 
@@ -115,7 +119,7 @@ def _figures(report: Report) -> Table:
 
 
 def _named_figures(report: Report) -> Iterator[tuple[str, str]]:
-    rows = ", ".join(f"{number:,} {fate}" for fate, number in report["rows"].items())
+    rows = ", ".join(f"{number:,} {fate}" for fate, number in report["rows"].items() if number)
     yield "rows", rows or "none"
     before, after = report["watermark"]["before"], report["watermark"]["after"]
     yield (

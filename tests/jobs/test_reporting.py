@@ -1,0 +1,162 @@
+"""Reports and logs: what happened first, nothing left out, nothing secret let out."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from typing import Any
+
+import pytest
+import structlog
+
+from jobs.config.secret import Secrets
+from jobs.reporting.entry import entry_text
+from jobs.reporting.line import report_line
+from jobs.reporting.logs import configure
+from jobs.reporting.progress import Drawn, Logged
+from jobs.reporting.table import table_text
+from jobs.reporting.text import headline, report_text
+
+
+def _report(**changes: Any) -> dict[str, Any]:
+    return {
+        "job": "cima",
+        "run": "260302-0930-ab12",
+        "plan": False,
+        "outcome": "done",
+        "exit_code": 0,
+        "started": "2026-03-02T09:30:00+00:00",
+        "ended": "2026-03-02T09:31:05+00:00",
+        "counts": {"Bundle": {"created": 1200, "unchanged": 3}, "Organization": {"updated": 1}},
+        "rows": {"read": 700, "refused": 0},
+        "phases": {"read": 60.0},
+        "watermark": {"before": "2026-03-01", "after": "2026-03-02"},
+        "remainder": 0,
+        "quarantined": [],
+        "reasons": [],
+        "notes": [],
+        "requests": {"cima.invalid": {"requests": 2100, "seconds": 59.5}},
+        **changes,
+    }
+
+
+def test_a_report_begins_with_what_happened_and_has_every_figure() -> None:
+    lines = report_text(_report()).splitlines()
+    assert lines[0] == "cima: done  run 260302-0930-ab12"
+    assert lines[1] == "1,200 created, 1 updated, 3 unchanged."
+    whole = "\n".join(lines)
+    for expected in ("Bundle", "1,200", "2026-03-01 → 2026-03-02", "700 read", "1m5s", "cima.invalid", "2,100"):
+        assert expected in whole
+    assert "refused" not in whole
+
+
+def test_every_failure_is_told_in_words_with_what_to_do() -> None:
+    troubles = [{"key": "99[1]", "code": "cima-missing", "path": "$.nombre", "rule": "a product has a name"}]
+    reasons = [{"code": 77, "what": "the vanish guard tripped", "hint": "--accept-vanish 12, if that is so"}]
+    text = report_text(
+        _report(
+            outcome="failed", exit_code=77, quarantined=troubles, reasons=reasons, remainder=9, notes=["mind [this]"]
+        )
+    )
+    for expected in (
+        "✗ the vanish guard tripped (exit code 77)\n  → --accept-vanish 12, if that is so",
+        "99[1]: cima-missing at $.nombre: a product has a name",
+        "→ tsi-fetch quarantine list --job cima",
+        "! mind [this]",
+        "9 keys; the next run goes on",
+    ):
+        assert expected in text
+
+
+def test_a_fate_that_nobody_thought_of_is_told_all_the_same() -> None:
+    assert headline(_report(counts={"Bundle": {"unchanged": 2, "invalid": 1}})) == (
+        "Nothing was written: 2 unchanged, 1 invalid."
+    )
+    assert headline(_report(counts={})) == "Nothing was written: there was nothing new."
+    assert headline(_report(counts={}, outcome="failed")) == "Nothing was written."
+    assert headline(_report(plan=True)).endswith("Nothing was written.")
+
+
+def test_a_report_on_a_terminal_has_colours_and_elsewhere_none() -> None:
+    assert "\x1b[" in report_text(_report(), colour=True, width=80)
+    assert "\x1b[" not in report_text(_report())
+
+
+def test_the_line_is_one_line_with_the_whole_report() -> None:
+    line = report_line(_report(notes=["two\nlines"]))
+    assert "\n" not in line
+    value = json.loads(line)
+    assert (value["event"], value["level"], value["counts"]["Bundle"]["created"]) == ("report", "info", 1200)
+    assert json.loads(report_line(_report(exit_code=75)))["level"] == "error"
+
+
+def test_log_lines_are_json_without_secrets_whoever_logs(logs_as_before: None) -> None:
+    stream = io.StringIO()
+    configure("json", Secrets(["s3cr3t-token"]), stream)
+    structlog.get_logger().info("said s3cr3t-token", url="http://u:pa55@h.invalid/", deep={"a": ["s3cr3t-token"]})
+    logging.getLogger("httpx").info("never shown")
+    logging.getLogger("somewhere").warning("with %s", "s3cr3t-token")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == ["said ***", "with ***"]
+    assert "s3cr3t" not in stream.getvalue()
+    assert "pa55" not in stream.getvalue()
+    assert lines[0]["deep"] == {"a": ["***"]}
+
+
+def test_an_exception_in_a_log_line_brings_no_values_along(logs_as_before: None) -> None:
+    for mode in ("json", "text"):
+        stream = io.StringIO()
+        configure(mode, Secrets(), stream)
+        try:
+            raise ValueError("a patient's body")
+        except ValueError:
+            structlog.get_logger().error("failed", exc_info=True)
+            logging.getLogger("somewhere").exception("failed, too")
+        assert "failed" in stream.getvalue()
+        assert "patient" not in stream.getvalue()
+
+
+def test_progress_is_logged_sparsely(logs_as_before: None) -> None:
+    stream = io.StringIO()
+    configure("json", Secrets(), stream)
+    with Logged() as progress:
+        for done in range(100):
+            progress("rows", done, 100)
+        progress("load", 0, None)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["phase"], line["done"]) for line in lines] == [("rows", 0), ("load", 0)]
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_drawn_for_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    stream = _Terminal()
+    with Drawn(stream) as progress:
+        progress("rows", 1, None)
+        progress("rows", 3, 4)
+    assert "rows" in stream.getvalue()
+
+
+def test_tables_show_people_minutes_and_dots() -> None:
+    text = table_text([{"last_run": "2026-03-02T09:30:00+00:00", "watermark": {"feed": "x"}, "none": None, "n": 1234}])
+    assert "last run" in text
+    assert "2026-03-02 09:30 " in text
+    assert "1,234" in text
+    assert "·" in text
+    assert table_text([], "nothing here") == "nothing here\n"
+
+
+def test_an_entry_shows_the_row_as_received_with_its_numbers_as_written() -> None:
+    answer = {"part": "medicamento", "url": "http://h.invalid/", "status": 200, "requested_at": "t"}
+    entry = {"job": "cima", "number": 3, "key": "1", "code": "c", "path": "", "rule": "r", "opened": "o", "attempts": 2}
+    entry |= {"last": "l", "run": "x", "closed": None, "resource": "Bundle/b", "body": '{"v": 1.00, "n": 5}'}
+    text = entry_text({**entry, "answers": [{**answer, "body": "<html>"}, {**answer, "body": '{"a":[1e2]}'}]})
+    assert '"v": 1.00' in text
+    assert "1e2" in text
+    assert "<html>" in text
+    assert "c at $: r" in text
