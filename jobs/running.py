@@ -16,6 +16,7 @@ from jobs.wiring import (
     make_sink,
     make_source,
     new_run_id,
+    nowhere,
     scratch_folder,
     settings_of,
     source_class,
@@ -92,7 +93,7 @@ def plan(configuration: Configuration, asked: Asked, stop: StopSignal, progress:
             to = target(configuration, asked, None)
             stored = _existing(to.store.reveal(), stack)
         else:
-            to = target(configuration, asked, scratch_folder("plan"))
+            to = target(configuration, asked, nowhere())
         clock = recording.clock() if recording else (stored or scratch).clock(stop)
         run_id = new_run_id(clock.now())
         written = stack.enter_context(scratch.lease(asked.job, to.sink, run_id, wait=clock.sleep))
@@ -120,8 +121,10 @@ def recorded(store: JobStore, record: RunRecord, clock: Clock, work: Callable[[]
     try:
         report = work()
     except BaseException as e:
-        code = int(e.exit_code if isinstance(e, TsiFetchError) else Exit.BUG)
-        broken = replace(record, ended=clock.now(), outcome="failed", exit_code=code)
+        interrupted = isinstance(e, KeyboardInterrupt)
+        code = e.exit_code if isinstance(e, TsiFetchError) else Exit.INTERRUPTED if interrupted else Exit.BUG
+        outcome = "stopped" if interrupted else "failed"
+        broken = replace(record, ended=clock.now(), outcome=outcome, exit_code=int(code))
         _end(store, replace(broken, report={"error": f"{type(e).__module__}.{type(e).__qualname__}"}))
         raise
     ended = replace(record, ended=report.ended, outcome=report.outcome, exit_code=report.exit_code)

@@ -113,6 +113,11 @@ def scratch_folder(purpose: str) -> Path:
         raise SettingError("no temporary folder can be made", "mount a writable /tmp, or set TMPDIR") from e
 
 
+def nowhere() -> Path:
+    """A folder that is not there and is never made: the empty sink of a plan."""
+    return Path(tempfile.gettempdir()) / f"tsi-fetch-plan-{secrets.token_hex(8)}"
+
+
 def new_run_id(now: datetime) -> str:
     """16 characters: the minute it began, and four random ones (HAPI keeps no more of an X-Request-Id)."""
     return f"{now:%y%m%d-%H%M}-" + "".join(secrets.choice(_ALPHABET) for _ in range(4))

@@ -79,7 +79,9 @@ def test_a_replay_without_a_target_writes_to_a_temporary_one_that_the_report_nam
     assert all(str(room) in place for place in places)
     assert len(list(room.glob("*/resources/*/*.json"))) == 19
     assert (desk.folder / "store.db").read_bytes() == store
+    before = _files(desk.folder)
     code, out, _ = desk.run("plan", "cima", "--replay", str(tape), "--json")
+    assert _files(desk.folder) == before
     assert (code, sum(_report(out)["counts"]["Bundle"].values())) == (0, 4)
 
 
