@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, and_, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, select
 
 from store.bulk import add_missing, among
 from store.engine import Database
@@ -101,7 +101,7 @@ class Access:
 
     def find(
         self, conn: Connection, columns: Sequence[ColumnElement[Any]], refs: Iterable[Ref]
-    ) -> Iterator[tuple[Ref, Row[Any]]]:
+    ) -> Iterator[tuple[Ref, Sequence[Any]]]:
         """Rows of `known` at this sink: the ref, and the columns asked for.  One statement per resource type."""
         by_type: dict[str, set[str]] = {}
         for ref in refs:
@@ -112,9 +112,9 @@ class Access:
             if (number := self._types.get(kind)) is None:
                 continue
             here = and_(known.c.sink == self.sink_no, known.c.type == number, among(conn, known.c.ident, idents))
-            for row in conn.execute(select(known.c.ident, *columns).where(here)):
-                yield Ref(kind, row.ident), row
+            for ident, *values in conn.execute(select(known.c.ident, *columns).where(here)).all():
+                yield Ref(kind, ident), values
 
     def ids(self, conn: Connection, refs: Iterable[Ref]) -> dict[Ref, int]:
         """The keys of those of these refs that are known."""
-        return {ref: row.id for ref, row in self.find(conn, [known.c.id], refs)}
+        return {ref: number for ref, (number,) in self.find(conn, [known.c.id], refs)}

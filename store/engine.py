@@ -16,7 +16,11 @@ from tsi_fetch.errors import SettingError, TryAgain, TsiFetchError
 BUSY_SECONDS = 10.0
 """How long SQLite waits for another writer; far below a lease's usual expiry, so that a heartbeat is late only once."""
 
+CACHE_KIB = 32_768
+"""SQLite's page cache: enough for the upper index pages of ten million refs, small beside a run's memory."""
+
 CONNECT_SECONDS = 10
+"""How long a PostgreSQL server may take to accept a connection."""
 
 _FORMS = "write it as sqlite:///file.db or postgresql://user@host/database"
 
@@ -96,6 +100,7 @@ def _sqlite(engine: Engine) -> Engine:
     def _prepare(raw: sqlite3.Connection, record: object) -> None:
         raw.isolation_level = None
         raw.execute("PRAGMA foreign_keys = ON")
+        raw.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         raw.execute("PRAGMA synchronous = FULL")  # what was acknowledged to a source must survive a power cut
 
     @event.listens_for(engine, "begin")

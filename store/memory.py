@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, select
 
 from store.access import Access
 from store.bulk import add_missing, among, now, put
@@ -61,10 +61,9 @@ class Memory:
             return [(key, row or key) for key, row in page]
 
 
-def _known(ref: Ref, row: Row[Any], owners: Mapping[int, str]) -> Known:
-    state = STATES[row.state]
-    version = unpack_version(row.version)
-    return Known(ref, owners[row.job], bytes(row.digest), version, row.order, row.mapping, state)
+def _known(ref: Ref, row: Sequence[Any], owners: Mapping[int, str]) -> Known:
+    job, digest, version, order, mapping, state = row
+    return Known(ref, owners[job], bytes(digest), unpack_version(version), order, mapping, STATES[state])
 
 
 def _held(conn: Connection, scope_ids: Sequence[int]) -> Iterator[tuple[int, Ref]]:
