@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
@@ -114,6 +114,15 @@ class Access:
             here = and_(known.c.sink == self.sink_no, known.c.type == number, among(conn, known.c.ident, idents))
             for ident, *values in conn.execute(select(known.c.ident, *columns).where(here)).all():
                 yield Ref(kind, ident), values
+
+    def refs(self, conn: Connection, ids: Collection[int]) -> dict[int, Ref]:
+        """The refs of these keys.  Asked for by themselves: in a JOIN, PostgreSQL may choose to read all of `known`."""
+        columns = (known.c.id, known.c.type, known.c.ident)
+        rows = conn.execute(select(*columns).where(among(conn, known.c.id, ids))).all() if ids else []
+        if not {kind for _, kind, _ in rows} <= set(self._types.values()):
+            self._load_types(conn)
+        names = {number: name for name, number in self._types.items()}
+        return {number: Ref(names[kind], ident) for number, kind, ident in rows}
 
     def ids(self, conn: Connection, refs: Iterable[Ref]) -> dict[Ref, int]:
         """The keys of those of these refs that are known."""

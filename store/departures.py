@@ -22,13 +22,13 @@ class Departures:
 
     def pending(self) -> Sequence[Pending]:
         """All of this job, in the order they were decided."""
-        joined = pending.join(known, known.c.id == pending.c.known).join(types, types.c.id == known.c.type)
-        wanted = select(types.c.name, known.c.ident, scopes.c.key, pending.c.row, pending.c.accepted)
-        source = joined.join(scopes, scopes.c.id == pending.c.scope)
-        mine = pending.c.job == self._access.job_no
+        wanted = select(pending.c.known, scopes.c.key, pending.c.row, pending.c.accepted)
+        of_scope = wanted.join(scopes, scopes.c.id == pending.c.scope)
+        mine = of_scope.where(pending.c.job == self._access.job_no).order_by(pending.c.id)
         with self._access.read() as conn:
-            found = conn.execute(wanted.select_from(source).where(mine).order_by(pending.c.id))
-            return [Pending(Ref(kind, ident), scope, row, ok) for kind, ident, scope, row, ok in found]
+            found = conn.execute(mine).all()
+            refs = self._access.refs(conn, {row.known for row in found})
+        return [Pending(refs[ref], scope, row, accepted) for ref, scope, row, accepted in found]
 
     def live(self) -> Mapping[str, int]:
         """How many refs of each type this job has alive at its sink: a count over an index that holds all it needs
@@ -43,11 +43,11 @@ class Departures:
         """For each of these refs the scopes that hold it, as `job/scope`; none for one that is not known."""
         with self._access.read() as conn:
             ids = {number: ref for ref, number in self._access.ids(conn, refs).items()}
-            by = holds.join(scopes, scopes.c.id == holds.c.scope).join(jobs, jobs.c.id == scopes.c.job)
-            wanted = select(holds.c.known, jobs.c.name, scopes.c.key).select_from(by)
             found: dict[Ref, set[str]] = {ref: set() for ref in refs}
-            for number, job, scope in conn.execute(wanted.where(among(conn, holds.c.known, list(ids)))) if ids else ():
-                found[ids[number]].add(f"{job}/{scope}")
+            pairs = conn.execute(select(holds).where(among(conn, holds.c.known, list(ids)))).all() if ids else []
+            names = _names(conn, {row.scope for row in pairs})
+            for row in pairs:
+                found[ids[row.known]].add(names[row.scope])
         return {ref: frozenset(by_scope) for ref, by_scope in found.items()}
 
     def advance(
@@ -118,3 +118,10 @@ class Departures:
                 rows, lists = {row.row for row in decided}, {row.list for row in decided if row.list is not None}
                 reopen(conn, job, stream, rows, lists)
             self._forget_checkpoint(conn, stream)
+
+
+def _names(conn: Connection, scope_ids: set[int]) -> dict[int, str]:
+    """Scopes as `job/scope`."""
+    named = select(scopes.c.id, jobs.c.name, scopes.c.key).join(jobs, jobs.c.id == scopes.c.job)
+    found = conn.execute(named.where(among(conn, scopes.c.id, scope_ids))) if scope_ids else ()
+    return {number: f"{job}/{key}" for number, job, key in found}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 from store.access import Access
 from store.bulk import add_missing, among, now, put
 from store.packing import pack_keys, unpack_keys, unpack_version
-from store.schema import checkpoints, holds, known, scopes, types, watermarks
+from store.schema import checkpoints, holds, known, scopes, watermarks
 from tsi_fetch.words import Cursor, CursorKind, Known, Position, Ref, ScopeState, State
 
 STATES = (State.LIVE, State.RETIRED, State.DELETED)
@@ -47,10 +47,17 @@ class Memory:
         with self._access.read() as conn:
             mine = (scopes.c.job == self._access.job_no, among(conn, scopes.c.key, keys))
             rows = conn.execute(select(*wanted).where(*mine)).all() if keys else []
-            held: dict[int, set[Ref]] = {row.id: set() for row in rows}
-            for scope, ref in _held(conn, list(held)):
-                held[scope].add(ref)
+            held = self._held(conn, [row.id for row in rows])
         return {row.key: ScopeState(row.key, frozenset(held[row.id]), row.raw, row.mapping) for row in rows}
+
+    def _held(self, conn: Connection, scope_ids: Sequence[int]) -> Mapping[int, set[Ref]]:
+        by_scope: dict[int, set[Ref]] = {scope: set() for scope in scope_ids}
+        held = select(holds.c.scope, holds.c.known).where(among(conn, holds.c.scope, scope_ids))
+        pairs = conn.execute(held).all() if scope_ids else []
+        refs = self._access.refs(conn, {ref for _, ref in pairs})
+        for scope, ref in pairs:
+            by_scope[scope].add(refs[ref])
+        return by_scope
 
     def scope_rows(self, after: str, count: int) -> Sequence[tuple[str, str]]:
         """A page of the scopes that hold anything: key, and the key of the row that speaks for it.  For a plan."""
@@ -64,14 +71,6 @@ class Memory:
 def _known(ref: Ref, row: Sequence[Any], owners: Mapping[int, str]) -> Known:
     job, digest, version, order, mapping, state = row
     return Known(ref, owners[job], bytes(digest), unpack_version(version), order, mapping, STATES[state])
-
-
-def _held(conn: Connection, scope_ids: Sequence[int]) -> Iterator[tuple[int, Ref]]:
-    if scope_ids:
-        joined = holds.join(known, known.c.id == holds.c.known).join(types, types.c.id == known.c.type)
-        wanted = select(holds.c.scope, types.c.name, known.c.ident).select_from(joined)
-        for scope, kind, ident in conn.execute(wanted.where(among(conn, holds.c.scope, scope_ids))):
-            yield scope, Ref(kind, ident)
 
 
 def move_watermark(conn: Connection, job_no: int, stream: str, cursor: Cursor) -> None:
