@@ -25,7 +25,7 @@ SOURCES: Mapping[str, Entry] = {
 }
 
 SINKS: Mapping[str, Entry] = {
-    "folder": Entry("sinks.folder:FolderOptions", "sinks.folder:Folder"),
+    "folder": Entry("sinks.folder:FolderOptions", "sinks.folder:Folder", ("run_id",)),
     "fhir": Entry("sinks.fhir.options:FhirOptions", "sinks.fhir.server:FhirServer", ("run_id", "job", "store_id")),
 }
 

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
@@ -20,6 +21,7 @@ from typing import Literal
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
+from sinks.journal import Journal
 from tsi_fetch.clock import Clock, microseconds
 from tsi_fetch.errors import Guarded, SettingError, TryAgain, TsiFetchError
 from tsi_fetch.ports import Permit
@@ -50,11 +52,13 @@ class FolderOptions(BaseModel):
 class Folder:
     """Implements `Sink`.  Opening and reading write nothing; the folder is made by the first write."""
 
-    def __init__(self, options: FolderOptions, clock: Clock) -> None:
+    def __init__(self, options: FolderOptions, clock: Clock, run_id: str = "run") -> None:
         self.release: str = options.release
         self._root = options.path
         self._clock = clock
         self._clean = False
+        self._journal = Journal(options.path, run_id)
+        self._marked = 0
 
     def open(self) -> None:
         """SettingError where the path is something else than a folder, or one that cannot be read."""
@@ -65,10 +69,19 @@ class Folder:
                 os.listdir(self._root)
 
     def find(self, refs: Sequence[Ref], *, bodies: bool = False) -> Mapping[Ref, Held]:
-        return {ref: held for ref in refs if (held := self._held(ref, bodies=bodies))}
+        there = {ref: held for ref in refs if (held := self._held(ref, bodies=bodies))}
+        return {ref: replace(held, run=run) for ref, held, run in self._with_runs(there)}
+
+    def _with_runs(self, there: Mapping[Ref, Held]) -> Iterator[tuple[Ref, Held, str | None]]:
+        with _named(self._root):
+            runs = self._journal.runs({ref: held.version for ref, held in there.items()})
+        for ref, held in there.items():
+            yield ref, held, runs.get(ref)
 
     def write(self, writes: Sequence[Write], permit: Permit) -> Iterator[Sequence[Outcome]]:
         """Write in the order given; what is yielded is on the disk, its folder entries included."""
+        with _named(self._root):
+            self._journal.begin()
         for start in range(0, len(writes), BUNDLE):
             outcomes = []
             folders = set()
@@ -89,7 +102,12 @@ class Folder:
         """Written once: the first mark of a job stays, and is what every later move gives back.
 
         A folder that was emptied has lost it; one that was put back from a copy cannot be told from the original.
+        The second move of a run is its end: all that it wrote is settled.
         """
+        self._marked += 1
+        if self._marked > 1:
+            with _named(self._root):
+                self._journal.settled(self._clock.now())
         permit()
         with self._locked():
             marks = self._marks()
@@ -105,6 +123,9 @@ class Folder:
                 self._replace(self._root / MARKER, msgspec.json.format(msgspec.json.encode(marks), indent=2) + b"\n")
                 _sync_folder(self._root)
         return held
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
 
     def _marks(self) -> dict[str, Mark]:
         with _named(self._root / MARKER):
@@ -155,13 +176,15 @@ class Folder:
         if write.action is WriteAction.DELETE:
             return self._delete(path, write, held)
         if (held.version if held else None) != write.version:
-            return Outcome(write.ref, Result.STALE, held=self._held(write.ref, bodies=True))
+            return Outcome(write.ref, Result.STALE, held=self.find([write.ref], bodies=True).get(write.ref))
         content = _pretty(write.body or b"")
         if content is None:
             return _refused(write.ref, "folder-json", "$", "the body is not JSON")
         version = hashlib.sha256(content).hexdigest()
         if held and held.version == version:
             return Outcome(write.ref, Result.UNCHANGED, version)
+        with _named(path):
+            self._journal.note(write.ref, version)
         self._replace(path, content)
         return Outcome(write.ref, Result.UPDATED if held else Result.CREATED, version)
 
@@ -170,7 +193,7 @@ class Folder:
         if held is None:
             return Outcome(write.ref, Result.DELETED)
         if held.version != write.version:
-            return Outcome(write.ref, Result.STALE, held=self._held(write.ref, bodies=True))
+            return Outcome(write.ref, Result.STALE, held=self.find([write.ref], bodies=True).get(write.ref))
         with _named(path):
             path.unlink(missing_ok=True)
         return Outcome(write.ref, Result.DELETED)

@@ -39,6 +39,9 @@ class PlannedSink:
         permit()
         return mark
 
+    def close(self) -> None:
+        self._inner.close()
+
 
 def _version(held: Held | None) -> str | None:
     return held.version if held else None

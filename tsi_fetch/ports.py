@@ -103,6 +103,10 @@ class Sink(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of connections; nothing is written."""
+        ...
+
 
 class Memory(Protocol):
     """What is remembered of refs, scopes and streams, of one job."""

@@ -92,6 +92,8 @@ class Run:
 
     def settle(self, batch: Batch, *, in_pass: bool = False) -> None:
         """Settle one batch.  The order of these lines is the contract."""
+        if not batch.rows:
+            return self.source.settled(batch)  # an empty feed: there is nothing to write or to remember
         judged = turn(batch, self)  # rows → changes; a row that cannot be used goes to quarantine, the run goes on
         judge(judged, self)  # look up, decide, validate what changed
         rows_guard(judged, self)  # too many lost: nothing of this batch is written or settled
@@ -100,7 +102,7 @@ class Run:
         with self.tally.phase("remember"):  # 2. remember second: everything of the batch, in one transaction
             self.store.settle(remembered(batch, judged, outcomes, self, in_pass=in_pass))
         self.source.settled(batch)  # 3. tell the source, who may forget it now
-        judged.count(outcomes, self.tally)
+        return judged.count(outcomes, self.tally)
 
     def _write(self, stream: str, judged: Judged) -> Sequence[Outcome]:
         """Write guarded, and remember what was acknowledged every `COMMIT_AFTER`, and when the write is cut short."""

@@ -84,3 +84,6 @@ class MemorySink:
             raise Guarded("the marker moved")
         self.marks[name] = Mark(mark.run, mark.counter, str(int(mark.version or 0) + 1))
         return self.marks[name]
+
+    def close(self) -> None:
+        """There is nothing to let go of."""

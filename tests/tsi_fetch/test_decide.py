@@ -87,6 +87,12 @@ def test_what_no_order_tells_apart_clashes(orders: tuple[int | None, int | None]
 WRITE = Write(REF, WriteAction.PUT, "3", NEW)
 
 
+def test_what_was_only_held_back_is_sent_again() -> None:
+    assert decide_stale(WRITE, Held(REF, "3", OLD), ours=False, adopt=False).version == "3"
+    new = Write(REF, WriteAction.PUT, None, NEW)
+    assert decide_stale(new, None, ours=False, adopt=False).fault is None
+
+
 def test_a_lost_answer_is_acknowledged() -> None:
     anew = decide_stale(WRITE, Held(REF, "4", NEW), ours=False, adopt=False)
     assert (anew.acknowledged, anew.version) == (True, "4")

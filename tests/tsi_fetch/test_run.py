@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from house import House
 from memory_sink import MemorySink
-from store.handle import open_store
-from store.overlay import Overlay
 from table_source import TODAY, TableSource, organization
 
+from store.handle import open_store
+from store.overlay import Overlay
 from tsi_fetch.errors import TryAgain
 from tsi_fetch.plan import PlannedSink
 from tsi_fetch.ports import JobStore
