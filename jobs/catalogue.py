@@ -12,7 +12,7 @@ from typing import Any
 class Entry:
     """Where a kind lives: `module:name` of its options' pydantic model, and of the class made from them.
 
-    `needs`: what else a sink's class is given, by keyword: `run_id`, `job`, `store_id`.
+    `needs`: what else a sink's class is given, by keyword: `run_id`, `job`, `store_id`, `meter`.
     """
 
     options: str
@@ -26,7 +26,9 @@ SOURCES: Mapping[str, Entry] = {
 
 SINKS: Mapping[str, Entry] = {
     "folder": Entry("sinks.folder:FolderOptions", "sinks.folder:Folder", ("run_id",)),
-    "fhir": Entry("sinks.fhir.options:FhirOptions", "sinks.fhir.server:FhirServer", ("run_id", "job", "store_id")),
+    "fhir": Entry(
+        "sinks.fhir.options:FhirOptions", "sinks.fhir.server:FhirServer", ("run_id", "job", "store_id", "meter")
+    ),
 }
 
 

@@ -170,8 +170,8 @@ class _Loop:
         source = make_source(
             self.configuration, job, self.clock, recorder=recorder, recording=self.recording, meter=meter
         )
-        sink: Any = make_sink(self.to, self.clock, run_id=run_id, job=job, store_id=self.store_id)
-        with _closing(source), _closing(sink):
+        sink = make_sink(self.to, self.clock, run_id=run_id, job=job, store_id=self.store_id, meter=meter)
+        with _closing(source), closing(sink):
             ports = Ports(source, PlannedSink(sink) if self.plan else sink, store, self.clock, self.stop, self.progress)
             report = run_job(ports, settings_of(self.configuration, self.asked, run_id, plan=self.plan))
         if recorder:

@@ -142,9 +142,9 @@ def source_class(configuration: Configuration, job: str) -> Any:
     return load(SOURCES[configuration.job(job).source["kind"]].factory)
 
 
-def make_sink(to: Target, clock: Clock, *, run_id: str, job: str, store_id: str) -> Sink:
+def make_sink(to: Target, clock: Clock, *, run_id: str, job: str, store_id: str, meter: Meter | None = None) -> Sink:
     entry = SINKS[to.kind]
-    offered = {"run_id": run_id, "job": job, "store_id": store_id}
+    offered = {"run_id": run_id, "job": job, "store_id": store_id, "meter": meter}
     made: Sink = load(entry.factory)(to.options, clock, **{name: offered[name] for name in entry.needs})
     return made
 

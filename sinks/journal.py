@@ -1,8 +1,8 @@
 """What the last batches wrote into a folder: so that a run that was killed before it could remember is recognised.
 
-A FHIR server keeps the id of the request behind `meta.source`; a file has no such place.  Each call of the sink's `write`
-has a segment of its own, `.tsi-fetch.journal/<run>.<number>.jsonl`, with a line per file noted *before* the file takes
-its place.  Whoever writes settles before the next batch, so all but the last few segments of a run are dropped at once.
+A FHIR server keeps the id of the request behind `meta.source`; a file has no such place.  Each call of the sink's
+`write` has a segment of its own, `.tsi-fetch.journal/<run>.<number>.jsonl`, with a line per file, noted *before* it
+takes its place.  Whoever writes settles before the next batch, so all but the last few segments of a run are dropped.
 """
 
 from __future__ import annotations

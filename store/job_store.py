@@ -85,6 +85,9 @@ class JobBook:
     def begin_list(self, kind: ListKind, stream: str) -> int:
         return self._lists.begin_list(kind, stream)
 
+    def forget_stream(self, stream: str) -> None:
+        self._lists.forget_stream(stream)
+
     def note_keys(self, list_id: int, number: int, keys: Sequence[str]) -> None:
         self._lists.note_keys(list_id, number, keys)
 

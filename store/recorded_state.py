@@ -37,8 +37,9 @@ def _left(book: JobBook, list_id: int) -> list[str]:
 
 
 def seed_state(book: JobBook, state: Mapping[str, Any]) -> None:
-    """Bring an empty store to where the recording began.  Nothing is known in it."""
+    """Set the stream to where the recording began; a store that replayed it before is set back to it."""
     stream: str = state["stream"]
+    book.forget_stream(stream)
     if moved := state.get("watermark"):
         cursor = Cursor(CursorKind(moved["kind"]), moved["value"], frozenset(moved["seen"]))
         book.advance(stream, cursor, clear=False)

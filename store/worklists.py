@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Select, and_, delete, exists, func, insert, l
 from store.access import Access
 from store.bulk import add_missing, add_selected, among, bytewise, now
 from store.memory import start_watermark
-from store.schema import Item, holds, listed, lists, scopes, work
+from store.schema import Item, checkpoints, holds, listed, lists, pending, scopes, watermarks, work
 from tsi_fetch.words import Cursor, ListKind, WorkList
 
 
@@ -32,6 +32,20 @@ class WorkLists:
             _forget_begun(conn, job, stream, kind)
             new = {"job": job, "stream": stream, "kind": kind, "state": "begun", "complete": False, "total": 0}
             return int(conn.execute(insert(lists).values(**new, created=now(conn)).returning(lists.c.id)).scalar_one())
+
+    def forget_stream(self, stream: str) -> None:
+        """Back to before the stream was ever read: no watermark, no checkpoint, no list, nothing undecided.  What is
+        known, and which scopes hold it, stays.  For replays; whoever forgets a stream of a live job reads it again."""
+        job = self._access.job_no
+        with self._access.write() as conn:
+            of_stream = select(lists.c.id).where(lists.c.job == job, lists.c.stream == stream)
+            undecided = (pending.c.job == job, pending.c.stream == stream, pending.c.accepted.is_(False))
+            conn.execute(delete(pending).where(*undecided))
+            conn.execute(update(pending).where(pending.c.list.in_(of_stream)).values(list=None))
+            for table in (work, listed):
+                conn.execute(delete(table).where(table.c.list.in_(of_stream)))
+            for of_job in (lists, checkpoints, watermarks):
+                conn.execute(delete(of_job).where(of_job.c.job == job, of_job.c.stream == stream))
 
     def note_keys(self, list_id: int, number: int, keys: Sequence[str]) -> None:
         """Keys seen in pass `number`; the same one twice counts once."""

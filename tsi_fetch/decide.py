@@ -111,9 +111,10 @@ class Anew:
 def decide_stale(write: Write, held: Held | None, *, ours: bool, adopt: bool) -> Anew:
     """The sink holds another version than believed.
 
-    Where the sink holds just what was believed, the write was only held back with another one (its target was stale), and
-    is sent again.  Equal content is acknowledged: a lost answer, or somebody who did the same.  What a run of this store wrote (`ours`)
-    is written over: the run died before it could remember.  Anything else is foreign, unless the job adopts.
+    Where the sink holds just what was believed, the write was only held back with another one (its target was stale),
+    and is sent again.  Equal content is acknowledged: a lost answer, or somebody who did the same.  What a run of this
+    store wrote (`ours`) is written over: the run died before it could remember.  Anything else is foreign, unless the
+    job adopts.
     """
     if (held.version if held else None) == write.version:
         return Anew(version=write.version)

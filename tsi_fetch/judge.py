@@ -83,8 +83,9 @@ class Judged:
         return Known(upsert.ref, job, decision.digest, version, order, policy.mapping)
 
     def skipped_refs(self) -> list[Ref]:
-        """Refs of rows whose answers were mapped before."""
-        return [ref for t in self.turned if t.skipped for ref in self.scopes[t.row.scopes[0].key].refs]
+        """Refs of rows whose answers were mapped before, each once."""
+        refs = (ref for t in self.turned if t.skipped for ref in self.scopes[t.row.scopes[0].key].refs)
+        return [ref for ref in dict.fromkeys(refs) if ref not in self.decisions]
 
     def count(self, outcomes: Sequence[Outcome], tally: Tally) -> None:
         """Count what became of every ref: the sink's word for what was written."""

@@ -53,6 +53,7 @@ class Report:
     watermark: tuple[str | None, str | None]
     remainder: int
     quarantined: tuple[Trouble, ...]
+    troubles: int  # how many went to quarantine, named above or not
     reasons: tuple[Reason, ...]
     notes: tuple[str, ...]
     requests: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -73,6 +74,7 @@ class Report:
             "watermark": {"before": self.watermark[0], "after": self.watermark[1]},
             "remainder": self.remainder,
             "quarantined": [{"key": t.key, "code": t.code, "path": t.path, "rule": t.rule} for t in self.quarantined],
+            "troubles": self.troubles,
             "reasons": [{"code": r.code, "what": r.what, "hint": r.hint} for r in self.reasons],
             "notes": list(self.notes),
             "requests": {host: dict(figures) for host, figures in self.requests.items()},
@@ -91,6 +93,7 @@ class Tally:
         self._counts: dict[str, Counter[str]] = {}
         self._phases: Counter[str] = Counter()
         self._troubles: list[Trouble] = []
+        self._troubled = 0
         self._reasons: list[Reason] = []
         self._notes: list[str] = []
         self._codes: set[Exit] = set()
@@ -101,6 +104,7 @@ class Tally:
     def trouble(self, key: str, fault: Fault) -> None:
         """A row or change went to quarantine: the run cannot be green."""
         self._codes.add(Exit.QUARANTINE)
+        self._troubled += 1
         if len(self._troubles) < MOST_NAMED:
             self._troubles.append(Trouble(key, fault.code, fault.path, fault.rule))
 
@@ -141,6 +145,7 @@ class Tally:
             watermark=(before.value if before else None, after.value if after else None),
             remainder=self.remainder,
             quarantined=tuple(self._troubles),
+            troubles=self._troubled,
             reasons=tuple(self._reasons),
             notes=tuple(self._notes),
         )

@@ -16,7 +16,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from jobs.config.duration import show_duration
-from tsi_fetch.report import MOST_NAMED
 
 WIDTH = 100
 """Columns where there is no terminal to ask."""
@@ -103,8 +102,8 @@ def _quarantined(report: Report) -> Iterator[RenderableType]:
     troubles = report["quarantined"]
     if not troubles:
         return
-    capped = len(troubles) >= MOST_NAMED
-    yield f"[bold yellow]Into quarantine: {len(troubles)}{' or more; the first are' if capped else ''}[/]"
+    more = ", the first of them" if report["troubles"] > len(troubles) else ""
+    yield f"[bold yellow]Into quarantine: {report['troubles']}{more}[/]"
     for trouble in troubles:
         place = f" at {trouble['path']}" if trouble["path"] else ""
         yield f"  {escape(trouble['key'])}: {escape(trouble['code'])}{escape(place)}: {escape(trouble['rule'])}"

@@ -16,6 +16,7 @@ from sinks.fhir.options import FhirOptions
 from sinks.fhir.send import Delivery
 from sinks.fhir.wire import Wire
 from tsi_fetch.clock import Clock
+from tsi_fetch.http.meter import Meter
 from tsi_fetch.ports import Permit
 from tsi_fetch.words import Fault, Held, Mark, Outcome, Ref, Result, Write, WriteAction
 
@@ -31,12 +32,13 @@ class FhirServer:
         job: str,
         store_id: str,
         transport: httpx.BaseTransport | None = None,
+        meter: Meter | None = None,
     ) -> None:
         """`run_id`: kept by HAPI behind the `#` of `meta.source`.  `job` and `store_id`: who writes, for the server's
-        access log.  `transport`: in place of the network, for tests."""
+        access log.  `transport`: in place of the network, for tests.  `meter`: counts every attempt."""
         self.release: str = options.release
         self._options = options
-        self._wire = Wire(options, clock, run_id, f"job {job} of store {store_id}", transport)
+        self._wire = Wire(options, clock, run_id, f"job {job} of store {store_id}", transport, meter)
         self._finder = Finder(self._wire)
 
     def open(self) -> None:

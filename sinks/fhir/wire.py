@@ -7,6 +7,7 @@ answer was lost is refused as stale when it comes again, which the caller resolv
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ from sinks.fhir.documents import Reply
 from sinks.fhir.options import FhirOptions
 from tsi_fetch.clock import Clock
 from tsi_fetch.errors import TryAgain
+from tsi_fetch.http.meter import Meter
 from tsi_fetch.http.retry import TRANSIENT_ERRORS, retry_after
 from tsi_fetch.http.wire import Wire as Network
 from tsi_fetch.ports import Permit
@@ -56,15 +58,17 @@ class _Again(Exception):
 class Wire:
     """One server.  Safe to use from several threads."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 — one caller, which names the last two
         self,
         options: FhirOptions,
         clock: Clock,
         run_id: str,
         writer: str,
         transport: httpx.BaseTransport | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self.url = options.url
+        self._meter, self._host = meter or Meter(), httpx.URL(options.url).host
         self._options, self._clock = options, clock
         self._rng = random.Random()
         headers = {"Accept": FHIR_JSON, "User-Agent": _USER_AGENT.format(writer), "X-Request-Id": run_id}
@@ -103,12 +107,15 @@ class Wire:
 
     def _once(self, request: Request, permit: Permit, judge: Judge) -> Reply:
         permit()
+        begun = time.perf_counter()
         try:
             answer = self._client.request(
                 request.method, request.path, content=request.content, headers=dict(request.headers)
             )
         except TRANSIENT_ERRORS as e:
+            self._meter.failed(self._host, _since(begun))
             raise _Again(type(e).__name__) from e
+        self._meter.answered(self._host, len(answer.content), _since(begun))
         reply = Reply.of(answer)
         found = judge(reply)
         if found is Verdict.SETTING:
@@ -118,6 +125,7 @@ class Wire:
         return reply
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
+        self._meter.retried(self._host)
         after = _failure(state).after
         if after:  # a little later than asked, so that not all clients come back at the same moment
             return after + self._rng.uniform(0, FIRST_WAIT)
@@ -131,6 +139,11 @@ class Wire:
 
     def close(self) -> None:
         self._client.close()
+
+
+def _since(begun: float) -> int:
+    """Whole microseconds since `begun`, of the performance counter."""
+    return round((time.perf_counter() - begun) * 1e6)
 
 
 def _failure(state: tenacity.RetryCallState) -> _Again:

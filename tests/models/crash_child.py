@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,6 +44,7 @@ class Scene:
     gone: tuple[str, ...] = ()
     renamed: tuple[str, ...] = ()
     sink: MakeSink | None = None
+    tag: int = 0  # another register of the same products: other numbers, other names of companies
 
 
 class Counter:
@@ -94,12 +96,11 @@ def run_scene(scene: Scene, die_at: int | None = None) -> tuple[Report, list[str
     clock = SystemClock()
     with open_store(scene.store, create=True) as stored:
         sink = scene.sink(run_id, stored.store_id) if scene.sink else _folder(scene, run_id)
-        with stored.lease("cima", "sink", run_id, expiry=5, wait=lambda seconds: expire(scene.store)) as store:
+        lease = stored.lease("cima", "sink", run_id, expiry=5, wait=lambda seconds: expire(scene.store))
+        with closing(sink), closing(_source(scene)) as source, lease as store:
             store.begin_run(RunRecord(run_id, "cima", clock.now()))
-            ports = Ports(
-                _source(scene), Counted(sink, "sink", counter), Counted(store, "store", counter), clock  # type: ignore[arg-type]
-            )  # fmt: skip
-            report = run_job(ports, Settings("cima", run_id))
+            counted = Counted(sink, "sink", counter), Counted(store, "store", counter)
+            report = run_job(Ports(source, *counted, clock), Settings("cima", run_id))  # type: ignore[arg-type]
             store.end_run(RunRecord(run_id, "cima", report.started, report.ended, report.outcome, report.exit_code))
     return report, counter.names
 
@@ -118,6 +119,8 @@ def _folder(scene: Scene, run_id: str) -> Folder:
 
 def _source(scene: Scene) -> Cima:
     register = Register.of_folder(scene.bodies, date=datetime(2026, 3, 2, 8, tzinfo=UTC))
+    if scene.tag:
+        register = _tagged(register, scene.tag)
     for key in scene.gone:
         del register.products[key]
     for key in scene.renamed:
@@ -134,6 +137,32 @@ def _source(scene: Scene) -> Cima:
     return Cima(options, SystemClock(), wire=httpx.MockTransport(answer), pace=SteadyPace(SystemClock(), 100_000))
 
 
+def _tagged(register: Register, tag: int) -> Register:
+    """The same register with numbers and companies of its own, so that a trial meets nothing of another one."""
+
+    def number(nregistro: str) -> str:
+        return f"T{tag}-{nregistro}"
+
+    codes = {cn: f"{tag:03d}{n:03d}" for n, cn in enumerate(sorted(register.presentations))}
+
+    for product in register.products.values():
+        product["nregistro"] = number(product["nregistro"])
+        product["ema"] = False
+        for company in ("labtitular", "labcomercializador"):
+            if company in product:
+                product[company] += f" {tag}"
+        for pack in product["presentaciones"]:
+            pack["cn"] = codes[pack["cn"]]
+    for presentation in register.presentations.values():
+        presentation["nregistro"], presentation["cn"] = number(presentation["nregistro"]), codes[presentation["cn"]]
+    return Register(
+        products={p["nregistro"]: p for p in register.products.values()},
+        presentations={p["cn"]: p for p in register.presentations.values()},
+        contents={(kind, number(key)): value for (kind, key), value in register.contents.items()},
+        date=register.date,
+    )
+
+
 def child(scene: Scene, die_at: int) -> None:
     """The body of a child process: ends with `DIED` where the point was reached."""
-    run_scene(scene, die_at)
+    run_scene(scene, die_at)  # a sink of the scene's own may end the process by itself

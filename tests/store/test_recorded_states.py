@@ -53,3 +53,16 @@ def test_runs_are_listed_newest_first_and_no_more_than_asked(stored: Stored) -> 
             book.begin_run(RunRecord(f"run-{n}", "cima", at))
     assert [r.record.id for r in queries.runs(stored, "cima", 2)] == ["run-4", "run-3"]
     assert queries.lease(stored, "never") is None
+
+
+def test_a_store_that_is_seeded_again_stands_where_it_stood_the_first_time(stored: Stored) -> None:
+    with stored.lease("cima", "out", "run-1", wait=never) as book:
+        begun = queries.export_state(book, S)
+        book.settle(Settlement(S, checkpoint=("1", "2")))
+        book.advance(S, Cursor(CursorKind.DATE, "2026-03-01", frozenset({"a"})), clear=False)
+        number = book.begin_list("first", S)
+        book.note_keys(number, 1, ["1", "2"])
+        book.start_list(number, complete=True, cursor=None)
+        book.begin_list("full", S)
+        queries.seed_state(book, begun)
+        assert queries.export_state(book, S) == begun
