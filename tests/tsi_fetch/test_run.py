@@ -440,6 +440,9 @@ def test_a_sink_that_goes_down_in_the_middle_loses_nothing(house: House) -> None
 
     report = house.run(wrap_store=permit_then_down)
     assert report.exit_code == 75
+    acknowledged = list(house.sink.live())
+    assert acknowledged
+    assert house.reader(lambda s: list(s.known(acknowledged))) == acknowledged, "what was acknowledged is remembered"
     house.sink.down = False
     assert house.run().exit_code == 0
     assert not repeats(house.sink)
@@ -507,3 +510,27 @@ def test_a_feed_that_is_down_is_try_again(loaded: House) -> None:
 
     loaded.source.pull = down  # type: ignore[method-assign,assignment]
     assert loaded.run().exit_code == 75
+
+
+def test_another_mapping_maps_the_same_answers_again_and_writes_only_what_differs(loaded: House) -> None:
+    loaded.source.mapping = 2
+    mapped: list[str] = []
+    to_changes = loaded.source.to_changes
+    loaded.source.to_changes = lambda row: (mapped.append(row.key), to_changes(row))[1]  # type: ignore[method-assign]
+    report = loaded.run(only=("p1",))
+    assert (mapped, report.counts) == (["p1"], {"Organization": {"unchanged": 2}})
+    known = loaded.reader(lambda s: s.known([org("a"), org("b")]))
+    assert (known[org("a")].mapping, known[org("b")].mapping) == (2, 1)
+    assert loaded.run(only=("p1",)).rows["skipped"] == 1
+
+
+def test_the_order_of_unchanged_answers_moves_up_so_that_an_older_one_cannot_replace_them(loaded: House) -> None:
+    before = loaded.reader(lambda s: s.known([org("a")]))[org("a")].order
+    loaded.source.now += timedelta(hours=2)
+    assert loaded.run(only=("p1",)).rows["skipped"] == 1
+    assert loaded.reader(lambda s: s.known([org("a")]))[org("a")].order > before
+    loaded.source.now -= timedelta(hours=1)
+    loaded.source.table["p1"] = {"a": "late answer", "s": "shared"}
+    report = loaded.run(only=("p1",))
+    assert report.counts == {"Organization": {"older": 1, "unchanged": 1}}
+    assert names(loaded)["a"] == "A"
