@@ -34,6 +34,7 @@ def _report(**changes: Any) -> dict[str, Any]:
         "watermark": {"before": "2026-03-01", "after": "2026-03-02"},
         "remainder": 0,
         "quarantined": [],
+        "troubles": 0,
         "reasons": [],
         "notes": [],
         "requests": {"cima.invalid": {"requests": 2100, "seconds": 59.5}},
@@ -56,11 +57,18 @@ def test_every_failure_is_told_in_words_with_what_to_do() -> None:
     reasons = [{"code": 77, "what": "the vanish guard tripped", "hint": "--accept-vanish 12, if that is so"}]
     text = report_text(
         _report(
-            outcome="failed", exit_code=77, quarantined=troubles, reasons=reasons, remainder=9, notes=["mind [this]"]
+            outcome="failed",
+            exit_code=77,
+            quarantined=troubles,
+            troubles=60,
+            reasons=reasons,
+            remainder=9,
+            notes=["mind [this]"],
         )
     )
     for expected in (
         "✗ the vanish guard tripped (exit code 77)\n  → --accept-vanish 12, if that is so",
+        "Into quarantine: 60, the first of them",
         "99[1]: cima-missing at $.nombre: a product has a name",
         "→ tsi-fetch quarantine list --job cima",
         "! mind [this]",
