@@ -49,7 +49,7 @@ lint: $(VENV)/ready-to-test
 check: lint test ## ruff, mypy --strict, import-linter, and the tests with warnings as errors
 
 hapi: $(VENV)/ready-to-test ## a real HAPI FHIR server (R5, PostgreSQL) with the platform's settings, until Ctrl-C
-	$(BIN)/python dev/hapi/server.py
+	dev/hapi/run
 
 lock: ## lock the dependencies anew (needs uv)
 	uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.lock

@@ -58,9 +58,13 @@ class Server:
         command = self._command(classpath(self._release))
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o755)  # PostgreSQL runs as another user where we are root
-        if self.postgres:
-            self.postgres.start()
-        self.start_java(command)
+        try:
+            if self.postgres:
+                self.postgres.start()
+            self.start_java(command)
+        except BaseException:
+            self.stop()  # also on Ctrl-C while it starts: neither database nor server may be left behind
+            raise
         return self
 
     def start_java(self, command: list[str] | None = None) -> None:
@@ -122,7 +126,7 @@ class Server:
             ended = self._java is None or self._java.poll() is not None
             if ended or time.monotonic() > deadline:
                 tail = self.log.read_text(errors="replace")[-3000:]
-                self.stop()
+                self.stop_java()
                 raise NotAvailable(f"HAPI {'ended' if ended else 'did not answer in time'}:\n{tail}")
             time.sleep(0.3)
 
@@ -162,6 +166,8 @@ def main() -> int:
     except NotAvailable as e:
         print(e, file=sys.stderr)
         return 69
+    except KeyboardInterrupt:
+        return 130
     with server:
         print(server.url, flush=True)
         print(f"ready; its log: {server.log}; Ctrl-C ends it", file=sys.stderr)
