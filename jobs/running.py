@@ -39,6 +39,9 @@ from tsi_fetch.report import Reason, Report
 from tsi_fetch.run import Ports, run_job
 from tsi_fetch.words import RunRecord
 
+ASKED = "asked"
+"""Member of a recording's state: the options of the run that decide what it reads and settles."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ran:
@@ -51,6 +54,7 @@ class Ran:
 def run(configuration: Configuration, asked: Asked, stop: StopSignal, progress: Progress) -> Ran:
     """Run a job.  Expected failures are in the report; what cannot even begin raises TsiFetchError."""
     recording = open_recording(asked)
+    asked = as_recorded(asked, recording)
     scratch = scratch_folder("replay") if recording and not asked.store else None
     to = target(configuration, asked, scratch)
     return run_into(configuration, asked, to, recording, stop=stop, progress=progress)
@@ -86,6 +90,7 @@ def run_into(
 def plan(configuration: Configuration, asked: Asked, stop: StopSignal, progress: Progress) -> Ran:
     """What a run would do: the same loop, over a sink that only reads and a store whose changes vanish."""
     recording = open_recording(asked)
+    asked = as_recorded(asked, recording)
     with ExitStack() as stack:
         scratch = stack.enter_context(open_scratch())
         stored = None
@@ -113,6 +118,17 @@ def open_recording(asked: Asked) -> Recording | None:
     if recording.job != asked.job:
         raise Usage(f"{asked.replay} is a recording of {recording.job}", f"tsi-fetch run {recording.job} --replay …")
     return recording
+
+
+def as_recorded(asked: Asked, recording: Recording | None) -> Asked:
+    """A replay reads what the recorded run was asked to read, unless it is asked for something else itself.
+
+    Without that the replay of one product, or of a full reading, would ask for the feed: for what is not recorded, or
+    for nothing at all, which looks like success.
+    """
+    if recording is None or asked.reading():
+        return asked
+    return replace(asked, **Asked.read_back(recording.state.get(ASKED) or {}))
 
 
 def recorded(store: JobStore, record: RunRecord, clock: Clock, work: Callable[[], Report]) -> Report:
@@ -179,12 +195,12 @@ class _Loop:
         return with_requests(report, meter)
 
     def _recorder(self, store: JobBook) -> Recorder | None:
-        """A recording begins with where the streams stand now."""
+        """A recording begins with where the streams stand now, and with what of them was asked for."""
         if self.asked.record is None:
             return None
         job = self.asked.job
         facts = source_class(self.configuration, job)
-        state = export_state(store, facts.stream)
+        state = {**export_state(store, facts.stream), ASKED: self.asked.reading()}
         thanks = str(getattr(facts, "attribution", ""))
         return Recorder(self.asked.record, job, self.clock, state=state, attribution=thanks)
 

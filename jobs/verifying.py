@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.config.load import Configuration
-from jobs.running import open_recording, run_into
+from jobs.running import as_recorded, open_recording, run_into
 from jobs.wiring import Asked, scratch_folder, target
 from tsi_fetch.clock import StopSignal
 from tsi_fetch.errors import Exit, SettingError
@@ -54,6 +54,7 @@ def verify(
     SettingError where there is nothing to compare with, or where the replay could not be carried out.
     """
     recording = open_recording(asked)
+    asked = as_recorded(asked, recording)
     folder = asked.replay
     assert recording is not None, "a verification replays"
     assert folder is not None

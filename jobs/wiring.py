@@ -27,6 +27,9 @@ from tsi_fetch.run import Settings
 _ALPHABET = string.ascii_lowercase + string.digits
 
 
+READING = ("full", "again", "only", "accept_vanish", "accept_refusals")
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What the command line asked of a run or a plan."""
@@ -43,6 +46,17 @@ class Asked:
     accept_vanish: int = 0
     accept_refusals: int = 0
     max_duration: timedelta | None = None
+
+    def reading(self) -> dict[str, Any]:
+        """The options that decide what a run reads and settles, as JSON; those that were not given are left out."""
+        given = {name: getattr(self, name) for name in READING}
+        return {name: list(value) if name == "only" else value for name, value in given.items() if value}
+
+    @staticmethod
+    def read_back(reading: Mapping[str, Any]) -> dict[str, Any]:
+        """The same options from JSON, as the fields of an `Asked`."""
+        fields = {name: reading[name] for name in READING if name in reading}
+        return fields | ({"only": tuple(fields["only"])} if "only" in fields else {})
 
     def check(self) -> None:
         """Usage where the options do not go together."""
