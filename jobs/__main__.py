@@ -21,6 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             args=None if argv is None else list(argv), prog_name="tsi-fetch", standalone_mode=False, obj=voice
         )
         return code if isinstance(code, int) else int(Exit.DONE)
+    except click.exceptions.NoArgsIsHelpError as e:
+        voice.help(e.format_message())
+        return int(Exit.USAGE)
     except click.ClickException as e:
         return _usage(voice, e)
     except click.Abort:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from jobs.wiring import source_class
 from store import queries
 from store.handle import NoStore, Stored, open_store
 from tsi_fetch.errors import Usage
+from tsi_fetch.words import RunRecord
 
 Figures = dict[str, Any]
 
@@ -90,6 +91,7 @@ def runs_of(file: Path | None, job: str, limit: int, secrets: Secrets) -> list[F
             "ended": _iso(row.record.ended),
             "outcome": row.record.outcome,
             "exit_code": row.record.exit_code,
+            "seconds": _seconds(row.record),
             "replay": row.replay,
             "host": row.host,
             "report": dict(row.record.report),
@@ -104,7 +106,7 @@ def run_lines(runs: list[Figures]) -> list[Figures]:
         {
             "run": run["run"] + (" (replay)" if run["replay"] else ""),
             "started": run["started"],
-            "took": _took(run),
+            "took": None if run["seconds"] is None else show_duration(timedelta(seconds=run["seconds"])),
             "outcome": run["outcome"],
             "exit": run["exit_code"],
             "what": _what(run["report"]),
@@ -120,10 +122,8 @@ def _what(report: Figures) -> str | None:
     return "; ".join(reason["what"] for reason in report["reasons"]) or headline(report)
 
 
-def _took(run: Figures) -> str | None:
-    if run["ended"] is None:
-        return None
-    return show_duration(datetime.fromisoformat(run["ended"]) - datetime.fromisoformat(run["started"]))
+def _seconds(run: RunRecord) -> float | None:
+    return None if run.ended is None else round((run.ended - run.started).total_seconds(), 3)
 
 
 def quarantine_rows(file: Path | None, job: str | None, secrets: Secrets, *, everything: bool) -> list[Figures]:
@@ -136,6 +136,13 @@ def quarantine_rows(file: Path | None, job: str | None, secrets: Secrets, *, eve
                 found = queries.quarantine(stored, name, state="all" if everything else "open") if stored else []
             rows += [_trouble(row) for row in found]
     return rows
+
+
+def quarantine_lines(rows: list[Figures], *, everything: bool) -> list[Figures]:
+    """What a person reads first of each: what it is, why it is there, since when; `quarantine show` has the rest."""
+    names = ("job", "number", "key", "resource", "trouble", "attempts", "opened", *(("closed",) if everything else ()))
+    told = [{**row, "trouble": f"{row['code']} at {row['path']}: {row['rule']}"} for row in rows]
+    return [{name: row[name] for name in names} for row in told]
 
 
 def _trouble(row: queries.QuarantineRow) -> Figures:

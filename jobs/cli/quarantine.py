@@ -34,11 +34,12 @@ def list_(voice: Voice, /, *, job: str | None, everything: bool, config: Path | 
     tsi-fetch quarantine list --job cima --json
     """
     voice.speak(as_json=as_json)
-    from jobs.looking import quarantine_rows
+    from jobs.looking import quarantine_lines, quarantine_rows
     from jobs.reporting.table import table_text
 
     rows = quarantine_rows(config, job, voice.secrets, everything=everything)
-    voice.show({"quarantine": rows}, table_text(rows, "nothing lies in quarantine"))
+    lines = quarantine_lines(rows, everything=everything)
+    voice.show({"quarantine": rows}, table_text(lines, "nothing lies in quarantine"))
     return 0
 
 

@@ -66,6 +66,10 @@ class Voice:
         text = f"tsi-fetch: {message}\n" + (f"what to do: {hint}\n" if hint else "")
         self._write(sys.stderr, self.secrets.redact(text))
 
+    def help(self, text: str) -> None:
+        """What there is, for somebody who named no command: it is their mistake, so not among the results."""
+        self._write(sys.stderr, text)
+
     def bug(self, what: str, frames: Sequence[str]) -> None:
         hint = "this is a bug in tsi-fetch: please report the lines above (they hold no data)"
         if self._logs_json():

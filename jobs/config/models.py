@@ -34,7 +34,7 @@ def _span(value: object) -> object:
 
 def _store_url(text: str) -> str:
     if not text.startswith(("sqlite:///", "postgresql://", "postgresql+psycopg://")):
-        raise ValueError("a store is sqlite:///path/to/file.db or postgresql://user:password@host/database")
+        raise ValueError("a store is sqlite:///path/to/file.db or postgresql://user@host/database")
     return text
 
 

@@ -54,7 +54,9 @@ def _expected(kind: str, found: Any) -> tuple[str, str]:
     if kind == "literal_error":
         return str(context["expected"]).replace("'", ""), ""
     if kind == "value_error":
-        return str(context["error"]), ""
+        # Our own validators' words: what is expected, or a whole sentence that says so.
+        said = str(context["error"])
+        return (said.removeprefix("expected "), "") if said.startswith("expected ") else ("", said)
     if kind in _BOUNDS:
         bound, words = _BOUNDS[kind]
         return f"{words} {context[bound]}", ""

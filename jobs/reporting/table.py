@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 WIDTH = 140
+UNBROKEN = 24
 
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00")
 """UTC; a person is shown the minute."""
@@ -22,13 +23,19 @@ def table_text(rows: Sequence[Mapping[str, Any]], none: str = "none") -> str:
     if not rows:
         return none + "\n"
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in rows[0]:
-        table.add_column(name.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
+    cells = [[_cell(value) for value in row.values()] for row in rows]
+    for name, column in zip(rows[0], zip(*cells, strict=True), strict=True):
+        table.add_column(name.replace("_", " "), overflow="fold", min_width=_longest_word(column))
+    for line in cells:
+        table.add_row(*line)
     stream = io.StringIO()
     Console(file=stream, width=WIDTH, highlight=False, markup=False, no_color=True).print(table)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+def _longest_word(column: Sequence[str]) -> int:
+    """Codes and run ids are copied from here: they are never broken in two, but for very long ones."""
+    return min(UNBROKEN, max((len(word) for cell in column for word in cell.split()), default=1))
 
 
 def _cell(value: Any) -> str:

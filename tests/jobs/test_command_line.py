@@ -89,6 +89,15 @@ def test_a_wrong_command_line_is_2_and_says_where_help_is(
     assert "--help" in captured.err
 
 
+@pytest.mark.parametrize("arguments", [[], ["quarantine"], ["db"]], ids=" ".join)
+def test_without_a_command_the_help_is_shown_as_it_is(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("Usage: tsi-fetch")
+    assert "what to do" not in captured.err
+
+
 def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("tsi-fetch ")

@@ -73,7 +73,7 @@ jobs:
     assert [line.split(":")[1] for line in told] == "2 4 5 5 7 10 11 12 13 14 15 16 17".split()
     whole = "\n".join(told)
     for expected in (
-        "jobs.yaml:2: stores.main.url: a wrong value; expected a store is sqlite:///path",
+        "jobs.yaml:2: stores.main.url: a wrong value; a store is sqlite:///path",
         "jobs.yaml:4: sinks.out.kind: an unknown kind; expected fhir or folder; did you mean folder?",
         "jobs.yaml:5: sinks.second.pth: an unknown key; expected path or release; did you mean path?",
         "jobs.yaml:5: sinks.second.path: missing; add `path:`",
@@ -82,13 +82,18 @@ jobs:
         "jobs.yaml:11: jobs.cima.sink: no sink has this name; expected out or second; did you mean out?",
         "jobs.yaml:12: jobs.cima.stor: an unknown key; expected",
         "did you mean store?",
-        "jobs.yaml:13: jobs.cima.schedule: a wrong value; expected a schedule has five fields",
-        "jobs.yaml:14: jobs.cima.timezone: a wrong value; expected a time zone is named like Europe/Madrid",
+        "jobs.yaml:13: jobs.cima.schedule: a wrong value; a schedule has five fields",
+        "jobs.yaml:14: jobs.cima.timezone: a wrong value; a time zone is named like Europe/Madrid",
         "jobs.yaml:15: jobs.cima.validate: a wrong value; expected refuse or warn",
         "jobs.yaml:16: jobs.cima.max_vanish: a wrong value; expected at most 1",
-        "jobs.yaml:17: jobs.cima.max_duration: a wrong value; expected a span of time",
+        "jobs.yaml:17: jobs.cima.max_duration: a wrong value; a span of time",
     ):
         assert expected in whole
+
+
+def test_what_a_source_says_of_a_value_is_said_as_a_sentence(tmp_path: Path) -> None:
+    [mistake] = _mistakes(tmp_path, GOOD.replace("{kind: cima}", "{kind: cima, base_url: 'ftp://x'}"))
+    assert mistake.endswith("jobs.cima.source.base_url: a wrong value; expected an http or https URL")
 
 
 def test_a_key_that_stands_twice_is_a_mistake(tmp_path: Path) -> None:
@@ -244,4 +249,4 @@ def test_spans_of_time_are_read(tmp_path: Path, text: str, seconds: int) -> None
 
 @pytest.mark.parametrize("text", ["0s", "2", "h", "-1h", "1m1h", "''", "1.5h"])
 def test_what_is_no_span_of_time_is_a_mistake(tmp_path: Path, text: str) -> None:
-    assert "expected a span of time" in _mistakes(tmp_path, GOOD + f"    max_duration: {text}\n")[0]
+    assert "a span of time" in _mistakes(tmp_path, GOOD + f"    max_duration: {text}\n")[0]

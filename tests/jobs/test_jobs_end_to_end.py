@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,30 @@ def test_a_replay_without_a_target_writes_to_a_temporary_one_that_the_report_nam
     assert (code, sum(_report(out)["counts"]["Bundle"].values())) == (0, 4)
 
 
+@pytest.mark.parametrize("options", [("--only", SOME), ("--full",)])
+def test_a_recording_knows_what_its_run_was_asked_for(desk: Any, options: tuple[str, ...]) -> None:
+    """Else its replay asks for the feed: for what was not recorded, or for nothing at all, which looks like success."""
+    desk.run("run", "cima", "--json")
+    tape = desk.folder / "tape"
+    _, out, _ = desk.run("run", "cima", *options, "--record", str(tape), "--json")
+    read = _report(out)["rows"]["read"]
+    assert read
+    code, out, _ = desk.run("run", "cima", "--replay", str(tape), "--json")
+    assert (code, _report(out)["rows"]["read"]) == (0, read)
+    code, out, _ = desk.run("plan", "cima", "--replay", str(tape), "--json")
+    assert (code, _report(out)["rows"]["read"]) == (0, read)
+    assert desk.run("verify", str(tape), "--accept")[0] == 0
+    assert len(list((tape / "expected" / "resources" / "MedicinalProductDefinition").iterdir())) == read
+    assert desk.run("verify", str(tape))[0] == 0
+
+
+def test_a_replay_that_is_asked_for_something_reads_that_alone(desk: Any) -> None:
+    tape = desk.folder / "tape"
+    desk.run("run", "cima", "--full", "--record", str(tape), "--json")
+    code, out, _ = desk.run("run", "cima", "--replay", str(tape), "--only", SOME, "--json")
+    assert (code, _report(out)["rows"]["read"]) == (0, 1)
+
+
 def test_a_replay_never_sets_back_a_store_that_is_in_use(desk: Any) -> None:
     tape = desk.folder / "tape"
     desk.run("run", "cima", "--record", str(tape), "--json")
@@ -129,6 +154,8 @@ def test_a_row_that_cannot_be_used_is_told_listed_and_shown(desk: Any) -> None:
     code, out, _ = desk.run("quarantine", "list", "--json")
     [row] = _report(out)["quarantine"]
     assert (code, row["job"], row["key"], row["attempts"]) == (0, "cima", SOME, 1)
+    text = " ".join(desk.run("quarantine", "list")[1].split())
+    assert f" {SOME} · {row['code']} at {row['path']}: " in text
     code, out, _ = desk.run("quarantine", "show", "cima", str(row["number"]))
     assert code == 0
     assert f'"nregistro": "{SOME}"' in out
@@ -151,6 +178,8 @@ def test_status_and_runs_know_what_has_run_and_what_has_not(desk: Any) -> None:
     [run] = _report(out)["runs"]
     assert (run["outcome"], run["exit_code"], run["report"]["outcome"]) == ("done", 0, "done")
     assert run["report"]["requests"]["127.0.0.1"]["requests"] == len(desk.register.calls)
+    began, ended = (datetime.fromisoformat(run["report"][name]) for name in ("started", "ended"))
+    assert 0 < (ended - began).total_seconds() - 0.001 <= run["seconds"] < 60
     assert "19 created." in desk.run("runs", "cima")[1]
     assert "done" in desk.run("status")[1]
     assert desk.run("status", "cyma")[0] == 2

@@ -150,6 +150,13 @@ def test_progress_is_drawn_for_a_person(monkeypatch: pytest.MonkeyPatch) -> None
     assert "rows" in stream.getvalue()
 
 
+def test_tables_do_not_break_what_is_copied_from_them() -> None:
+    wordy = {f"prose {i}": "many words that may well be broken " * 3 for i in range(6)}
+    text = table_text([{"run": "261121-1006-2su9", "code": "cima-missing", **wordy}])
+    assert "261121-1006-2su9" in text
+    assert "cima-missing" in text
+
+
 def test_tables_show_people_minutes_and_dots() -> None:
     text = table_text([{"last_run": "2026-03-02T09:30:00+00:00", "watermark": {"feed": "x"}, "none": None, "n": 1234}])
     assert "last run" in text
