@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Connection, delete, exists, func, select, 
 
 from store.access import Access
 from store.bulk import among
+from store.ledger import ask_again
 from store.memory import STATES, move_watermark
 from store.schema import checkpoints, holds, jobs, known, pending, scopes, types
 from store.worklists import reopen
@@ -105,7 +106,8 @@ class Departures:
     def discard(self, stream: str) -> None:
         """The guard refused: what is pending and not accepted is forgotten, and will be decided anew.
 
-        The work items that decided it open again, and so does their list where it has closed since.
+        The work items that decided it open again, and so does their list where it has closed since; keys that lay in
+        quarantine as unfetched lie there again, since no feed may ever name them anew.
         """
         job = self._access.job_no
         mine = self._undecided(stream)
@@ -117,6 +119,7 @@ class Departures:
                 conn.execute(update(scopes).where(again).values(raw=None))
                 rows, lists = {row.row for row in decided}, {row.list for row in decided if row.list is not None}
                 reopen(conn, job, stream, rows, lists)
+                ask_again(conn, job, stream, rows)
             self._forget_checkpoint(conn, stream)
 
 

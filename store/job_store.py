@@ -112,8 +112,11 @@ class JobBook:
     def in_quarantine(self, stream: str, digests: Sequence[bytes]) -> frozenset[bytes]:
         return self._ledger.in_quarantine(stream, digests)
 
-    def ran(self, run: str) -> bool:
-        return self._ledger.ran(run)
+    def once_unfetched(self, stream: str, keys: Collection[str]) -> Sequence[Trouble]:
+        return self._ledger.once_unfetched(stream, keys)
+
+    def ran(self, run: str, *, anybody: bool = False) -> bool:
+        return self._ledger.ran(run, anybody=anybody)
 
     def oldest_quarantine(self) -> datetime | None:
         return self._ledger.oldest_quarantine()

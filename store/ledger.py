@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from store.access import Access
-from store.bulk import put
-from store.schema import marks, quarantine, runs
+from store.bulk import among, now, put
+from store.schema import jobs, marks, quarantine, runs
 from tsi_fetch.words import Mark, RunRecord
 
 
@@ -24,6 +24,9 @@ class Trouble(NamedTuple):
     digest: bytes
     opened: datetime
     unfetched: bool
+
+
+_TROUBLE = [quarantine.c[name] for name in Trouble._fields]
 
 
 class Ledger:
@@ -64,10 +67,19 @@ class Ledger:
             found = conn.scalars(select(quarantine.c.digest).where(*self._lying(), *these)) if digests else ()
             return frozenset(bytes(digest) for digest in found)
 
-    def ran(self, run: str) -> bool:
-        """True where this id is a run of this store: what it wrote is ours."""
+    def once_unfetched(self, stream: str, keys: Collection[str]) -> Sequence[Trouble]:
+        """Entries of these keys that could not be fetched, open or closed.  For a plan."""
+        mine = (quarantine.c.job == self._access.job_no, quarantine.c.stream == stream)
         with self._access.read() as conn:
-            return conn.scalar(select(runs.c.no).where(runs.c.id == run)) is not None
+            these = (*mine, quarantine.c.unfetched.is_(True), among(conn, quarantine.c.key, keys))
+            return [Trouble(*row) for row in conn.execute(select(*_TROUBLE).where(*these))] if keys else []
+
+    def ran(self, run: str, *, anybody: bool = False) -> bool:
+        """True where this id is a run of this job, at whatever sink (`anybody`: of any job): what it wrote is ours."""
+        query = select(jobs.c.name).join(runs, runs.c.job == jobs.c.id).where(runs.c.id == run)
+        with self._access.read() as conn:
+            job = conn.scalar(query)
+        return job is not None and (anybody or job == self._access.job)
 
     def oldest_quarantine(self) -> datetime | None:
         with self._access.read() as conn:
@@ -76,9 +88,8 @@ class Ledger:
 
     def troubles(self) -> Sequence[Trouble]:
         """Everything that lies in this job's quarantine."""
-        columns = [quarantine.c[n] for n in ("stream", "key", "digest", "opened", "unfetched")]
         with self._access.read() as conn:
-            return [Trouble(*row) for row in conn.execute(select(*columns).where(*self._lying()))]
+            return [Trouble(*row) for row in conn.execute(select(*_TROUBLE).where(*self._lying()))]
 
     def _lying(self) -> tuple[ColumnElement[bool], ...]:
         return (quarantine.c.job == self._access.job_no, quarantine.c.closed.is_(None))
@@ -104,6 +115,13 @@ class Ledger:
     def _mark(self, mark: Mark, *, intended: bool) -> dict[str, object]:
         job = self._access.job_no
         return {"job": job, "intended": intended, "run": mark.run, "counter": mark.counter, "version": mark.version}
+
+
+def ask_again(conn: Connection, job_no: int, stream: str, keys: Collection[str]) -> None:
+    """Of these keys, those that were asked for since they could not be fetched are to be asked for once more."""
+    mine = (quarantine.c.job == job_no, quarantine.c.stream == stream, among(conn, quarantine.c.key, keys))
+    over = (quarantine.c.unfetched.is_(True), quarantine.c.closed.is_not(None))
+    conn.execute(update(quarantine).where(*mine, *over).values(closed=None, why=None, opened=now(conn)))
 
 
 def _values(record: RunRecord) -> dict[str, object]:

@@ -142,7 +142,11 @@ class Overlay:
 
     def discard(self, stream: str) -> None:
         self._bring_pending(stream)
-        self._lists.reopen(stream, {p.row for p in self._scratch.pending() if not p.accepted})
+        rows = {p.row for p in self._scratch.pending() if not p.accepted}
+        self._lists.reopen(stream, rows)
+        lying = {(t.stream, t.digest) for t in self._lying}
+        again = self._inner.once_unfetched(stream, rows)
+        self._lying += [t for t in again if (t.stream, t.digest) not in lying]
         self._scratch.discard(stream)
         self._cleared.add(stream)
 
@@ -176,8 +180,8 @@ class Overlay:
         below = {t.digest for t in self._lying if t.stream == stream}
         return frozenset(below.intersection(digests)) | self._scratch.in_quarantine(stream, digests)
 
-    def ran(self, run: str) -> bool:
-        return self._scratch.ran(run) or self._inner.ran(run)
+    def ran(self, run: str, *, anybody: bool = False) -> bool:
+        return self._scratch.ran(run, anybody=anybody) or self._inner.ran(run, anybody=anybody)
 
     def oldest_quarantine(self) -> datetime | None:
         above = self._scratch.oldest_quarantine()

@@ -42,16 +42,19 @@ class Decision:
         return Write(self.upsert.ref, WriteAction.PUT, self.version, self.upsert.body)
 
 
-def decide(upsert: Upsert, known: Known | None, held: Held | None, policy: Policy) -> Decision:
-    """Decide one upsert.  `held`: what the sink holds, with its body, where the version is not in `known`."""
+def decide(upsert: Upsert, known: Known | None, held: Held | None, policy: Policy, *, ours: bool = False) -> Decision:
+    """Decide one upsert.  `held`: what the sink holds, with its body, where the version is not in `known`; `ours`: it
+    was written by a run that was killed before it could remember."""
     digest = canonical_digest(upsert.body)
     if known and known.job != policy.job and upsert.ref.type not in policy.shared:
         return Decision(Action.REFUSE, upsert, digest, fault=OWNED)
     if known and known.version is not None:
         return _of_known(upsert, digest, known, policy)
+    if known and older(upsert.order, known.order):
+        return Decision(Action.OLDER, upsert, digest)
     if held is None or held.deleted:
         return Decision(Action.CREATE, upsert, digest, held.version if held else None)
-    return _of_held(upsert, digest, held, policy, ours=known is not None and known.digest == digest)
+    return _of_held(upsert, digest, held, policy, ours=ours)
 
 
 def _of_known(upsert: Upsert, digest: bytes, known: Known, policy: Policy) -> Decision:

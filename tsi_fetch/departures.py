@@ -10,6 +10,7 @@ from tsi_fetch.decide import FOREIGN
 from tsi_fetch.fhir.digest import canonical_digest
 from tsi_fetch.fhir.retire import retirable, retired
 from tsi_fetch.words import (
+    DOUBTED,
     Fault,
     Held,
     Known,
@@ -58,9 +59,11 @@ def _some(run: Run, refs: Sequence[Ref]) -> None:
             settled.append(step)
         else:
             foreign.append(ref)
+    if writes:
+        _remember(run, known=[replace(known[w.ref], digest=DOUBTED) for w in writes])
     outcomes = _write(run, writes)
     bodies = {w.ref: w.body for w in writes}
-    settled += [_after(known[o.ref], o, bodies[o.ref]) for o in outcomes if _done(o)]
+    settled += [_after(known[o.ref], o, bodies[o.ref]) if _done(o) else known[o.ref] for o in outcomes]
     foreign += [o.ref for o in outcomes if o.result is Result.REFUSED]
     waiting = {o.ref for o in outcomes if o.result is Result.REFERRED}
     if waiting:
@@ -81,8 +84,7 @@ def _step(run: Run, known: Known, held: Held | None) -> Write | Known | None:
     if held is None or held.deleted:
         version = held.version if held else None
         return replace(known, state=State.DELETED, version=version)
-    ours = held.version == known.version or (held.run is not None and run.store.ran(held.run))
-    if not ours:
+    if held.version != known.version and not run.wrote(held):
         return None
     if run.settings.removal == "delete":
         return Write(known.ref, WriteAction.DELETE, held.version)

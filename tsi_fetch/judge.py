@@ -142,7 +142,8 @@ def judge(judged: Judged, run: Run) -> None:
         held = _held([ref for ref in by_ref if ref not in judged.known or judged.known[ref].version is None], run)
     with run.tally.phase("decide"):
         for ref, upserts in by_ref.items():
-            _decide_ref(ref, upserts, judged, held.get(ref), run.policy)
+            there = held.get(ref)
+            _decide_ref(ref, upserts, judged, there, run.policy, ours=there is not None and run.wrote(there))
     with run.tally.phase("validate"):
         _validate(judged, run)
 
@@ -153,13 +154,15 @@ def _held(refs: list[Ref], run: Run) -> dict[Ref, Held]:
     return dict(run.sink.find(list(there), bodies=True)) if there else {}
 
 
-def _decide_ref(ref: Ref, upserts: list[Upsert], judged: Judged, held: Held | None, policy: Policy) -> None:
+def _decide_ref(
+    ref: Ref, upserts: list[Upsert], judged: Judged, held: Held | None, policy: Policy, *, ours: bool
+) -> None:
     try:
         collapsed = collapse(upserts)
         if collapsed.upsert is None:
             judged.refused += [(u, TWICE) for u in collapsed.clashing]
             return
-        decision = decide(collapsed.upsert, judged.known.get(ref), held, policy)
+        decision = decide(collapsed.upsert, judged.known.get(ref), held, policy, ours=ours)
     except NotJson as e:
         judged.refused += [(u, Fault("not-json", "$", str(e))) for u in upserts]
         return
@@ -186,17 +189,20 @@ def _validate(judged: Judged, run: Run) -> None:
 
 
 def rows_guard(judged: Judged, run: Run) -> None:
-    """Before anything is written: stop where too many rows cannot be used, or not even be fetched."""
+    """Before anything is written: stop where too many rows cannot be used, or not even be fetched.  Keys that could not
+    be fetched by the runs before say nothing of this night."""
     rows, turned = run.tally.rows, judged.turned
     rows["read"] += len(turned)
     rows["skipped"] += sum(t.skipped for t in turned)
     rows["fetched"] += sum(bool(t.row.answers) for t in turned)
     rows["unfetched"] += sum(t.row.unfetched is not None for t in turned)
+    run.unfetched_again += sum(t.row.unfetched is not None and t.row.key in run.unfetched_before for t in turned)
+    count, read = rows["unfetched"] - run.unfetched_again, rows["read"] - run.unfetched_again
     codes = ", ".join(sorted({t.row.unfetched.code for t in turned if t.row.unfetched}))
-    nothing = rows["unfetched"] >= guards.FEW_VANISHED and not rows["fetched"]
-    if nothing or guards.too_many_rows(rows["unfetched"], rows["read"]):
+    nothing = count >= guards.FEW_VANISHED and not rows["fetched"]
+    if nothing or guards.too_many_rows(count, read):
         raise TryAgain(
-            f"{rows['unfetched']} of {rows['read']} rows could not be fetched ({codes})",
+            f"{count} of {read} rows could not be fetched ({codes})",
             "the source is down or busy; the next run asks again",
         )
     refusals_guard(judged, (), run)

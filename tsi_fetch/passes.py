@@ -48,6 +48,7 @@ def _only(run: Run, keys: Sequence[str]) -> None:
 def _unfetched(run: Run) -> None:
     """Keys that could not be fetched are asked for again by every run, until one can."""
     keys = run.store.unfetched(run.source.stream)
+    run.unfetched_before = frozenset(keys)
     for batch in _until_stopped(run, run.source.fetch(keys)) if keys else ():
         run.settle(batch)
 

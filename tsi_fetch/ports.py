@@ -189,8 +189,8 @@ class Ledger(Protocol):
         """Which of these lie open in quarantine already."""
         ...
 
-    def ran(self, run: str) -> bool:
-        """True where this id is a run of this store: what it wrote is ours."""
+    def ran(self, run: str, *, anybody: bool = False) -> bool:
+        """True where this id is a run of this job (`anybody`: of any job) of this store: what it wrote is ours."""
         ...
 
     def oldest_quarantine(self) -> datetime | None: ...

@@ -1,8 +1,9 @@
 """The loop: one run of one job, on one screen.
 
 The order of its steps is the promise of this project.  Per batch of the source: turn rows into changes, look up,
-decide, validate what changed, **write first, remember second** (one transaction), tell the source; at the end of a
-pass, **advance last**.  Swap two of these lines, and a pod killed between them loses records; tests go red.
+decide, validate what changed, doubt what is about to change, **write first, remember second** (one transaction), tell
+the source; at the end of a pass, **advance last**.  Swap two of these lines, and a pod killed between them loses
+records; tests go red.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from tsi_fetch.judge import Judged, judge, refusals_guard, rows_guard, turn
 from tsi_fetch.marker import Marker
 from tsi_fetch.ports import JobStore, Progress, Sink, Source
 from tsi_fetch.report import Report, Tally
-from tsi_fetch.settle import remembered
-from tsi_fetch.words import Batch, Known, Outcome, Settlement
+from tsi_fetch.settle import doubted, remembered, so_far
+from tsi_fetch.words import Batch, Held, Outcome
 from tsi_fetch.write import write_all
 
 COMMIT_AFTER = timedelta(seconds=10)
@@ -72,6 +73,8 @@ class Run:
         self.source, self.sink, self.store, self.clock = ports.source, ports.sink, ports.store, ports.clock
         self.stop, self.progress, self.settings = ports.stop, ports.progress, settings
         self.started = ports.clock.now()
+        self.unfetched_before: frozenset[str] = frozenset()  # keys in quarantine, as the run began
+        self.unfetched_again = 0  # rows of such keys that could not be fetched this time either
         self.tally = Tally(settings.job, settings.run_id, self.started, plan=settings.plan)
         self.marker = Marker(ports.sink, ports.store, settings.run_id, settings.job, self.permit)
         self.policy = Policy(
@@ -97,28 +100,34 @@ class Run:
         judged = turn(batch, self)  # rows → changes; a row that cannot be used goes to quarantine, the run goes on
         judge(judged, self)  # look up, decide, validate what changed
         rows_guard(judged, self)  # too many lost: nothing of this batch is written or settled
-        outcomes = self._write(batch.stream, judged)  # 1. write first
+        self._doubt(judged)  # 0. from here on the sink may hold something else than what is remembered
+        outcomes = self._write(judged)  # 1. write first
         refusals_guard(judged, outcomes, self)  # nor where it is the sink that refuses them
         with self.tally.phase("remember"):  # 2. remember second: everything of the batch, in one transaction
             self.store.settle(remembered(batch, judged, outcomes, self, in_pass=in_pass))
         self.source.settled(batch)  # 3. tell the source, who may forget it now
         return judged.count(outcomes, self.tally)
 
-    def _write(self, stream: str, judged: Judged) -> Sequence[Outcome]:
+    def _doubt(self, judged: Judged) -> None:
+        if doubts := doubted(judged, self):
+            with self.tally.phase("remember"):
+                self.store.settle(doubts)
+
+    def _write(self, judged: Judged) -> Sequence[Outcome]:
         """Write guarded, and remember what was acknowledged every `COMMIT_AFTER`, and when the write is cut short."""
         outcomes: list[Outcome] = []
-        unremembered: list[Known] = []
+        unremembered: list[Outcome] = []
         committed = self.clock.now()
         try:
             for some in self._outcomes(judged):
                 outcomes += some
-                unremembered += judged.acknowledged(some, self.policy)
+                unremembered += some
                 if self.clock.now() - committed > COMMIT_AFTER:
-                    self.store.settle(Settlement(stream, known=tuple(unremembered)))
+                    self.store.settle(so_far(judged, unremembered, self))
                     unremembered, committed = [], self.clock.now()
         except TsiFetchError:
             if unremembered:
-                self.store.settle(Settlement(stream, known=tuple(unremembered)))
+                self.store.settle(so_far(judged, unremembered, self))
             raise
         return outcomes
 
@@ -128,6 +137,10 @@ class Run:
             with self.tally.phase("write"):
                 self.marker.move()  # once, before the run's first write
                 yield from write_all(self, writes)
+
+    def wrote(self, held: Held) -> bool:
+        """Did this job write what the sink holds?  Of a shared type, another job of this store may have."""
+        return held.run is not None and self.store.ran(held.run, anybody=held.ref.type in self.settings.shared)
 
     def permit(self) -> None:
         """Called before each send: may this run still write?"""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tsi_fetch.decide import leaving
 from tsi_fetch.judge import ACKNOWLEDGED, Judged, Turned, quarantine_digest
 from tsi_fetch.words import (
+    DOUBTED,
     Action,
     Batch,
     Fault,
@@ -34,6 +35,7 @@ def remembered(batch: Batch, judged: Judged, outcomes: Sequence[Outcome], run: R
         for o in outcomes
         if o.result not in ACKNOWLEDGED
     ]
+    restored = [judged.known[u.ref] for u, _ in refused if u.ref in judged.decisions and u.ref in judged.known]
     unsure = {u.ref for u, _ in refused} | {ref for ref, d in judged.decisions.items() if d.action is Action.OLDER}
     quarantined = _quarantined(judged, refused, run)
     bad_rows = {q.key for q in quarantined}
@@ -44,6 +46,7 @@ def remembered(batch: Batch, judged: Judged, outcomes: Sequence[Outcome], run: R
             *judged.acknowledged(outcomes, run.policy),
             *judged.unchanged(run.policy),
             *_skipped(judged),
+            *restored,  # the sink did not take it, and holds what it held
         ),
         scopes=tuple(s for t in judged.turned if not (t.fault or t.skipped) for s in _scopes(t, judged, unsure, run)),
         quarantined=tuple(quarantined),
@@ -51,6 +54,35 @@ def remembered(batch: Batch, judged: Judged, outcomes: Sequence[Outcome], run: R
         keys=tuple(fetched),
         closed=tuple(key for key in fetched if key not in bad_rows),
     )
+
+
+def doubted(judged: Judged, run: Run) -> Settlement | None:
+    """Before the write: what is known of these refs, and the answers of their scopes, may no longer be true.
+
+    A run that is killed before it remembers leaves the sink ahead of the store.  Were the old digests still there, a
+    source that takes its change back would find everything unchanged, and the sink would keep what it took back.
+    """
+    refs = {w.ref for w in judged.writes}
+    known = tuple(replace(judged.known[ref], digest=DOUBTED) for ref in sorted(refs & judged.known.keys()))
+    skippable = [s for s in _touched(judged, refs) if judged.scopes[s.key].raw is not None]
+    if not (known or skippable):
+        return None
+    return Settlement(run.source.stream, known=known, scopes=tuple(replace(s, refs=frozenset()) for s in skippable))
+
+
+def so_far(judged: Judged, outcomes: Sequence[Outcome], run: Run) -> Settlement:
+    """In the middle of a batch: what was acknowledged, and that its scopes hold it; the rows are not settled yet."""
+    known = tuple(judged.acknowledged(outcomes, run.policy))
+    return Settlement(run.source.stream, known=known, scopes=tuple(_touched(judged, {k.ref for k in known})))
+
+
+def _touched(judged: Judged, refs: set[Ref]) -> Iterator[ScopeSettled]:
+    """The scopes that name any of these refs, each with those of them; their answers are to be mapped again."""
+    for t in judged.turned:
+        for claim in t.row.scopes:
+            named = frozenset(u.ref for u in t.upserts if u.scope == claim.key and u.ref in refs)
+            if named:
+                yield ScopeSettled(claim.key, named, frozenset(), None, None, t.row.key)
 
 
 def _quarantined(judged: Judged, refused: list[tuple[Upsert, Fault]], run: Run) -> list[Quarantined]:

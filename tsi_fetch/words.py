@@ -168,6 +168,10 @@ class State(StrEnum):
     DELETED = "deleted"  # a tombstone: its order and the deletion's version are kept
 
 
+DOUBTED = bytes(16)
+"""The digest of a ref that a run began to write and has not remembered since: equal to nothing, so it is written."""
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """What is remembered of a ref at a sink: what we last wrote, and the version the sink gave it."""

@@ -54,7 +54,7 @@ def _ours(run: Run, write: Write, held: Held | None) -> bool:
     Nothing there, or a deletion: ours where this store had decided to remove it, or had created nothing yet.
     """
     if held is not None and not held.deleted:
-        return held.run is not None and run.store.ran(held.run)
+        return run.wrote(held)
     if write.action is WriteAction.DELETE:
         return True  # it is gone: nothing is overwritten
     known = run.store.known([write.ref]).get(write.ref)
