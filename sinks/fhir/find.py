@@ -18,6 +18,10 @@ from tsi_fetch.words import Held, Ref
 VERSIONS = 200  # ids asked for at once
 BODIES = 50  # fewer, since the answer is held in memory
 
+BUNDLE_VERSIONS = "type,link,entry.resource.id"
+"""Where Bundles are searched for, HAPI 7.6 takes `_elements` as those of the search set: `id` alone leaves no
+entry, as if there were none (tried).  With these an inner Bundle comes with its meta and without the sections' texts."""
+
 ID = re.compile(r"(?!\.+$)[A-Za-z0-9\-.]{1,64}")  # HAPI-0521 says the same; dots alone would change the path of a URL
 TYPE = re.compile(r"[A-Z][A-Za-z]+")
 
@@ -66,7 +70,7 @@ class Finder:
     def _search(self, kind: str, ids: Sequence[str], bodies: bool) -> Iterator[Held]:
         query = {"_id": ",".join(ids), "_count": str(len(ids))}
         if not bodies:
-            query["_elements"] = "id"
+            query["_elements"] = BUNDLE_VERSIONS if kind == "Bundle" else "id"
         path = f"{kind}/_search"
         reply = self._wire.send(Request("POST", path, urlencode(query).encode(), _FORM))
         if verdict(reply) is Verdict.GONE:
@@ -93,9 +97,10 @@ class Finder:
 
 
 def _page(reply: Reply, path: str) -> Document:
-    if verdict(reply) is Verdict.OK and reply.document and reply.kind == "Bundle":
-        return reply.document
-    raise TryAgain(f"{path} was answered with status {reply.status} and no Bundle", "look at the server's log")
+    found = reply.document if verdict(reply) is Verdict.OK and reply.kind == "Bundle" else None
+    if found and found.type == "searchset":
+        return found
+    raise TryAgain(f"{path} was answered with status {reply.status} and no search set", "look at the server's log")
 
 
 def _held(body: bytes, *, keep: bool) -> Held | None:

@@ -305,6 +305,14 @@ def test_a_thousand_versions_are_read_in_bulk(sink: FhirServer, own: Own) -> Non
     assert {h.version for h in found.values()} == {"1"}
 
 
+def test_bundles_are_found_by_their_versions_too(sink: FhirServer, own: Own) -> None:
+    ref = Ref("Bundle", own("doc"))
+    composition = {"resourceType": "Composition", "id": "c", "status": "final", "type": {"text": "t"}, "title": "t"}
+    body = {"resourceType": "Bundle", "id": ref.id, "type": "document", "entry": [{"resource": composition}]}
+    write(sink, Write(ref, WriteAction.PUT, None, dump(body)))
+    assert sink.find([ref, Ref("Bundle", own("none"))])[ref].version == "1"
+
+
 def test_what_was_just_written_is_found_although_the_same_search_was_just_made(sink: FhirServer, own: Own) -> None:
     one = org(own("a"), name="A")
     assert sink.find([one.ref]) == {}

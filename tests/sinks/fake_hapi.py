@@ -102,10 +102,11 @@ class FakeHapi:
             return httpx.Response(200, json=self._statement())
         if path.endswith("/_search"):
             form = parse_qs(request.content.decode())
-            return self._search(path.partition("/")[0], form["_id"][0].split(","), "_elements" in form, 0)
+            return self._search(path.partition("/")[0], form["_id"][0].split(","), form.get("_elements", [""])[0], 0)
         if request.method == "GET" and "_page" in request.url.params:
             ids = request.url.params["_ids"].split(",")
-            return self._search(path, ids, "_elements" in request.url.params, int(request.url.params["_page"]))
+            elements = request.url.params.get("_elements", "")
+            return self._search(path, ids, elements, int(request.url.params["_page"]))
         if request.method == "GET":
             return self._read(path)
         if request.method == "POST" and path == "":
@@ -134,7 +135,7 @@ class FakeHapi:
         narrative = {"status": "generated", "div": '<div xmlns="http://www.w3.org/1999/xhtml">made by the server</div>'}
         return {"text": narrative, **resource, "meta": meta}
 
-    def _search(self, kind: str, ids: list[str], elements: bool, start: int) -> httpx.Response:
+    def _search(self, kind: str, ids: list[str], elements: str, start: int) -> httpx.Response:
         found = [v[-1] for i in ids if (v := self.resources.get(f"{kind}/{i}")) and v[-1].resource is not None]
         page = found[start : start + self.page]
         resources = [self._rendered(v) for v in page]
@@ -143,8 +144,10 @@ class FakeHapi:
         bundle: dict[str, Any] = {"resourceType": "Bundle", "type": "searchset"}
         bundle["entry"] = [{"resource": r} for r in resources]
         if start + self.page < len(found):
-            query = f"_ids={','.join(ids)}&_page={start + self.page}" + ("&_elements=id" if elements else "")
+            query = f"_ids={','.join(ids)}&_page={start + self.page}" + (f"&_elements={elements}" if elements else "")
             bundle["link"] = [{"relation": "self", "url": BASE}, {"relation": "next", "url": f"{BASE}/{kind}?{query}"}]
+        if elements and kind == "Bundle":
+            bundle = _as_elements_of_the_answer(bundle, elements)
         return httpx.Response(200, json=bundle)
 
     def _transaction(self, request: httpx.Request) -> httpx.Response:
@@ -291,3 +294,9 @@ def breaks(error: type[httpx.RequestError]) -> Fault:
 
 def works(request: httpx.Request) -> None:
     """No fault: the request is handled."""
+
+
+def _as_elements_of_the_answer(searchset: dict[str, Any], elements: str) -> dict[str, Any]:
+    """HAPI means the elements of the answer itself, where Bundles are searched for: `id` alone leaves no entry."""
+    roots = {path.partition(".")[0] for path in elements.split(",")}
+    return {k: v for k, v in searchset.items() if k == "resourceType" or k in roots}

@@ -85,6 +85,21 @@ def test_versions_are_read_in_bulk_past_every_page_and_not_from_a_cache(server: 
     assert all(r.headers["cache-control"] == "no-cache" for r in hapi_in_memory.requests)
 
 
+def test_bundles_are_found_though_a_search_for_them_means_elements_otherwise(
+    server: Make, hapi_in_memory: FakeHapi
+) -> None:
+    hapi_in_memory.put("Bundle/b")
+    assert server().find([Ref("Bundle", "b"), Ref("Bundle", "none")])[Ref("Bundle", "b")].version == "1"
+
+
+def test_an_answer_that_is_no_search_set_is_never_taken_for_nothing_there(
+    server: Make, hapi_in_memory: FakeHapi
+) -> None:
+    hapi_in_memory.faults = [answer(200, json={"resourceType": "Bundle", "id": "x", "meta": {}})]
+    with pytest.raises(TryAgain):
+        server().find([Ref("Organization", "a")])
+
+
 def test_bodies_come_with_the_run_that_wrote_them(server: Make, hapi_in_memory: FakeHapi) -> None:
     hapi_in_memory.put("Organization/a", run="run-7", name="A")
     held = server().find([Ref("Organization", "a")], bodies=True)[Ref("Organization", "a")]
