@@ -42,8 +42,8 @@ def carry_out(run: Run) -> None:
 
 
 def _some(run: Run, refs: Sequence[Ref]) -> None:
-    known = run.store.known(refs)
-    live = {ref: k for ref in refs if (k := known.get(ref)) and k.state is State.LIVE}
+    known, holders = run.store.known(refs), run.store.holders(refs)  # another job may hold one by now: it stays
+    live = {ref: k for ref in refs if (k := known.get(ref)) and k.state is State.LIVE and not holders.get(ref)}
     if run.settings.removal == "keep":
         for ref in live:
             run.tally.count(ref, "kept")

@@ -87,11 +87,12 @@ def _touched(judged: Judged, refs: set[Ref]) -> Iterator[ScopeSettled]:
 
 def _quarantined(judged: Judged, refused: list[tuple[Upsert, Fault]], run: Run) -> list[Quarantined]:
     result = [Quarantined(t.row.key, t.row.digest, t.fault, t.row) for t in judged.turned if t.fault]
-    rows = {(u.ref, u.scope): t.row for t in judged.turned for u in t.upserts}
-    for upsert, fault in refused:
-        row = rows[upsert.ref, upsert.scope]
+    faults = {upsert.ref: fault for upsert, fault in refused}
+    for row, upsert in (
+        (t.row, u) for t in judged.turned for u in t.upserts if u.ref in faults
+    ):  # each that asks for it
         digest = quarantine_digest(row, upsert.ref)
-        result.append(Quarantined(row.key, digest, fault, row, upsert.ref, upsert.body))
+        result.append(Quarantined(row.key, digest, faults[upsert.ref], row, upsert.ref, upsert.body))
     for q in result:
         run.tally.trouble(f"{q.key} {q.ref}" if q.ref else q.key, q.fault)
     return result
@@ -121,7 +122,7 @@ def _scopes(turned: Turned, judged: Judged, unsure: set[Ref], run: Run) -> list[
         before = judged.scopes[claim.key].refs
         gone = leaving(refs, before, whole=claim.whole) | (deleted & before)
         sure = len(turned.row.scopes) == 1 and not refs & unsure
-        kept = refs if claim.whole else (before | refs) - deleted
+        kept = refs if claim.whole else refs - deleted  # what else it holds, it still holds, or is letting go of
         raw = turned.row.digest if sure else None
         result.append(ScopeSettled(claim.key, kept, gone, raw, run.source.mapping if sure else None, turned.row.key))
     return result

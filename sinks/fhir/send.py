@@ -53,7 +53,7 @@ class Delivery:
         """Write a bundle: one outcome per write.  TryAgain where the server is down, SettingError where it is wrong."""
         sent = self._deliver(tuple(units))
         if sent.suspects:
-            sent.outcomes += self._judged(sent, alone=len(units) == 1)
+            sent.outcomes += self._judged(sent)
         return sent.outcomes
 
     def _deliver(self, units: tuple[Unit, ...]) -> Sent:
@@ -102,12 +102,12 @@ class Delivery:
             return Sent(_refused(units[0], Fault("fhir-413", "", "larger than the server takes")))
         return Sent(_refused(units[0], refusal(reply)))
 
-    def _judged(self, sent: Sent, *, alone: bool) -> list[Outcome]:
-        """A resource is to blame for a 500 only while the server is well: others of its bundle were written, or it was
-        alone and the server still reads."""
+    def _judged(self, sent: Sent) -> list[Outcome]:
+        """A resource is to blame for a 500 only while the server is well: others of its bundle were written, or it is
+        the only one that 500 came for (the others were refused, perhaps as they refer to it) and the server reads."""
         others = any(o.result is not Result.REFUSED for o in sent.outcomes)
         unit, fault = sent.suspects[0]
-        if not (others or alone):
+        if not (others or len(sent.suspects) == 1):
             raise TryAgain(f"the server answers 500 to everything ({fault.code})", "look at its log, then run again")
         self._finder.find([unit.writes[0].ref])
         return [outcome for unit, fault in sent.suspects for outcome in _refused(unit, fault)]
@@ -138,6 +138,7 @@ class Delivery:
                 else:
                     kept.append(unit)
         held = self._finder.find([w.ref for w in held_back], bodies=True) if held_back else {}
+        held |= self._finder.all([w.ref for w in held_back if w.version and w.ref not in held])  # its own tombstone
         return tuple(kept), [Outcome(w.ref, Result.STALE, held=held.get(w.ref)) for w in held_back]
 
 
