@@ -70,12 +70,15 @@ def _feed(run: Run) -> bool:
 
 def _slices(run: Run, work: WorkList) -> None:
     """Slices of an open list, until it is done or the time is up."""
-    stream, done = run.source.stream, 0
+    stream, done, before = run.source.stream, 0, tuple[str, ...]()
     run.progress("load", work.total - work.left, work.total)
     while not run.out_of_time():
         keys = run.store.take(work.id, run.settings.slice)
         if not keys:
             break
+        if tuple(keys) == before:
+            raise TryAgain(f"the source gives no row for {len(keys)} keys of its own listing", "see what it answers")
+        before = tuple(keys)
         for batch in _until_stopped(run, run.source.fetch(keys)):
             run.settle(batch)
             done += len(batch.rows)

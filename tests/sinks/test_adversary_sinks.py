@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from sinks.fhir.server import FhirServer
 from tests.sinks.fake_hapi import FakeHapi
+from tsi_fetch.errors import TryAgain
 from tsi_fetch.fhir.tokens import dump
 from tsi_fetch.words import Json, Outcome, Ref, Result, Write, WriteAction
 
@@ -47,3 +50,9 @@ def test_what_is_held_back_with_a_tombstone_of_its_own_says_so(server: Make, hap
     held = outcomes["b"].held
     assert held is not None
     assert (held.version, held.deleted) == ("2", True)
+
+
+@pytest.mark.xfail(strict=True, raises=TryAgain, reason="no neighbour proves that the server is well: 75 every night")
+def test_two_deterministic_500s_alone_do_not_stop_the_job_for_good(server: Make, hapi_in_memory: FakeHapi) -> None:
+    outcomes = write(server(), org("a", name="nul \0"), org("b", name="nul \0"))
+    assert results(outcomes) == {"a": Result.REFUSED, "b": Result.REFUSED}

@@ -21,6 +21,7 @@ from tsi_fetch.fhir.tokens import parse
 from tsi_fetch.ports import JobStore, Permit, Sink
 from tsi_fetch.words import (
     Action,
+    Batch,
     Change,
     Cursor,
     CursorKind,
@@ -338,3 +339,47 @@ def test_killed_after_a_creation_and_the_product_goes(loaded: House) -> None:
 def test_a_first_load_that_could_not_read_all_keys_is_not_green(house: House) -> None:
     house.source.keys = lambda: iter([KeyPage(("p1", "p2"), Cursor(CursorKind.DATE, TODAY.isoformat()), 1)])  # type: ignore[method-assign]
     assert house.run().exit_code != 0
+
+
+class TooMany(Exception):
+    """The source was asked far more often than there are keys."""
+
+
+def test_a_key_that_the_source_gives_no_row_for_does_not_keep_the_run_for_ever(house: House) -> None:
+    fetch, asked = house.source.fetch, []
+
+    def without_p2(keys: Sequence[str]) -> Iterator[Batch]:
+        asked.append(keys)
+        if len(asked) > 20:
+            raise TooMany
+        return fetch([key for key in keys if key != "p2"])
+
+    house.source.fetch = without_p2  # type: ignore[method-assign,assignment]
+    assert house.run().exit_code == 75
+    assert names(house) == {"a": "A", "c": "C", "s": "shared"}
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_a_full_load_that_is_killed_goes_on_and_removes_what_is_gone(loaded: House, nth: int) -> None:
+    loaded.source.table |= {"p1": {"a": "A2", "s": "shared"}, "p3": None, "p4": {"d": "D"}}
+    loaded.source.batch = 1
+    die_after_a_write(loaded, nth, full=True)
+    assert loaded.run(full=True).exit_code == 0
+    assert names(loaded)["a"] == "A2"
+    assert names(loaded)["d"] == "D"
+    assert retired(loaded, "c")
+    assert not retired(loaded, "s")
+
+
+def test_only_beside_an_unfinished_pass_loses_nothing_of_it(loaded: House) -> None:
+    loaded.source.batch = 1
+    loaded.source.change("p1", {"a": "A2", "s": "shared"})
+    loaded.source.change("p3", None)
+    loaded.source.down_after = 1
+    assert loaded.run().exit_code == 75
+    loaded.source.table["p2"] = {"b": "B2", "s": "shared"}
+    assert loaded.run(only=("p2",)).exit_code == 0
+    loaded.source.down_after = None
+    assert loaded.run().exit_code == 0
+    assert names(loaded) == {"a": "A2", "b": "B2", "c": "C", "s": "shared"}
+    assert retired(loaded, "c")
