@@ -81,7 +81,7 @@ def run_into(
         with lease as store:
             if recording:
                 _seed(stored, store, asked, to, recording)
-            record = RunRecord(run_id, asked.job, clock.now())
+            record = RunRecord(run_id, asked.job, clock.now(), whole=not asked.only)
             loop = _Loop(configuration, asked, to, recording, stored.store_id, clock, stop, progress)
             report = recorded(store, record, clock, lambda: loop.once(store, run_id))
     return Ran(report, _places(asked, to))
@@ -191,8 +191,14 @@ class _Loop:
             ports = Ports(source, PlannedSink(sink) if self.plan else sink, store, self.clock, self.stop, self.progress)
             report = run_job(ports, settings_of(self.configuration, self.asked, run_id, plan=self.plan))
         if recorder:
-            recorder.close()
+            recorder.close(self._state_of(recorder, report))
         return with_requests(report, meter)
+
+    def _state_of(self, recorder: Recorder, report: Report) -> dict[str, Any]:
+        """Where the recording began; after a planned stop also where it ended, as a replay's clock stands still."""
+        if report.outcome != "partial":
+            return recorder.state
+        return {**recorder.state, ASKED: {**recorder.state[ASKED], "most_rows": report.rows.get("read", 0)}}
 
     def _recorder(self, store: JobBook) -> Recorder | None:
         """A recording begins with where the streams stand now, and with what of them was asked for."""

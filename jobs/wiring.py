@@ -27,7 +27,7 @@ from tsi_fetch.run import Settings
 _ALPHABET = string.ascii_lowercase + string.digits
 
 
-READING = ("full", "again", "only", "accept_vanish", "accept_refusals")
+READING = ("full", "again", "only", "accept_vanish", "accept_refusals", "most_rows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ class Asked:
     accept_vanish: int = 0
     accept_refusals: int = 0
     max_duration: timedelta | None = None
+    most_rows: int | None = None  # of a recording whose run was stopped by plan
 
     def reading(self) -> dict[str, Any]:
         """The options that decide what a run reads and settles, as JSON; those that were not given are left out."""
@@ -175,6 +176,7 @@ def settings_of(configuration: Configuration, asked: Asked, run_id: str, *, plan
         accept_vanish=asked.accept_vanish,
         accept_refusals=asked.accept_refusals,
         max_duration=asked.max_duration or job.max_duration,
+        most_rows=asked.most_rows,
         validate=job.validation,
         on_existing=job.on_existing,
         removal=job.removal,

@@ -46,6 +46,7 @@ class Ledger:
             "host": socket.gethostname(),
             "fence": access.guard.number if access.guard else None,
             "replay": self._replay,
+            "whole": record.whole,
         }
         with access.write() as conn:
             number = int(conn.execute(insert(runs).values(values).returning(runs.c.no)).scalar_one())

@@ -97,8 +97,8 @@ class LeaseRow:
     expires: datetime | None
 
 
-SUCCESSES = ("done", "quarantined")
-"""Outcomes of runs that read everything there was."""
+SUCCESS = "done"
+"""The outcome of a run that read and settled everything there was; one that was asked for single products has not."""
 
 
 def jobs_seen(stored: Stored) -> list[str]:
@@ -136,7 +136,9 @@ def run(stored: Stored, run_id: str) -> RunRow | None:
 
 
 def _runs() -> Select[*tuple[Any, ...]]:
-    columns = [records.c[n] for n in ("id", "started", "ended", "outcome", "exit_code", "report", "host", "replay")]
+    columns = [
+        records.c[n] for n in ("id", "started", "ended", "outcome", "exit_code", "report", "host", "replay", "whole")
+    ]
     named = jobs.join(sinks, sinks.c.id == jobs.c.sink)
     joined = records.join(named, jobs.c.id == records.c.job)
     return select(*columns, jobs.c.name.label("job"), sinks.c.name.label("sink")).select_from(joined)
@@ -144,7 +146,7 @@ def _runs() -> Select[*tuple[Any, ...]]:
 
 def _run(row: Row[*tuple[Any, ...]]) -> RunRow:
     report = msgspec.json.decode(row.report)
-    record = RunRecord(row.id, row.job, row.started, row.ended, row.outcome, row.exit_code, report)
+    record = RunRecord(row.id, row.job, row.started, row.ended, row.outcome, row.exit_code, row.whole, report)
     return RunRow(record, row.sink, row.host, row.replay)
 
 
@@ -159,6 +161,7 @@ def status(stored: Stored, job: str | None = None) -> list[StatusRow]:
 def _status(conn: Connection, number: int, job: str, sink: str) -> StatusRow:
     mine = (records.c.job == number, records.c.replay.is_(False))
     last = conn.execute(_runs().where(*mine).order_by(records.c.no.desc()).limit(1)).one_or_none()
+    succeeded = (records.c.outcome == SUCCESS, records.c.whole.is_(True))
     lying = (entries.c.job == number, entries.c.closed.is_(None))
     open_list = select(func.min(lists.c.id)).where(lists.c.job == number, lists.c.state == "open")
     work = conn.scalar(open_list)
@@ -167,7 +170,7 @@ def _status(conn: Connection, number: int, job: str, sink: str) -> StatusRow:
     return StatusRow(
         job=job,
         sink=sink,
-        last_success=conn.scalar(select(func.max(records.c.ended)).where(*mine, records.c.outcome.in_(SUCCESSES))),
+        last_success=conn.scalar(select(func.max(records.c.ended)).where(*mine, *succeeded)),
         last=_run(last).record if last else None,
         watermarks={stream: value for stream, value in marks},
         quarantined=conn.scalar(select(func.count()).where(*lying)) or 0,

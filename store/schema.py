@@ -308,6 +308,7 @@ runs = Table(
     Column("host", Text),
     Column("fence", BigInteger),
     Column("replay", Boolean, nullable=False),
+    Column("whole", Boolean, nullable=False),  # not asked for single products only
     _text("report"),
     Index(None, "job", "started"),
 )

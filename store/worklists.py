@@ -67,11 +67,11 @@ class WorkLists:
             stream = conn.scalar(select(lists.c.stream).where(lists.c.id == list_id, lists.c.job == job))
             if stream is None:
                 raise LookupError(f"this job has no work list {list_id}")
+            something = conn.scalar(select(exists().where(listed.c.list == list_id)))
+            if complete and something:  # as if a pass before the first had seen them, so that all have one order
+                add_selected(conn, listed, ("list", "pass", "key"), _remembered(list_id, job))
             add_selected(conn, work, ("list", "key", "state"), _seen(conn, list_id))
             total = _count(conn, list_id)
-            if complete and total:
-                add_selected(conn, work, ("list", "key", "state"), _remembered(list_id, job))
-                total = _count(conn, list_id)
             conn.execute(delete(listed).where(listed.c.list == list_id))
             opened = {"state": "open", "complete": complete and total > 0, "total": total}
             conn.execute(update(lists).where(lists.c.id == list_id).values(opened))
@@ -167,7 +167,7 @@ def _remembered(list_id: int, job_no: int) -> Select[int, Any, int]:
     """The rows that speak for scopes which still hold something."""
     row = func.coalesce(scopes.c.row, scopes.c.key)
     holding = exists().where(holds.c.scope == scopes.c.id)
-    return select(literal(list_id), row, literal(int(Item.OPEN))).where(scopes.c.job == job_no, holding).distinct()
+    return select(literal(list_id), literal(0), row).where(scopes.c.job == job_no, holding).distinct()
 
 
 def _count(conn: Connection, list_id: int) -> int:

@@ -10,6 +10,7 @@ from tsi_fetch.fhir.equality import same
 from tsi_fetch.words import Action, Fault, Held, Known, Ref, State, Upsert, Write, WriteAction
 
 FOREIGN = Fault("foreign", "$", "the sink holds a version that this store did not write; see on_existing")
+GONE = Fault("foreign", "$", "the sink no longer holds what this store wrote: somebody removed it; see on_existing")
 OWNED = Fault("owned", "$", "another job owns this resource, and its type is not configured as shared")
 TWICE = Fault("twice", "$", "two changes of one run differ for this resource, and no order says which is newer")
 CONTENDED = Fault("contended", "$", "the sink's version moved again each time it was read")
@@ -126,7 +127,7 @@ def decide_stale(write: Write, held: Held | None, *, ours: bool, adopt: bool) ->
         return Anew(acknowledged=True, version=held.version)
     if ours or adopt:
         return Anew(version=held.version if held else None)
-    return Anew(fault=FOREIGN)
+    return Anew(fault=GONE if held is None or held.deleted else FOREIGN)
 
 
 def leaving(claimed: frozenset[Ref], remembered: frozenset[Ref], *, whole: bool) -> frozenset[Ref]:

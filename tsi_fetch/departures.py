@@ -102,7 +102,7 @@ def _write(run: Run, writes: Sequence[Write]) -> list[Outcome]:
         return []
     with run.tally.phase("write"):
         run.marker.move()
-        return [o for some in write_all(run, writes) for o in some]
+        return [o for some in write_all(run, writes, removing=True) for o in some]
 
 
 def _done(outcome: Outcome) -> bool:
@@ -111,7 +111,7 @@ def _done(outcome: Outcome) -> bool:
 
 def _after(known: Known, outcome: Outcome, body: bytes | None) -> Known:
     """A retired ref is remembered with what was written; a deletion leaves a tombstone."""
-    if body is None:
+    if body is None or outcome.result is Result.DELETED:
         return replace(known, state=State.DELETED, version=outcome.version)
     return replace(known, state=State.RETIRED, version=outcome.version, digest=canonical_digest(body))
 

@@ -98,6 +98,9 @@ class Judged:
             tally.count(upsert.ref, "refused")
         for ref in self.skipped_refs():
             tally.count(ref, Action.UNCHANGED.value)
+        self.count_refused(tally)
+
+    def count_refused(self, tally: Tally) -> None:
         tally.rows["newly refused"] += self.newly_refused
         tally.rows["refused"] += self.all_refused
 
@@ -229,6 +232,7 @@ def refusals_guard(judged: Judged, outcomes: Sequence[Outcome], run: Run) -> Non
     judged.all_refused = len(digests)
     count, read = run.tally.rows["newly refused"] + judged.newly_refused, run.tally.rows["read"]
     if guards.too_many_rows(count, read, run.settings.accept_refusals):
+        judged.count_refused(run.tally)
         raise Guarded(
             f"{count} of {read} rows were refused ({', '.join(sorted(codes))}); nothing more is settled",
             f"see what changed at the source or the sink; to go on all the same: --accept-refusals {count}",

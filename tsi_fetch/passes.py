@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tsi_fetch import guards
-from tsi_fetch.errors import Guarded, TryAgain
+from tsi_fetch.errors import Exit, Guarded, TryAgain
 from tsi_fetch.words import Batch, Cursor, ListKind, WorkList
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ def read_all(run: Run) -> None:
     work = run.store.open_list(stream)
     if work is None and (run.settings.full or position.cursor is None):
         work = _new_list(run, "first" if position.cursor is None else "full")
+    elif work is not None and run.settings.full:
+        run.tally.note(f"a {work.kind} load is under way ({work.left} of {work.total} keys left) and is gone on with")
     _unfetched(run)
     if _feed(run) and work is not None:
         _slices(run, work)
@@ -159,7 +161,13 @@ def _new_list(run: Run, kind: ListKind) -> WorkList:
         raise TryAgain("the source's listing is empty", "a register is never empty: ask again later")
     complete = agreed and not unreadable
     if not complete:
-        run.tally.note("the listing was incomplete: it is loaded, and nothing is removed because of it")
+        run.tally.reason(
+            Exit.QUARANTINE,
+            f"the listing was incomplete ({unreadable} of its rows cannot be read)"
+            if unreadable
+            else f"the listing was incomplete (no two of {MOST_PASSES} readings agreed)",
+            "what it gave is loaded, and nothing is removed because of it; read it again with --full",
+        )
     work = run.store.start_list(list_id, complete=complete, cursor=cursor if kind == "first" else None)
     if kind == "first":
         run.tally.watermark = (None, cursor)

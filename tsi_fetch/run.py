@@ -40,6 +40,7 @@ class Settings:
     accept_vanish: int = 0
     accept_refusals: int = 0
     max_duration: timedelta | None = None
+    most_rows: int | None = None  # a planned stop after so many rows: how a replay ends where the recorded run did
     validate: str = "refuse"
     on_existing: str = "refuse"
     removal: str = "retire"
@@ -149,7 +150,9 @@ class Run:
 
     def out_of_time(self) -> bool:
         """True once the planned duration is over: what is settled stays, the rest waits for the next run."""
-        limit = self.settings.max_duration
+        limit, most = self.settings.max_duration, self.settings.most_rows
+        if most is not None and self.tally.rows["read"] >= most:
+            return True
         return limit is not None and self.clock.now() - self.started >= limit
 
 

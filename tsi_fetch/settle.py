@@ -35,7 +35,8 @@ def remembered(batch: Batch, judged: Judged, outcomes: Sequence[Outcome], run: R
         for o in outcomes
         if o.result not in ACKNOWLEDGED
     ]
-    restored = [judged.known[u.ref] for u, _ in refused if u.ref in judged.decisions and u.ref in judged.known]
+    doubts = {u.ref for u, _ in refused if u.ref in judged.decisions}
+    restored = [judged.known.get(ref) or _never_seen(ref, State.DELETED, run) for ref in sorted(doubts)]
     unsure = {u.ref for u, _ in refused} | {ref for ref, d in judged.decisions.items() if d.action is Action.OLDER}
     quarantined = _quarantined(judged, refused, run)
     bad_rows = {q.key for q in quarantined}
@@ -51,7 +52,7 @@ def remembered(batch: Batch, judged: Judged, outcomes: Sequence[Outcome], run: R
         scopes=tuple(s for t in judged.turned if not (t.fault or t.skipped) for s in _scopes(t, judged, unsure, run)),
         quarantined=tuple(quarantined),
         checkpoint=tuple(key for t in judged.turned for key in t.row.settles) if in_pass else (),
-        keys=tuple(fetched),
+        keys=() if run.settings.only else tuple(fetched),
         closed=tuple(key for key in fetched if key not in bad_rows),
     )
 
@@ -60,14 +61,23 @@ def doubted(judged: Judged, run: Run) -> Settlement | None:
     """Before the write: what is known of these refs, and the answers of their scopes, may no longer be true.
 
     A run that is killed before it remembers leaves the sink ahead of the store.  Were the old digests still there, a
-    source that takes its change back would find everything unchanged, and the sink would keep what it took back.
+    source that takes its change back would find everything unchanged, and the sink would keep what it took back.  What
+    is about to be created is held by its scopes from here on, so that it goes when they go.
     """
     refs = {w.ref for w in judged.writes}
-    known = tuple(replace(judged.known[ref], digest=DOUBTED) for ref in sorted(refs & judged.known.keys()))
-    skippable = [s for s in _touched(judged, refs) if judged.scopes[s.key].raw is not None]
-    if not (known or skippable):
+    if not refs:
         return None
-    return Settlement(run.source.stream, known=known, scopes=tuple(replace(s, refs=frozenset()) for s in skippable))
+    new = refs - judged.known.keys()
+    known = [replace(judged.known[ref], digest=DOUBTED) for ref in sorted(refs - new)]
+    known += [_never_seen(ref, State.LIVE, run) for ref in sorted(new)]
+    scopes = [replace(s, refs=s.refs & new) for s in _touched(judged, refs)]
+    remapped = tuple(s for s in scopes if s.refs or judged.scopes[s.key].raw is not None)
+    return Settlement(run.source.stream, known=tuple(known), scopes=remapped)
+
+
+def _never_seen(ref: Ref, state: State, run: Run) -> Known:
+    """A ref that is about to be created, or that the sink refused to create: no version of it was ever seen."""
+    return Known(ref, run.policy.job, DOUBTED, None, None, run.policy.mapping, state)
 
 
 def so_far(judged: Judged, outcomes: Sequence[Outcome], run: Run) -> Settlement:

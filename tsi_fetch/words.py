@@ -370,4 +370,5 @@ class RunRecord:
     ended: datetime | None = None
     outcome: str = "running"
     exit_code: int | None = None
+    whole: bool = True  # not asked for single products only
     report: Mapping[str, Json] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tsi_fetch.decide import CONTENDED, Anew, decide_stale
-from tsi_fetch.words import Held, Outcome, Result, State, Write, WriteAction
+from tsi_fetch.words import DOUBTED, Held, Outcome, Result, State, Write, WriteAction
 
 if TYPE_CHECKING:
     from tsi_fetch.run import Run
@@ -16,8 +16,11 @@ MOST_ROUNDS = 3
 """How often a version may move under our feet before the change is set aside."""
 
 
-def write_all(run: Run, writes: Sequence[Write]) -> Iterator[Sequence[Outcome]]:
-    """Write, and resolve what is stale; in the end every write has one outcome that is not `stale`."""
+def write_all(run: Run, writes: Sequence[Write], *, removing: bool = False) -> Iterator[Sequence[Outcome]]:
+    """Write, and resolve what is stale; in the end every write has one outcome that is not `stale`.
+
+    `removing`: what turns out to be gone already is as it should be.
+    """
     todo = list(writes)
     for _ in range(MOST_ROUNDS):
         by_ref = {w.ref: w for w in todo}
@@ -28,8 +31,11 @@ def write_all(run: Run, writes: Sequence[Write]) -> Iterator[Sequence[Outcome]]:
                 if outcome.result is not Result.STALE:
                     done.append(outcome)
                     continue
-                write = by_ref[outcome.ref]
-                anew = _anew(run, write, outcome.held)
+                write, held = by_ref[outcome.ref], outcome.held
+                if removing and (held is None or held.deleted):
+                    done.append(Outcome(outcome.ref, Result.DELETED, held.version if held else None))
+                    continue
+                anew = _anew(run, write, held)
                 if anew.acknowledged:
                     done.append(Outcome(outcome.ref, Result.UNCHANGED, anew.version))
                 elif anew.fault:
@@ -58,6 +64,6 @@ def _ours(run: Run, write: Write, held: Held | None) -> bool:
     if write.action is WriteAction.DELETE:
         return True  # it is gone: nothing is overwritten
     known = run.store.known([write.ref]).get(write.ref)
-    if known and known.state is State.DELETED:
+    if known and known.state is State.DELETED and known.digest != DOUBTED:
         return True
     return any(p.ref == write.ref and p.accepted for p in run.store.pending())

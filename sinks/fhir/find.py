@@ -19,8 +19,8 @@ VERSIONS = 200  # ids asked for at once
 BODIES = 50  # fewer, since the answer is held in memory
 
 BUNDLE_VERSIONS = "type,link,entry.resource.id"
-"""Where Bundles are searched for, HAPI 7.6 takes `_elements` as those of the search set: `id` alone leaves no
-entry, as if there were none (tried).  With these an inner Bundle comes with its meta and without the sections' texts."""
+"""Where Bundles are searched for, HAPI 7.6 takes `_elements` as those of the search set: `id` alone leaves no entry,
+as if there were none (tried).  With these an inner Bundle comes with its meta and without the texts of its sections."""
 
 ID = re.compile(r"(?!\.+$)[A-Za-z0-9\-.]{1,64}")  # HAPI-0521 says the same; dots alone would change the path of a URL
 TYPE = re.compile(r"[A-Z][A-Za-z]+")

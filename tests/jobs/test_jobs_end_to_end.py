@@ -249,3 +249,21 @@ def test_a_password_in_the_store_url_is_in_no_output(desk: Any) -> None:
             assert code == 75
             assert "pa55w0rd" not in out + err
             assert "127.0.0.1" in err
+
+
+def test_a_recording_of_a_planned_stop_replays_to_the_same_stop(desk: Any) -> None:
+    tape = desk.folder / "tape"
+    code, out, _ = desk.run("run", "cima", "--max-duration", "1s", "--record", str(tape), "--json")
+    stopped = _report(out)
+    code, out, _ = desk.run("run", "cima", "--replay", str(tape), "--json")
+    replayed = _report(out)
+    assert code == 0
+    for member in ("outcome", "counts", "rows", "remainder"):
+        assert replayed[member] == stopped[member], member
+
+
+def test_a_run_of_one_product_is_no_last_success(desk: Any) -> None:
+    desk.run("run", "cima", "--only", SOME, "--json")
+    assert _report(desk.run("status", "--json")[1])["jobs"][0]["last_success"] is None
+    desk.run("run", "cima", "--json")
+    assert _report(desk.run("status", "--json")[1])["jobs"][0]["last_success"] is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tsi_fetch.decide import FOREIGN, OWNED, Policy, collapse, decide, decide_stale, leaving
+from tsi_fetch.decide import FOREIGN, GONE, OWNED, Policy, collapse, decide, decide_stale, leaving
 from tsi_fetch.fhir.digest import canonical_digest
 from tsi_fetch.words import Action, Held, Known, Ref, State, Upsert, Write, WriteAction
 
@@ -108,8 +108,8 @@ def test_somebody_elses_work_is_not_overwritten() -> None:
 
 
 def test_somebody_elses_deletion_is_not_undone() -> None:
-    assert decide_stale(WRITE, Held(REF, "4", deleted=True), ours=False, adopt=False).fault == FOREIGN
-    assert decide_stale(WRITE, None, ours=False, adopt=False).fault == FOREIGN
+    assert decide_stale(WRITE, Held(REF, "4", deleted=True), ours=False, adopt=False).fault == GONE
+    assert decide_stale(WRITE, None, ours=False, adopt=False).fault == GONE
 
 
 def test_adopting_takes_the_sinks_version() -> None:

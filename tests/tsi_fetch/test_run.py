@@ -362,8 +362,8 @@ def test_a_listing_on_which_no_two_passes_agree_removes_nothing(loaded: House) -
     loaded.source.table["p3"] = None
     loaded.source.listings = [["p1"], ["p1", "p2"], ["p1"], ["p2"], ["p1", "p2"]]
     report = loaded.run(full=True)
-    assert report.exit_code == 0
-    assert "incomplete" in report.notes[0]
+    assert report.exit_code == 65
+    assert "incomplete" in report.reasons[0].what
     assert b"active" not in loaded.sink.live()[org("c")]
 
 
@@ -535,3 +535,46 @@ def test_the_order_of_unchanged_answers_moves_up_so_that_an_older_one_cannot_rep
     report = loaded.run(only=("p1",))
     assert report.counts == {"Organization": {"older": 1, "unchanged": 1}}
     assert names(loaded)["a"] == "A"
+
+
+def test_a_plan_of_a_full_reading_takes_the_keys_in_the_order_of_the_run(loaded: House, tmp_path: Path) -> None:
+    for n in range(12):
+        loaded.source.table[f"q{n:02}"] = {f"q{n}": "Q", "s": "shared"}
+    assert loaded.run(full=True).exit_code == 0
+    loaded.source.table["p1"] = None  # gone from the listing: its key comes from what is remembered
+    scratch = open_store(f"sqlite:///{tmp_path / 'scratch.db'}", create=True)
+    with scratch, scratch.lease("job", "memory", "plan", expiry=60, wait=lambda s: None) as overlay:
+        loaded.source.asked.clear()
+        plan = loaded.run(wrap_store=lambda s: Overlay(s, overlay), wrap_sink=PlannedSink, plan=True, full=True)
+    planned, loaded.source.asked = loaded.source.asked, []
+    run = loaded.run(full=True)
+    assert (plan.counts, planned) == (run.counts, loaded.source.asked)
+
+
+def test_the_refusal_guard_says_the_figures_that_it_goes_by(house: House) -> None:
+    many(house, 40)
+    house.source.broken |= {f"m{n}" for n in range(40)}
+    house.source.batch = 10
+    report = house.run()
+    assert f"{report.rows['newly refused']} of {report.rows['read']} rows" in report.reasons[0].what
+
+
+def test_what_somebody_removed_is_said_to_be_gone(loaded: House) -> None:
+    loaded.sink.edit(org("a"), None)
+    loaded.source.change("p1", {"a": "A2", "s": "shared"})
+    report = loaded.run()
+    assert (report.exit_code, report.quarantined[0].code) == (65, "foreign")
+    assert "removed" in report.quarantined[0].rule
+
+
+def test_full_beside_an_open_list_says_that_it_goes_on_with_that(house: House) -> None:
+    fetch = house.source.fetch
+
+    def slowly(keys: list[str]) -> object:
+        for batch in fetch(keys):
+            house.clock.sleep(60)
+            yield batch
+
+    house.source.fetch = slowly  # type: ignore[method-assign,assignment]
+    house.run(max_duration=timedelta(seconds=30))
+    assert "under way" in house.run(full=True).notes[0]

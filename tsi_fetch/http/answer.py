@@ -69,6 +69,7 @@ class ReadWhole(httpx.BaseTransport):
     def _read(self, request: httpx.Request, response: httpx.Response, start: datetime) -> bytes:
         chunks, size = [], 0
         for chunk in _content(response):
+            self._clock.sleep(0)  # `Stopped`, where the run was asked to stop: a server may drip for minutes
             size += len(chunk)
             if size > self._max_body:
                 raise BodyTooLarge(request.method, self._scrub(request.url), self._max_body)

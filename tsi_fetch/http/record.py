@@ -79,6 +79,11 @@ class Recorder:
         """Records what passes through it."""
         return Record(inner, self)
 
+    @property
+    def state(self) -> dict[str, Json]:
+        """The state given at the start."""
+        return dict(self._head["state"])
+
     def close(self, state: Mapping[str, Json] | None = None) -> None:
         """The run is over: mark the recording whole; `state` replaces the one given at the start."""
         if state is not None:

@@ -311,6 +311,7 @@ def _records() -> None:
         sa.Column("host", sa.Text()),
         sa.Column("fence", sa.BigInteger()),
         sa.Column("replay", sa.Boolean(), nullable=False),
+        sa.Column("whole", sa.Boolean(), nullable=False),
         sa.Column("report", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["job"], ["jobs.id"], name=op.f("fk_runs_job")),
         sa.PrimaryKeyConstraint("no", name=op.f("pk_runs")),
