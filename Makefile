@@ -51,6 +51,12 @@ check: lint test ## ruff, mypy --strict, import-linter, and the tests with warni
 hapi: $(VENV)/ready-to-test ## a real HAPI FHIR server (R5, PostgreSQL) with the platform's settings, until Ctrl-C
 	dev/hapi/run
 
+schema: $(VENV)/ready-to-test ## generate the job file's JSON Schema anew
+	$(BIN)/python -m jobs.config.schema
+
+recording: $(VENV)/ready-to-test ## make the shipped recording anew
+	$(BIN)/python dev/make_recording.py
+
 lock: ## lock the dependencies anew (needs uv)
 	uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.lock
 	uv pip compile -q --group build --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements-build.lock

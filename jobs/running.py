@@ -84,6 +84,8 @@ def run_into(
             record = RunRecord(run_id, asked.job, clock.now(), whole=not asked.only)
             loop = _Loop(configuration, asked, to, recording, stored.store_id, clock, stop, progress)
             report = recorded(store, record, clock, lambda: loop.once(store, run_id))
+    if recording:
+        report = replace(report, notes=("a replay: nothing was asked of the source itself", *report.notes))
     return Ran(report, _places(asked, to))
 
 

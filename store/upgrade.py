@@ -69,11 +69,12 @@ def upgrade(url: str) -> SchemaState:
 
 
 def make_room(file: Path) -> None:
-    """Make the folder of an embedded store."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise SettingError(f"the store's folder {file.parent} cannot be made", "choose one that can be written") from e
+    """See that the folder of an embedded store is there: one that is not is a typing mistake, or a lost mount, and a
+    store made anew in its place would load everything again and say that all is well."""
+    if not file.parent.is_dir():
+        raise SettingError(
+            f"the store's folder {file.parent} is not there", "mend the path, mount it, or make the folder"
+        )
 
 
 def upgrade_on(database: Database) -> SchemaState:

@@ -44,6 +44,9 @@ def _only(run: Run, keys: Sequence[str]) -> None:
     for batch in _until_stopped(run, run.source.fetch(keys)):
         run.settle(batch)
         scopes += [claim.key for row in batch.rows for claim in row.scopes]
+    for key, state in run.store.scopes(scopes).items():
+        if not state.refs:
+            run.tally.note(f"the source has nothing for {key}, and nothing of it is at the sink")
     run.store.advance(run.source.stream, None, clear=False, scopes=scopes)
 
 

@@ -174,6 +174,8 @@ def _quarantine_age(run: Run) -> None:
     except TsiFetchError as e:
         run.tally.failed(e)
         return
+    if oldest and not run.settings.plan:
+        run.tally.note(f"something lies in quarantine since {oldest:%Y-%m-%d}: tsi-fetch quarantine list")
     if oldest and run.clock.now() - oldest > run.settings.max_quarantine_age:
         run.tally.reason(
             Exit.QUARANTINE,

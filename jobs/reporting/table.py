@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-WIDTH = 140
+WIDTH = 140  # where no terminal says how wide it is
 UNBROKEN = 24
 
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00")
@@ -29,8 +30,25 @@ def table_text(rows: Sequence[Mapping[str, Any]], none: str = "none") -> str:
     for line in cells:
         table.add_row(*line)
     stream = io.StringIO()
-    Console(file=stream, width=WIDTH, highlight=False, markup=False, no_color=True).print(table)
+    width = shutil.get_terminal_size((WIDTH, 24)).columns
+    console = Console(file=stream, width=width, highlight=False, markup=False, no_color=True)
+    if console.measure(table, options=console.options.update(width=10 * WIDTH)).minimum <= width:
+        console.print(table)
+    else:
+        _one_below_the_other(console, list(rows[0]), cells)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+def _one_below_the_other(console: Console, names: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    """Where a row does not fit on a line: a block per row, a line per member that says anything."""
+    for number, line in enumerate(cells):
+        if number:
+            console.print()
+        block = Table.grid(padding=(0, 2))
+        for name, cell in zip(names, line, strict=True):
+            if cell != "·":
+                block.add_row(name, cell)
+        console.print(block)
 
 
 def _longest_word(column: Sequence[str]) -> int:

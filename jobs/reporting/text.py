@@ -65,6 +65,8 @@ def headline(report: Report) -> str:
     """What happened, in one sentence that leaves nothing out."""
     totals = _totals(report["counts"])
     told = ", ".join(f"{totals[fate]:,} {fate}" for fate in _fates(totals) if totals[fate])
+    if report["plan"] and report["outcome"] in ("failed", "stopped"):
+        return f"The plan is not whole{': ' + told if told else ''}.  Nothing was written."
     if report["plan"]:
         return f"A run would end with {told or 'nothing to do'}.  Nothing was written."
     if set(totals) & set(_WRITTEN):

@@ -175,3 +175,13 @@ def test_an_entry_shows_the_row_as_received_with_its_numbers_as_written() -> Non
     assert "1e2" in text
     assert "<html>" in text
     assert "c at $: r" in text
+
+
+def test_a_row_that_does_not_fit_on_a_line_becomes_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{f"member{n}": "value-of-it" for n in range(12)}, {f"member{n}": None for n in range(11)} | {"last": "x"}]
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = table_text(rows).splitlines()
+    assert max(len(line) for line in lines) <= 60
+    assert lines[0].split() == ["member0", "value-of-it"]
+    monkeypatch.setenv("COLUMNS", "300")
+    assert table_text(rows).splitlines()[1].split()[:2] == ["member0", "member1"]

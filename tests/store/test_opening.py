@@ -150,6 +150,9 @@ def test_a_missing_file_is_no_store_and_is_not_made(tmp_path: Path) -> None:
         open_store(url)
     assert state(url) == "absent"
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(SettingError, match="is not there"):
+        open_store(url, create=True)
+    (tmp_path / "sub").mkdir()
     with open_store(url, create=True) as stored:
         assert stored.embedded is True
     assert state(url) == "current"

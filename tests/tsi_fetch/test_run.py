@@ -578,3 +578,9 @@ def test_full_beside_an_open_list_says_that_it_goes_on_with_that(house: House) -
     house.source.fetch = slowly  # type: ignore[method-assign,assignment]
     house.run(max_duration=timedelta(seconds=30))
     assert "under way" in house.run(full=True).notes[0]
+
+
+def test_a_key_that_the_source_does_not_have_is_told(loaded: House) -> None:
+    report = loaded.run(only=("nobody",))
+    assert report.counts == {}
+    assert "nothing for nobody" in report.notes[0]
