@@ -27,7 +27,7 @@ from tsi_fetch.words import (
 from tsi_fetch.write import write_all
 
 if TYPE_CHECKING:
-    from tsi_fetch.run import Run
+    from tsi_fetch.context import Run
 
 AT_ONCE = 50
 """Refs removed together: a transaction's worth, whose bodies are held in memory."""

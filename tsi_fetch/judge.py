@@ -31,9 +31,9 @@ from tsi_fetch.words import (
 )
 
 if TYPE_CHECKING:
+    from tsi_fetch.context import Run
     from tsi_fetch.decide import Policy
     from tsi_fetch.report import Tally
-    from tsi_fetch.run import Run
 
 ACKNOWLEDGED = frozenset({Result.CREATED, Result.UPDATED, Result.UNCHANGED})
 

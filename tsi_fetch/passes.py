@@ -6,7 +6,7 @@ the night's changes waiting.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tsi_fetch import guards
@@ -14,16 +14,20 @@ from tsi_fetch.errors import Exit, Guarded, TryAgain
 from tsi_fetch.words import Batch, Cursor, ListKind, WorkList
 
 if TYPE_CHECKING:
-    from tsi_fetch.run import Run
+    from tsi_fetch.context import Run
 
 MOST_PASSES = 5
 """A listing is read again until two passes agree, at most so often."""
 
 
-def read_all(run: Run) -> None:
-    """Read and settle everything that this run is to read."""
+Batches = Generator[tuple[Batch, bool], None, None]
+"""Batches for the loop to settle before it asks for the next; True where they belong to a pass of the feed."""
+
+
+def read_all(run: Run) -> Batches:
+    """Everything that this run is to read.  What follows a batch here happens after it is settled."""
     if run.settings.only:
-        _only(run, run.settings.only)
+        yield from _only(run, run.settings.only)
         return
     stream = run.source.stream
     position = run.store.position(stream)
@@ -33,16 +37,17 @@ def read_all(run: Run) -> None:
         work = _new_list(run, "first" if position.cursor is None else "full")
     elif work is not None and run.settings.full:
         run.tally.note(f"a {work.kind} load is under way ({work.left} of {work.total} keys left) and is gone on with")
-    _unfetched(run)
-    if _feed(run) and work is not None:
-        _slices(run, work)
+    yield from _unfetched(run)
+    whole = yield from _feed(run)
+    if whole and work is not None:
+        yield from _slices(run, work)
 
 
-def _only(run: Run, keys: Sequence[str]) -> None:
+def _only(run: Run, keys: Sequence[str]) -> Batches:
     """These keys, whatever the feed says: neither watermark, checkpoint nor work is read or moved."""
     scopes: list[str] = []
     for batch in _until_stopped(run, run.source.fetch(keys)):
-        run.settle(batch)
+        yield batch, False
         scopes += [claim.key for row in batch.rows for claim in row.scopes]
     for key, state in run.store.scopes(scopes).items():
         if not state.refs:
@@ -50,21 +55,21 @@ def _only(run: Run, keys: Sequence[str]) -> None:
     run.store.advance(run.source.stream, None, clear=False, scopes=scopes)
 
 
-def _unfetched(run: Run) -> None:
+def _unfetched(run: Run) -> Batches:
     """Keys that could not be fetched are asked for again by every run, until one can."""
     keys = run.store.unfetched(run.source.stream)
     run.unfetched_before = frozenset(keys)
     for batch in _until_stopped(run, run.source.fetch(keys)) if keys else ():
-        run.settle(batch)
+        yield batch, False
 
 
-def _feed(run: Run) -> bool:
+def _feed(run: Run) -> Generator[tuple[Batch, bool], None, bool]:
     """The change feed, whole.  The watermark moves once, at its end; False where time ran out before it."""
     stream = run.source.stream
     position = run.store.position(stream)
     cursor: Cursor | None = None
     for batch in _until_stopped(run, run.source.pull(position, run.started)):
-        run.settle(batch, in_pass=True)
+        yield batch, True
         cursor = batch.cursor or cursor
         if run.out_of_time() and batch.cursor is None:
             _out_of_time(run, "the feed was not read to its end: the next run goes on")
@@ -73,7 +78,7 @@ def _feed(run: Run) -> bool:
     return True
 
 
-def _slices(run: Run, work: WorkList) -> None:
+def _slices(run: Run, work: WorkList) -> Batches:
     """Slices of an open list, until it is done or the time is up."""
     stream, done, before = run.source.stream, 0, tuple[str, ...]()
     run.progress("load", work.total - work.left, work.total)
@@ -85,7 +90,7 @@ def _slices(run: Run, work: WorkList) -> None:
             raise TryAgain(f"the source gives no row for {len(keys)} keys of its own listing", "see what it answers")
         before = tuple(keys)
         for batch in _until_stopped(run, run.source.fetch(keys)):
-            run.settle(batch)
+            yield batch, False
             done += len(batch.rows)
             run.progress("load", work.total - work.left + done, work.total)
             if run.out_of_time():

@@ -24,7 +24,7 @@ from tsi_fetch.words import (
 )
 
 if TYPE_CHECKING:
-    from tsi_fetch.run import Run
+    from tsi_fetch.context import Run
 
 
 def remembered(batch: Batch, judged: Judged, outcomes: Sequence[Outcome], run: Run, *, in_pass: bool) -> Settlement:

@@ -10,7 +10,7 @@ from tsi_fetch.decide import CONTENDED, Anew, decide_stale
 from tsi_fetch.words import DOUBTED, Held, Outcome, Result, State, Write, WriteAction
 
 if TYPE_CHECKING:
-    from tsi_fetch.run import Run
+    from tsi_fetch.context import Run
 
 MOST_ROUNDS = 3
 """How often a version may move under our feet before the change is set aside."""

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from memory_sink import MemorySink
-from store.handle import open_store
 from table_source import TableSource
 
+from store.handle import open_store
 from tsi_fetch.clock import StopSignal
 from tsi_fetch.ports import JobStore, Sink
 from tsi_fetch.report import Report
