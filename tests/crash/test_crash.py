@@ -18,6 +18,9 @@ from store.handle import open_store
 from store.upgrade import upgrade
 from tsi_fetch.words import Known, Ref
 
+# later Pythons warn of forking where threads run; the children here only run the job, and end
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
 BODIES = Path(__file__).parents[1] / "recorded" / "cima" / "bodies"
 NIGHT = (("99001", 1772438400000, 3), ("1998001001", 1772438401000, 2))  # 2 March 2026, in the morning
 

@@ -24,7 +24,10 @@ from tsi_fetch.http.wire import Wire
 from tsi_fetch.ports import Sink
 from tsi_fetch.words import Ref
 
-pytestmark = pytest.mark.servers
+pytestmark = [
+    pytest.mark.servers,
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
 
 BODIES = Path(__file__).parents[1] / "recorded" / "cima" / "bodies"
 TYPES = ("Bundle", "MedicinalProductDefinition", "Organization", "PackagedProductDefinition", "RegulatedAuthorization")
