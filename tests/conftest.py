@@ -41,13 +41,13 @@ def postgres() -> Iterator[Callable[[str], str]]:
 
 
 @pytest.fixture(scope="session")
-def make_database(postgres: Callable[[str], str]) -> Callable[[str | None], str]:
-    """Make a database (empty, or like another one) and give its URL."""
+def make_database(postgres: Callable[[str], str]) -> Callable[[], str]:
+    """Make an empty database and give its URL."""
 
-    def make(template: str | None) -> str:
+    def make() -> str:
         name = f"store_{next(_numbers)}"
         with psycopg.connect(postgres("postgres"), autocommit=True) as conn:
-            conn.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+            conn.execute(f"CREATE DATABASE {name}")
         return postgres(name)
 
     return make

