@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,10 +13,11 @@ from table_source import TableSource
 
 from store.handle import open_store
 from tsi_fetch.clock import StopSignal
+from tsi_fetch.fhir.tokens import parse
 from tsi_fetch.ports import JobStore, Sink
 from tsi_fetch.report import Report
 from tsi_fetch.run import Ports, Settings, run_job
-from tsi_fetch.words import RunRecord
+from tsi_fetch.words import Batch, Ref, RunRecord
 
 
 class TestClock:
@@ -62,3 +63,22 @@ class House:
     def reader(self, read: Callable[[JobStore], object]) -> object:
         with open_store(self.url) as stored:
             return read(stored.reader("job", "memory"))
+
+    def slow_fetches(self, seconds: float) -> None:
+        """From now on each batch that is fetched by key takes so long."""
+        fetch = self.source.fetch
+
+        def slowly(keys: Iterable[str]) -> Iterator[Batch]:
+            for batch in fetch(keys):
+                self.clock.sleep(seconds)
+                yield batch
+
+        self.source.fetch = slowly  # type: ignore[method-assign]
+
+    def names(self) -> dict[str, str]:
+        """What the sink holds alive: name by id."""
+        return {ref.id: parse(body)["name"] for ref, body in self.sink.live().items()}
+
+
+def org(ident: str) -> Ref:
+    return Ref("Organization", ident)

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from house import House
+from house import House, org
 from memory_sink import MemorySink
 from table_source import TODAY, TableSource, organization
 
@@ -17,7 +17,6 @@ from store.handle import open_store
 from store.job_store import JobBook
 from tsi_fetch.decide import Policy, decide
 from tsi_fetch.fhir.digest import canonical_digest
-from tsi_fetch.fhir.tokens import parse
 from tsi_fetch.ports import JobStore, Permit, Sink
 from tsi_fetch.words import (
     Action,
@@ -42,26 +41,6 @@ from tsi_fetch.words import (
 )
 
 TOMORROW = TODAY + timedelta(days=1)
-
-
-def org(ident: str) -> Ref:
-    return Ref("Organization", ident)
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    table = {"p1": {"a": "A", "s": "shared"}, "p2": {"b": "B", "s": "shared"}, "p3": {"c": "C"}}
-    return House(tmp_path, TableSource(dict(table)))
-
-
-@pytest.fixture
-def loaded(house: House) -> House:
-    assert house.run().exit_code == 0
-    return house
-
-
-def names(house: House) -> dict[str, str]:
-    return {ref.id: parse(body)["name"] for ref, body in house.sink.live().items()}
 
 
 def retired(house: House, ident: str) -> bool:
@@ -97,10 +76,10 @@ def die_after_a_write(house: House, nth: int = 1, **settings: object) -> None:
 def test_killed_after_an_update_and_the_source_takes_it_back(loaded: House) -> None:
     loaded.source.change("p1", {"a": "A2", "s": "shared"})
     die_after_a_write(loaded)
-    assert names(loaded)["a"] == "A2"
+    assert loaded.names()["a"] == "A2"
     loaded.source.change("p1", {"a": "A", "s": "shared"})
     assert loaded.run().exit_code == 0
-    assert names(loaded)["a"] == "A", "what is remembered says A already, and yet the sink holds A2"
+    assert loaded.names()["a"] == "A", "what is remembered says A already, and yet the sink holds A2"
 
 
 @pytest.mark.parametrize("removal", ["retire", "delete"])
@@ -118,7 +97,7 @@ def test_killed_after_a_creation_and_the_source_moves_on(loaded: House) -> None:
     die_after_a_write(loaded)
     loaded.source.change("p4", {"d": "D2"})
     assert loaded.run().exit_code == 0, "what a killed run of ours made is not foreign"
-    assert names(loaded)["d"] == "D2"
+    assert loaded.names()["d"] == "D2"
 
 
 class DownAt:
@@ -140,7 +119,7 @@ def test_what_was_created_before_the_sink_went_down_goes_with_its_product(loaded
     loaded.source.change("p5", {"e": "E"})
     loaded.sink.bundle = 1
     report = loaded.run(wrap_store=lambda s: DownAt(s, loaded.sink, 3))  # type: ignore[arg-type,return-value]
-    assert (report.exit_code, names(loaded)["d"]) == (75, "D")
+    assert (report.exit_code, loaded.names()["d"]) == (75, "D")
     loaded.sink.down = False
     loaded.source.change("p4", None)
     assert loaded.run().exit_code == 0
@@ -157,7 +136,7 @@ def test_a_few_keys_that_can_never_be_fetched_do_not_stop_the_feed(house: House)
     assert house.run().exit_code == 65
     house.source.change("p3", {"c": "C2"})
     report = house.run()
-    assert names(house)["c"] == "C2"
+    assert house.names()["c"] == "C2"
     assert report.exit_code == 65
 
 
@@ -169,7 +148,7 @@ def test_many_old_unfetched_keys_do_not_count_against_the_night(house: House) ->
     assert house.run().exit_code == 65
     house.source.change("p3", {"c": "C2"})
     assert house.run().exit_code == 65
-    assert names(house)["c"] == "C2"
+    assert house.names()["c"] == "C2"
 
 
 def test_a_removal_found_by_asking_again_is_not_lost_to_a_tripped_guard(loaded: House) -> None:
@@ -197,7 +176,7 @@ def test_what_others_made_after_theirs_was_deleted_is_not_overwritten(loaded: Ho
     loaded.sink.edit(org("a"), organization("a", "somebody's"))
     loaded.source.change("p1", {"a": "A", "s": "shared"}, TOMORROW)
     report = loaded.run()
-    assert names(loaded)["a"] == "somebody's"
+    assert loaded.names()["a"] == "somebody's"
     assert [t.code for t in report.quarantined] == ["foreign"]
 
 
@@ -243,7 +222,7 @@ def test_what_another_job_made_at_the_same_moment_is_not_overwritten(loaded: Hou
         other_job(loaded, lambda book: loaded.sink.edit(org("d"), organization("d", "theirs"), "run-other"))
 
     report = loaded.run(wrap_sink=lambda s: Meanwhile(s, "write", happens))  # type: ignore[arg-type,return-value]
-    assert (report.exit_code, names(loaded)["d"]) == (65, "theirs")
+    assert (report.exit_code, loaded.names()["d"]) == (65, "theirs")
 
 
 def test_what_another_job_takes_hold_of_while_removals_go_on_stays(loaded: House) -> None:
@@ -354,7 +333,7 @@ def test_a_key_that_the_source_gives_no_row_for_does_not_keep_the_run_for_ever(h
 
     house.source.fetch = without_p2  # type: ignore[method-assign,assignment]
     assert house.run().exit_code == 75
-    assert names(house) == {"a": "A", "c": "C", "s": "shared"}
+    assert house.names() == {"a": "A", "c": "C", "s": "shared"}
 
 
 @pytest.mark.parametrize("nth", [1, 2, 3])
@@ -363,8 +342,8 @@ def test_a_full_load_that_is_killed_goes_on_and_removes_what_is_gone(loaded: Hou
     loaded.source.batch = 1
     die_after_a_write(loaded, nth, full=True)
     assert loaded.run(full=True).exit_code == 0
-    assert names(loaded)["a"] == "A2"
-    assert names(loaded)["d"] == "D"
+    assert loaded.names()["a"] == "A2"
+    assert loaded.names()["d"] == "D"
     assert retired(loaded, "c")
     assert not retired(loaded, "s")
 
@@ -379,7 +358,7 @@ def test_only_beside_an_unfinished_pass_loses_nothing_of_it(loaded: House) -> No
     assert loaded.run(only=("p2",)).exit_code == 0
     loaded.source.down_after = None
     assert loaded.run().exit_code == 0
-    assert names(loaded) == {"a": "A2", "b": "B2", "c": "C", "s": "shared"}
+    assert loaded.names() == {"a": "A2", "b": "B2", "c": "C", "s": "shared"}
     assert retired(loaded, "c")
 
 
@@ -398,14 +377,7 @@ def test_what_somebody_deletes_while_it_is_being_retired_stays_deleted(loaded: H
 
 
 def test_only_leaves_the_work_of_a_list_to_the_list(house: House) -> None:
-    fetch = house.source.fetch
-
-    def slowly(keys: Sequence[str]) -> Iterator[Batch]:
-        for batch in fetch(keys):
-            house.clock.sleep(60)
-            yield batch
-
-    house.source.fetch = slowly  # type: ignore[method-assign,assignment]
+    house.slow_fetches(60)
     left = house.run(max_duration=timedelta(seconds=30)).remainder
     house.run(only=("p3",))
     work = house.reader(lambda s: s.open_list("changes"))

@@ -8,9 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from house import House
+from house import House, org
 from memory_sink import MemorySink
-from table_source import TODAY, TableSource, organization
+from table_source import TODAY, organization
 
 from store.handle import open_store
 from store.overlay import Overlay
@@ -22,28 +22,6 @@ from tsi_fetch.words import Fault, Ref, Settlement
 TOMORROW = TODAY + timedelta(days=1)
 
 
-def org(ident: str) -> Ref:
-    return Ref("Organization", ident)
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    table = {"p1": {"a": "A", "s": "shared"}, "p2": {"b": "B", "s": "shared"}, "p3": {"c": "C"}}
-    return House(tmp_path, TableSource(dict(table)))
-
-
-@pytest.fixture
-def loaded(house: House) -> House:
-    assert house.run().exit_code == 0
-    return house
-
-
-def names(house: House) -> dict[str, str]:
-    from tsi_fetch.fhir.tokens import parse
-
-    return {ref.id: parse(body)["name"] for ref, body in house.sink.live().items()}
-
-
 def repeats(sink: MemorySink) -> list[Ref]:
     """Refs with a version that repeats the one before it."""
     return [ref for ref, h in sink.history.items() if any(x[0] == y[0] for x, y in itertools.pairwise(h))]
@@ -52,7 +30,7 @@ def repeats(sink: MemorySink) -> list[Ref]:
 def test_a_first_load_brings_everything_and_sets_the_watermark(house: House) -> None:
     report = house.run()
     assert (report.outcome, report.exit_code) == ("done", 0)
-    assert names(house) == {"a": "A", "b": "B", "c": "C", "s": "shared"}
+    assert house.names() == {"a": "A", "b": "B", "c": "C", "s": "shared"}
     assert report.counts == {"Organization": {"created": 4}}
     assert report.watermark == (None, TODAY.isoformat())
 
@@ -70,7 +48,7 @@ def test_only_what_changed_is_written(loaded: House) -> None:
     loaded.source.change("p1", {"a": "A2", "s": "shared"})
     report = loaded.run()
     assert report.counts == {"Organization": {"unchanged": 1, "updated": 1}}
-    assert names(loaded)["a"] == "A2"
+    assert loaded.names()["a"] == "A2"
     assert len(loaded.sink.history[org("s")]) == 1
 
 
@@ -81,8 +59,8 @@ def test_a_row_that_cannot_be_used_goes_to_quarantine_and_the_run_goes_on(loaded
     report = loaded.run()
     assert (report.outcome, report.exit_code) == ("quarantined", 65)
     assert [(t.key, t.code) for t in report.quarantined] == [("p1", "not-json")]
-    assert names(loaded)["b"] == "B2"
-    assert names(loaded)["a"] == "A"
+    assert loaded.names()["b"] == "B2"
+    assert loaded.names()["a"] == "A"
     assert loaded.run().exit_code == 0, "it is settled: only new trouble makes a night red"
     loaded.source.broken.clear()
     loaded.source.change("p1", {"a": "A3", "s": "shared"}, TOMORROW)
@@ -108,7 +86,7 @@ def test_a_key_that_cannot_be_fetched_is_asked_for_by_every_run_until_it_can(loa
     assert loaded.run().exit_code == 65, "still not fetched: still red"
     loaded.source.unfetched.clear()
     assert loaded.run().exit_code == 0
-    assert names(loaded)["a"] == "A2"
+    assert loaded.names()["a"] == "A2"
     asked = len(loaded.source.asked)
     loaded.run()
     assert len(loaded.source.asked) == asked
@@ -133,11 +111,11 @@ def test_a_feed_that_breaks_off_moves_no_watermark_and_loses_nothing(loaded: Hou
     report = loaded.run()
     assert (report.outcome, report.exit_code) == ("failed", 75)
     assert report.watermark[1] == TODAY.isoformat()
-    assert "p1" in names(loaded)
+    assert "p1" in loaded.names()
     loaded.source.down_after, before = None, len(loaded.source.asked)
     assert loaded.run().exit_code == 0
     assert loaded.source.asked[before:] == ["p3"], "what was settled is not fetched again"
-    assert {"p1", "p2", "p3"} <= names(loaded).keys()
+    assert {"p1", "p2", "p3"} <= loaded.names().keys()
 
 
 class Recorder:
@@ -202,7 +180,7 @@ def test_killed_at_a_call_of_the_store_the_next_run_completes(house: House, meth
     with pytest.raises(KeyboardInterrupt):
         house.run(wrap_store=lambda s: Dies(s, method, after=after))  # type: ignore[arg-type,return-value]
     assert house.run().exit_code == 0
-    assert names(house) == {"a": "A", "b": "B", "c": "C", "s": "shared"}
+    assert house.names() == {"a": "A", "b": "B", "c": "C", "s": "shared"}
     assert not repeats(house.sink)
 
 
@@ -210,21 +188,21 @@ def test_killed_between_write_and_memory_while_the_source_moves_on(loaded: House
     loaded.source.change("p1", {"a": "A2", "s": "shared"})
     with pytest.raises(KeyboardInterrupt):
         loaded.run(wrap_store=lambda s: Dies(s, "settle", 2))  # type: ignore[arg-type,return-value]
-    assert names(loaded)["a"] == "A2"
+    assert loaded.names()["a"] == "A2"
     loaded.source.change("p1", {"a": "A3", "s": "shared"})
     assert loaded.run().exit_code == 0, "what a killed run of ours wrote is not foreign"
-    assert names(loaded)["a"] == "A3"
+    assert loaded.names()["a"] == "A3"
 
 
 def test_somebody_elses_edit_is_kept_and_reported(loaded: House) -> None:
     loaded.sink.edit(org("a"), organization("a", "edited"))
     loaded.source.change("p1", {"a": "A2", "s": "shared"})
     report = loaded.run()
-    assert (report.exit_code, names(loaded)["a"]) == (65, "edited")
+    assert (report.exit_code, loaded.names()["a"]) == (65, "edited")
     assert [t.code for t in report.quarantined] == ["foreign"]
     loaded.source.change("p1", {"a": "A3", "s": "shared"})
     assert loaded.run(on_existing="adopt").exit_code == 0
-    assert names(loaded)["a"] == "A3"
+    assert loaded.names()["a"] == "A3"
 
 
 def test_what_is_there_already_and_equal_is_adopted_without_a_write(house: House) -> None:
@@ -241,10 +219,10 @@ def test_a_refused_change_is_quarantined_with_the_sinks_words_and_the_rest_arriv
     report = house.run()
     assert report.exit_code == 65
     assert [(t.key, t.code, t.rule) for t in report.quarantined] == [("p1 Organization/a", "hapi-0450", "too long")]
-    assert names(house) == {"b": "B", "c": "C", "s": "shared"}
+    assert house.names() == {"b": "B", "c": "C", "s": "shared"}
     house.sink.refuse.clear()
     assert house.run(only=("p1",)).exit_code == 0, "the same answers are mapped again, as they were not acknowledged"
-    assert names(house)["a"] == "A"
+    assert house.names()["a"] == "A"
 
 
 def test_what_is_not_valid_is_refused_or_warned_of(house: House) -> None:
@@ -276,14 +254,14 @@ def test_a_product_that_is_gone_is_deleted_or_kept_by_policy(loaded: House, remo
     assert (org("a") in loaded.sink.live()) is left
     loaded.source.change("p1", {"a": "A", "s": "shared"}, TOMORROW)
     assert loaded.run(removal=removal).exit_code == 0
-    assert names(loaded)["a"] == "A"
+    assert loaded.names()["a"] == "A"
 
 
 def test_a_removal_of_what_somebody_edited_is_quarantined(loaded: House) -> None:
     loaded.sink.edit(org("a"), organization("a", "edited"))
     loaded.source.change("p1", None)
     report = loaded.run()
-    assert (report.exit_code, names(loaded)["a"]) == (65, "edited")
+    assert (report.exit_code, loaded.names()["a"]) == (65, "edited")
     assert report.quarantined[0].code == "foreign"
 
 
@@ -297,7 +275,7 @@ def test_killed_while_removing_the_next_run_completes(loaded: House, method: str
         loaded.run(removal="delete", wrap_store=dies)  # type: ignore[arg-type]
     except KeyboardInterrupt:
         loaded.run(removal="delete")
-    assert names(loaded) == {"b": "B", "c": "C", "s": "shared"}
+    assert loaded.names() == {"b": "B", "c": "C", "s": "shared"}
     assert loaded.run(removal="delete").counts == {}
 
 
@@ -315,8 +293,8 @@ def test_too_much_that_vanishes_trips_the_guard_and_the_watermark_stays(loaded: 
     report = loaded.run()
     assert (report.exit_code, report.outcome) == (77, "failed")
     assert report.watermark[1] == TODAY.isoformat()
-    assert names(loaded)["c"] == "C2", "upserts stand"
-    assert "m0" in names(loaded)
+    assert loaded.names()["c"] == "C2", "upserts stand"
+    assert "m0" in loaded.names()
     assert loaded.run().exit_code == 77, "the next run decides it anew, and is as red"
     assert loaded.run(accept_vanish=6).counts["Organization"]["retired"] == 6
 
@@ -338,7 +316,7 @@ def test_only_touches_neither_watermark_nor_work(loaded: House) -> None:
     loaded.source.change("p2", {"b": "B2", "s": "shared"})
     report = loaded.run(only=("p1",))
     assert report.counts == {"Organization": {"created": 1, "retired": 1}}
-    assert names(loaded)["b"] == "B"
+    assert loaded.names()["b"] == "B"
     assert loaded.run().counts["Organization"]["updated"] == 1
 
 
@@ -354,7 +332,7 @@ def test_full_asks_what_became_of_products_that_the_listing_lost(loaded: House) 
     report = loaded.run(full=True)
     assert report.exit_code == 0
     assert b'"active":false' in loaded.sink.live()[org("c")]
-    assert names(loaded)["d"] == "D"
+    assert loaded.names()["d"] == "D"
     assert report.watermark == (TODAY.isoformat(), TODAY.isoformat())
 
 
@@ -373,18 +351,11 @@ def test_an_empty_listing_is_no_success(house: House) -> None:
 
 
 def test_a_planned_stop_is_partial_and_the_next_run_goes_on(house: House) -> None:
-    fetch = house.source.fetch
-
-    def slowly(keys: list[str]) -> object:
-        for batch in fetch(keys):
-            house.clock.sleep(60)
-            yield batch
-
-    house.source.fetch = slowly  # type: ignore[method-assign,assignment]
+    house.slow_fetches(60)
     report = house.run(max_duration=timedelta(seconds=30))
     assert (report.outcome, report.exit_code, report.remainder) == ("partial", 0, 1)
     assert house.run().outcome == "done"
-    assert names(house) == {"a": "A", "b": "B", "c": "C", "s": "shared"}
+    assert house.names() == {"a": "A", "b": "B", "c": "C", "s": "shared"}
     assert house.source.asked == ["p1", "p2", "p3"]
 
 
@@ -393,7 +364,7 @@ def test_a_signal_ends_the_run_and_says_so(loaded: House) -> None:
     loaded.stop.set(15)
     report = loaded.run()
     assert (report.outcome, report.exit_code) == ("stopped", 143)
-    assert names(loaded)["a"] == "A"
+    assert loaded.names()["a"] == "A"
 
 
 def test_a_wiped_sink_is_noticed_before_anything_is_written(loaded: House) -> None:
@@ -534,7 +505,7 @@ def test_the_order_of_unchanged_answers_moves_up_so_that_an_older_one_cannot_rep
     loaded.source.table["p1"] = {"a": "late answer", "s": "shared"}
     report = loaded.run(only=("p1",))
     assert report.counts == {"Organization": {"older": 1, "unchanged": 1}}
-    assert names(loaded)["a"] == "A"
+    assert loaded.names()["a"] == "A"
 
 
 def test_a_plan_of_a_full_reading_takes_the_keys_in_the_order_of_the_run(loaded: House, tmp_path: Path) -> None:
@@ -568,14 +539,7 @@ def test_what_somebody_removed_is_said_to_be_gone(loaded: House) -> None:
 
 
 def test_full_beside_an_open_list_says_that_it_goes_on_with_that(house: House) -> None:
-    fetch = house.source.fetch
-
-    def slowly(keys: list[str]) -> object:
-        for batch in fetch(keys):
-            house.clock.sleep(60)
-            yield batch
-
-    house.source.fetch = slowly  # type: ignore[method-assign,assignment]
+    house.slow_fetches(60)
     house.run(max_duration=timedelta(seconds=30))
     assert "under way" in house.run(full=True).notes[0]
 
