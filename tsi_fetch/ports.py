@@ -8,7 +8,7 @@ and holds another one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from tsi_fetch.words import (
     Batch,
     Change,
     Cursor,
+    Doubt,
     Held,
     KeyPage,
     Known,
@@ -29,6 +30,7 @@ from tsi_fetch.words import (
     RunRecord,
     ScopeState,
     Settlement,
+    Waiting,
     WorkList,
     Write,
 )
@@ -41,11 +43,13 @@ class Source(Protocol):
     """An external system that we read.
 
     `stream` names what its watermark counts; `mapping` is raised by hand whenever `to_changes` would give another
-    result for the same row.  A scope's key is its row's key, or the row's key, `#` and a part.
+    result for the same row.  A scope's key is its row's key, or the row's key, `#` and a part.  `types`: the resource
+    types that `to_changes` gives.
     """
 
     stream: str
     mapping: int
+    types: frozenset[str]
 
     def pull(self, position: Position, started: datetime) -> Iterator[Batch]:
         """Read what changed since `position`; rows named in it are left out.  Talks.
@@ -73,22 +77,36 @@ class Source(Protocol):
 
 
 class Sink(Protocol):
-    """Where resources go.  Every write is guarded by the version the writer believes in."""
+    """Where resources go.  Every write is guarded by the version the writer believes in.
+
+    `ahead`: how many calls of `write` may be in progress at once, from as many threads, for disjoint refs; 0: each is
+    waited for.  `referential`: it refuses references to what is not there (`Result.MISSING`).
+    """
 
     release: str  # R5 or R4: what bodies are validated as
+    ahead: int
+    referential: bool
 
-    def open(self) -> None:
-        """Make sure that this is the sink the job means.  SettingError where it is not, TryAgain where it is down."""
+    def open(self, types: Collection[str] = ()) -> None:
+        """Make sure that this is the sink the job means, and that it takes these types.
+
+        SettingError where it is not, or does not; TryAgain where it is down.
+        """
         ...
 
     def find(self, refs: Sequence[Ref], *, bodies: bool = False) -> Mapping[Ref, Held]:
         """What the sink holds of these refs, versions in bulk; refs that never were are left out."""
         ...
 
+    def listing(self, resource_type: str) -> Iterator[Sequence[Held]]:
+        """Everything alive of a type, without bodies, page by page."""
+        ...
+
     def write(self, writes: Sequence[Write], permit: Permit) -> Iterator[Sequence[Outcome]]:
         """Write all, in whatever bundles and order the sink needs; one outcome per write, as they are acknowledged.
 
-        Refs are unique within a call.  Raises `TryAgain` where the sink is down: what was not yielded is unknown.
+        Refs are unique within a call.  What refers to a resource that an earlier call is still creating waits for it.
+        Raises `TryAgain` where the sink is down: what was not yielded is unknown.
         """
         ...
 
@@ -117,6 +135,15 @@ class Memory(Protocol):
 
     def known(self, refs: Sequence[Ref]) -> Mapping[Ref, Known]:
         """What is known at this job's sink, whichever job owns it."""
+        ...
+
+    def doubt(self, doubt: Doubt) -> int:
+        """Note what is about to be written, in one small transaction; the settlement that answers it names the note."""
+        ...
+
+    def recover(self) -> None:
+        """Notes that a killed run left, unanswered: the digests of their refs and the answers of their scopes are
+        forgotten, and refs that were to be created are held by their scopes, so that they go when they go."""
         ...
 
     def settle(self, settlement: Settlement) -> None:
@@ -173,9 +200,22 @@ class WorkLists(Protocol):
         the keys of all whole scopes that it lacks: the source is asked what became of them."""
         ...
 
-    def take(self, list_id: int, count: int) -> Sequence[str]:
-        """The next keys that are not done; the list closes when none is left."""
+    def take(self, list_id: int, count: int, after: int = 0) -> Sequence[tuple[int, str]]:
+        """The next items that are not done, with numbers above `after`: number and key.  The list closes when it is
+        asked from the start and none is left."""
         ...
+
+
+class Waits(Protocol):
+    """Changes that refer to something not there yet."""
+
+    def waiting_graph(self) -> Mapping[Ref, frozenset[Ref]]:
+        """Every ref that waits and is still wanted by its scope, with what it waits for."""
+        ...
+
+    def waiting(self, refs: Sequence[Ref]) -> Sequence[Waiting]: ...
+
+    def oldest_waiting(self) -> datetime | None: ...
 
 
 class Ledger(Protocol):
@@ -206,7 +246,7 @@ class Ledger(Protocol):
         ...
 
 
-class JobStore(Memory, Departures, WorkLists, Ledger, Protocol):
+class JobStore(Memory, Departures, WorkLists, Waits, Ledger, Protocol):
     """The store as one job's run sees it; opened with the lease already held, or read-only for a plan."""
 
     store_id: str

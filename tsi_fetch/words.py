@@ -249,6 +249,7 @@ class Result(StrEnum):
     STALE = "stale"  # the sink holds another version than believed; `held` says which (None: nothing is there)
     REFUSED = "refused"  # the sink will never take it; `fault` has its words
     REFERRED = "referred"  # a deletion that others still refer to: kept
+    MISSING = "missing"  # it refers to something that is not there; `missing` names it
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +261,24 @@ class Outcome:
     version: str | None = None
     held: Held | None = None
     fault: Fault | None = None
+    missing: tuple[Ref, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A change that refers to something not there yet: sent once all of `missing` is there, or waits itself.
+
+    `since`: when the ref began to wait; None for one that begins now.
+    """
+
+    ref: Ref
+    body: bytes
+    scope: str
+    row: str
+    order: Order | None
+    mapping: int
+    missing: frozenset[Ref]
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +301,7 @@ class ScopeSettled:
     """What a batch says of a scope: refs it holds now; `leaving` are held no longer (pending until past the guard).
 
     `raw` is None where a change of the scope was not acknowledged: the answers are then mapped again next time.
-    `row`: the key of the row that said so.
+    `row`: the key of the row that said so.  `whole`: `refs` are all: what else waits in its name waits no more.
     """
 
     key: str
@@ -291,6 +310,20 @@ class ScopeSettled:
     raw: bytes | None
     mapping: int | None
     row: str
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """What is about to be written, noted before it is: refs, and the scopes that name them.
+
+    A run that is killed before it remembers leaves the sink ahead of the store.  The next run finds the note, and from
+    then on what is known of these refs, and the answers of these scopes, count as no longer true.
+    """
+
+    refs: tuple[Ref, ...]
+    scopes: tuple[ScopeSettled, ...]
+    mapping: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +334,8 @@ class Settlement:
     open lists with these keys are done).  `closed`: row keys of which nothing was refused: what of them lies in
     quarantine closes.
     `departed`: refs whose pending deletion or retirement is over (carried out, kept by policy, or quarantined).
+    `waiting`: changes that begin to wait, or replace what waits for the same ref.  `arrived`: refs with the order of
+    what is at the sink now: what waits and is not newer waits no more.  `doubt`: the note that this answers.
     """
 
     stream: str
@@ -311,6 +346,9 @@ class Settlement:
     keys: tuple[str, ...] = ()
     closed: tuple[str, ...] = ()
     departed: tuple[Ref, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
+    arrived: tuple[tuple[Ref, Order | None], ...] = ()
+    doubt: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
