@@ -30,6 +30,11 @@ from tsi_fetch.words import Batch, Change, Cursor, Fault, KeyPage, Position, Row
 ATTRIBUTION = "Fuente: Agencia Española de Medicamentos y Productos Sanitarios (AEMPS), CIMA"
 """What the AEMPS asks of whoever reuses its data; every recording carries it."""
 
+TYPES = frozenset(
+    "Bundle MedicinalProductDefinition Organization PackagedProductDefinition RegulatedAuthorization".split()
+)
+"""What the mapping makes; a leaflet's Composition is an entry of its Bundle, and no resource of its own."""
+
 AHEAD = 2
 """Products fetched ahead of the one that is handed on, per connection: what bounds the memory."""
 
@@ -42,6 +47,7 @@ class Cima:
 
     stream = "registroCambios"
     mapping = mapping.MAPPING_VERSION
+    types = TYPES
     attribution = ATTRIBUTION
 
     def __init__(
