@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from jobs.config.duration import PATTERN as DURATION
 from jobs.config.duration import parse_duration
 from jobs.config.schedule import checked_schedule
 from jobs.config.secret import SecretUrl
+from tsi_fetch.identity import PREFIX
 
 _DURATION_PATTERN = re.sub(r"\?P<\w+>", "", f"^{DURATION}$")  # JavaScript names groups in another way
 
@@ -48,6 +49,11 @@ Duration = Annotated[
 StoreUrl = Annotated[SecretUrl, BeforeValidator(lambda v: _store_url(v) if isinstance(v, str) else v)]
 Schedule = Annotated[str, AfterValidator(checked_schedule)]
 Zone = Annotated[str, AfterValidator(_zone)]
+Validation = Annotated[
+    Literal["refuse", "warn", "off"],
+    BeforeValidator(lambda v: "off" if v is False else v),  # YAML 1.1 reads a plain `off` as false
+    WithJsonSchema({"anyOf": [{"type": "string", "enum": ["refuse", "warn", "off"]}, {"const": False}]}),
+]
 Options = dict[str, Any]
 
 
@@ -70,10 +76,19 @@ class JobSettings(_Frozen):
     store: Name = Field(description="The name of one of `stores`.")
     schedule: Schedule = Field(description="When it runs, as cron writes it: minute hour day month weekday.")
     timezone: Zone = Field("UTC", description="The zone of `schedule`, such as Europe/Madrid.")
-    validation: Literal["refuse", "warn"] = Field(
+    validation: Validation = Field(
         "refuse",
         alias="validate",
-        description="What happens to a resource that HL7's definitions do not allow: quarantine, or a note.",
+        description="What happens to a resource that HL7's definitions do not allow: quarantine (refuse), or a note"
+        " (warn). `off` does not look: what is written may be no valid FHIR, and only the server may still refuse it.",
+    )
+    identity: Literal["keep", "prefix"] = Field(
+        "keep",
+        description="The ids that resources have at the sink: the source's own, or these behind a prefix, where they"
+        " are numeric or those of several sources collide.  To change it makes new resources, and the old ones leave.",
+    )
+    prefix: Annotated[str, Field(pattern=f"^{PREFIX}$")] | None = Field(
+        None, description="What `identity: prefix` puts in front of each id, and a hyphen; else the job's name."
     )
     on_existing: Literal["refuse", "adopt"] = Field(
         "refuse",
@@ -88,6 +103,10 @@ class JobSettings(_Frozen):
     max_quarantine_age: Duration = Field(
         timedelta(days=7), description="How long something may lie in quarantine before every run ends with 65."
     )
+    max_wait_age: Duration = Field(
+        timedelta(days=7),
+        description="How long a resource may wait for what it refers to before every run ends with 65.",
+    )
     shared: frozenset[Annotated[str, Field(pattern=r"^[A-Z][A-Za-z]+$")]] = Field(
         frozenset(), description="Resource types that several jobs may write, such as Organization."
     )
@@ -97,6 +116,12 @@ class JobSettings(_Frozen):
     max_duration: Duration | None = Field(
         None, description="When a run ends by plan; what is left is done by the next one."
     )
+
+    @model_validator(mode="after")
+    def _prefix_is_used(self) -> Self:
+        if self.prefix is not None and self.identity != "prefix":
+            raise ValueError("`prefix` is used by `identity: prefix` alone: write that, too, or leave `prefix` out")
+        return self
 
 
 class JobFile(_Frozen):

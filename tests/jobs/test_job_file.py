@@ -84,7 +84,7 @@ jobs:
         "did you mean store?",
         "jobs.yaml:13: jobs.cima.schedule: a wrong value; a schedule has five fields",
         "jobs.yaml:14: jobs.cima.timezone: a wrong value; a time zone is named like Europe/Madrid",
-        "jobs.yaml:15: jobs.cima.validate: a wrong value; expected refuse or warn",
+        "jobs.yaml:15: jobs.cima.validate: a wrong value; expected refuse, warn or off",
         "jobs.yaml:16: jobs.cima.max_vanish: a wrong value; expected at most 1",
         "jobs.yaml:17: jobs.cima.max_duration: a wrong value; a span of time",
     ):
@@ -250,3 +250,28 @@ def test_spans_of_time_are_read(tmp_path: Path, text: str, seconds: int) -> None
 @pytest.mark.parametrize("text", ["0s", "2", "h", "-1h", "1m1h", "''", "1.5h"])
 def test_what_is_no_span_of_time_is_a_mistake(tmp_path: Path, text: str) -> None:
     assert "a span of time" in _mistakes(tmp_path, GOOD + f"    max_duration: {text}\n")[0]
+
+
+def test_validation_can_be_switched_off_in_every_way_that_yaml_says_off(tmp_path: Path) -> None:
+    for text in ("off", "'off'", "${CHECKED:-off}", "no"):
+        assert _load(tmp_path, GOOD + f"    validate: {text}\n").job("cima").validation == "off"
+    assert "expected refuse, warn or off" in _mistakes(tmp_path, GOOD + "    validate: on\n")[0]
+
+
+def test_ids_are_kept_unless_a_prefix_is_asked_for(tmp_path: Path) -> None:
+    job = _load(tmp_path, GOOD).job("cima")
+    assert (job.identity, job.prefix, job.max_wait_age.days) == ("keep", None, 7)
+    job = _load(tmp_path, GOOD + "    identity: prefix\n    prefix: es.aemps-1\n").job("cima")
+    assert (job.identity, job.prefix) == ("prefix", "es.aemps-1")
+
+
+@pytest.mark.parametrize("text", ["a_b", "''", "seventeen-letters", "x/y", "é"])
+def test_a_prefix_that_cannot_stand_in_an_id_is_a_mistake(tmp_path: Path, text: str) -> None:
+    told = _mistakes(tmp_path, GOOD + f"    identity: prefix\n    prefix: {text}\n")
+    assert told == ["jobs.yaml:12: jobs.cima.prefix: a wrong value; expected text that matches ^[A-Za-z0-9.-]{1,16}$"]
+
+
+def test_a_prefix_that_nothing_would_use_is_a_mistake(tmp_path: Path) -> None:
+    [mistake] = _mistakes(tmp_path, GOOD + "    prefix: es\n")
+    assert mistake.endswith("jobs.cima: a wrong value; `prefix` is used by `identity: prefix` alone: "
+                            "write that, too, or leave `prefix` out")  # fmt: skip

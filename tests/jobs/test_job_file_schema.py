@@ -39,6 +39,8 @@ def test_the_stock_file_fits_and_names_it_in_its_first_line(schema: Any) -> None
         lambda file: file["sinks"]["epi"].pop("url"),
         lambda file: file["jobs"]["cima"].update(validate="refuze"),
         lambda file: file["jobs"]["cima"].update(max_duration="soon"),
+        lambda file: file["jobs"]["cima"].update(identity="hash"),
+        lambda file: file["jobs"]["cima"].update(identity="prefix", prefix="a_b"),
         lambda file: file.update(job={}),
         lambda file: file["jobs"].update({"Not A Name": file["jobs"]["cima"]}),
     ],
@@ -53,4 +55,11 @@ def test_a_placeholder_may_stand_for_any_value(schema: Any) -> None:
     file = yaml.safe_load(STOCK.read_text())
     file["jobs"]["cima"]["source"]["rate"] = "${RATE:-5}"
     file["jobs"]["cima"]["max_duration"] = "${LONGEST}"
+    assert list(Draft202012Validator(schema).iter_errors(file)) == []
+
+
+@pytest.mark.parametrize("text", ["off", "'off'", "warn", "${CHECKED}"])
+def test_every_way_to_say_how_to_validate_fits(schema: Any, text: str) -> None:
+    file = yaml.safe_load(STOCK.read_text())
+    file["jobs"]["cima"]["validate"] = yaml.safe_load(text)
     assert list(Draft202012Validator(schema).iter_errors(file)) == []
