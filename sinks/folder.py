@@ -11,10 +11,11 @@ import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -29,6 +30,7 @@ from tsi_fetch.words import Fault, Held, Mark, Outcome, Ref, Result, Write, Writ
 
 MARKER = ".tsi-fetch.json"
 BUNDLE = 100  # writes acknowledged together
+PAGE = 1000  # files of a listing read together
 LEFTOVER_AFTER = timedelta(hours=1)  # no write takes so long; a younger one may be another job's, still in its hands
 
 _TYPE = re.compile(r"[A-Z][A-Za-z]{0,63}")
@@ -52,6 +54,9 @@ class FolderOptions(BaseModel):
 class Folder:
     """Implements `Sink`.  Opening and reading write nothing; the folder is made by the first write."""
 
+    ahead = 0  # a disk answers at once: nothing is gained by writing while others are written
+    referential = False  # files may name what is not there
+
     def __init__(self, options: FolderOptions, clock: Clock, run_id: str = "run") -> None:
         self.release: str = options.release
         self._root = options.path
@@ -60,8 +65,8 @@ class Folder:
         self._journal = Journal(options.path, run_id)
         self._marked = 0
 
-    def open(self) -> None:
-        """SettingError where the path is something else than a folder, or one that cannot be read."""
+    def open(self, types: Collection[str] = ()) -> None:
+        """SettingError where the path is something else than a folder, or one that cannot be read.  Takes any type."""
         with _named(self._root):
             if self._root.exists() and not self._root.is_dir():
                 raise SettingError(f"{self._root} is not a folder", "name another path for the sink")
@@ -71,6 +76,28 @@ class Folder:
     def find(self, refs: Sequence[Ref], *, bodies: bool = False) -> Mapping[Ref, Held]:
         there = {ref: held for ref in refs if (held := self._held(ref, bodies=bodies))}
         return {ref: replace(held, run=run) for ref, held, run in self._with_runs(there)}
+
+    def listing(self, resource_type: str) -> Iterator[Sequence[Held]]:
+        """Every file of a type with its hash, in no order; one that goes while it is listed is left out."""
+        names = self._names(resource_type)
+        while page := [Ref(resource_type, name) for name in islice(names, PAGE)]:
+            yield list(self.find(page).values())
+
+    def _names(self, resource_type: str) -> Iterator[str]:
+        """The ids that have a file; what is no resource's file name is somebody else's."""
+        if not _TYPE.fullmatch(resource_type):
+            return
+        folder = self._root / resource_type
+        with _named(folder):
+            try:
+                entries = os.scandir(folder)
+            except FileNotFoundError:
+                return
+        with entries:
+            for entry in entries:
+                name, suffix = os.path.splitext(entry.name)
+                if suffix == ".json" and _ID.fullmatch(name) and entry.is_file():
+                    yield name
 
     def _with_runs(self, there: Mapping[Ref, Held]) -> Iterator[tuple[Ref, Held, str | None]]:
         with _named(self._root):

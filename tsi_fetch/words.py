@@ -171,6 +171,10 @@ class State(StrEnum):
 DOUBTED = bytes(16)
 """The digest of a ref that a run began to write and has not remembered since: equal to nothing, so it is written."""
 
+FORGOTTEN = b"\xff" * 16
+"""The digest of a tombstone that `reconcile` made of a ref that the sink has lost: equal to nothing, and created again
+when its source gives it, whatever tombstone the sink holds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Known:

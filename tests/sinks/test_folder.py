@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sinks.folder import Folder, FolderOptions
+from sinks.folder import PAGE, Folder, FolderOptions
 from tsi_fetch.clock import ReplayClock
 from tsi_fetch.errors import SettingError, TryAgain
 from tsi_fetch.words import Mark, Outcome, Ref, Result, Write, WriteAction
@@ -171,3 +171,37 @@ def test_a_body_nested_too_deeply_is_refused(folder: Folder) -> None:
 
 def test_a_folder_has_the_release_of_its_options(root: Path) -> None:
     assert Folder(FolderOptions(path=root, release="R4"), ReplayClock(NOW)).release == "R4"
+
+
+def test_a_listing_names_every_resource_of_a_type_with_its_version_and_nothing_else(folder: Folder, root: Path) -> None:
+    outcome = put(folder)
+    ends_in_json = Ref("Ingredient", "a.json")
+    [[_]] = folder.write([Write(ends_in_json, WriteAction.PUT, None, BODY)], permit)
+    [[_]] = folder.write([Write(Ref("Organization", "one"), WriteAction.PUT, None, BODY)], permit)
+    (root / "Ingredient" / ".two.json.tmp").write_text("being written")
+    (root / "Ingredient" / "note.txt").write_text("somebody's")
+    (root / "Ingredient" / "odd_name.json").write_text("{}")
+    (root / "Ingredient" / "folder.json").mkdir()
+    listed = {held.ref: held for page in folder.listing("Ingredient") for held in page}
+    assert set(listed) == {REF, ends_in_json}
+    assert (listed[REF].version, listed[REF].body) == (outcome.version, None)
+
+
+def test_a_listing_comes_in_pages(folder: Folder, root: Path) -> None:
+    (root / "Ingredient").mkdir(parents=True)
+    for number in range(PAGE + 2):
+        (root / "Ingredient" / f"n{number}.json").write_text("{}")
+    sizes = [len(page) for page in folder.listing("Ingredient")]
+    assert sizes == [PAGE, 2]
+
+
+def test_a_type_without_a_folder_or_that_is_none_has_an_empty_listing(folder: Folder, root: Path) -> None:
+    assert list(folder.listing("Ingredient")) == []
+    root.mkdir()
+    assert list(folder.listing("..")) == []
+    assert list(folder.listing("../out")) == []
+
+
+def test_a_folder_takes_any_type_and_holds_what_it_is_given_at_once(folder: Folder, root: Path) -> None:
+    folder.open(["Ingredient", "Organization"])
+    assert (folder.ahead, folder.referential, root.exists()) == (0, False, False)
