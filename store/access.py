@@ -103,17 +103,19 @@ class Access:
         self, conn: Connection, columns: Sequence[ColumnElement[Any]], refs: Iterable[Ref]
     ) -> Iterator[tuple[Ref, Sequence[Any]]]:
         """Rows of `known` at this sink: the ref, and the columns asked for.  One statement per resource type."""
+        for kind, number, idents in self.by_type(conn, refs):
+            here = and_(known.c.sink == self.sink_no, known.c.type == number, among(conn, known.c.ident, idents))
+            for ident, *values in conn.execute(select(known.c.ident, *columns).where(here)).all():
+                yield Ref(kind, ident), values
+
+    def by_type(self, conn: Connection, refs: Iterable[Ref]) -> list[tuple[str, int, set[str]]]:
+        """These refs by resource type: its name, its number, and the ids; types never stored are left out."""
         by_type: dict[str, set[str]] = {}
         for ref in refs:
             by_type.setdefault(ref.type, set()).add(ref.id)
         if not by_type.keys() <= self._types.keys():
             self._load_types(conn)
-        for kind, idents in by_type.items():
-            if (number := self._types.get(kind)) is None:
-                continue
-            here = and_(known.c.sink == self.sink_no, known.c.type == number, among(conn, known.c.ident, idents))
-            for ident, *values in conn.execute(select(known.c.ident, *columns).where(here)).all():
-                yield Ref(kind, ident), values
+        return [(kind, self._types[kind], idents) for kind, idents in by_type.items() if kind in self._types]
 
     def refs(self, conn: Connection, ids: Collection[int]) -> dict[int, Ref]:
         """The refs of these keys.  Asked for by themselves: in a JOIN, PostgreSQL may choose to read all of `known`."""

@@ -21,12 +21,14 @@ class Departures:
     def __init__(self, access: Access) -> None:
         self._access = access
 
-    def pending(self) -> Sequence[Pending]:
-        """All of this job, in the order they were decided."""
+    def pending(self, of: Sequence[Ref] | None = None) -> Sequence[Pending]:
+        """All of this job, or those of these refs, in the order they were decided."""
         wanted = select(pending.c.known, scopes.c.key, pending.c.row, pending.c.accepted)
         of_scope = wanted.join(scopes, scopes.c.id == pending.c.scope)
         mine = of_scope.where(pending.c.job == self._access.job_no).order_by(pending.c.id)
         with self._access.read() as conn:
+            if of is not None:
+                mine = mine.where(among(conn, pending.c.known, list(self._access.ids(conn, of).values())))
             found = conn.execute(mine).all()
             refs = self._access.refs(conn, {row.known for row in found})
         return [Pending(refs[ref], scope, row, accepted) for ref, scope, row, accepted in found]

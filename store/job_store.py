@@ -9,10 +9,13 @@ from store.access import Access
 from store.departures import Departures
 from store.ledger import Ledger, Trouble
 from store.memory import Memory
+from store.notes import Notes
 from store.settling import Settling
+from store.waits import Wait, Waits, still_wanted
 from store.worklists import WorkLists
 from tsi_fetch.words import (
     Cursor,
+    Doubt,
     Known,
     ListKind,
     Mark,
@@ -22,6 +25,7 @@ from tsi_fetch.words import (
     RunRecord,
     ScopeState,
     Settlement,
+    Waiting,
     WorkList,
 )
 
@@ -36,9 +40,11 @@ class JobBook:
         self.sink = access.sink
         self._access = access
         self._memory = Memory(access)
+        self._notes = Notes(access)
         self._settling = Settling(access)
         self._departures = Departures(access)
         self._lists = WorkLists(access)
+        self._waits = Waits(access)
         self._ledger = Ledger(access, replay=replay)
 
     def position(self, stream: str) -> Position:
@@ -52,6 +58,15 @@ class JobBook:
 
     def known(self, refs: Sequence[Ref]) -> Mapping[Ref, Known]:
         return self._memory.known(refs)
+
+    def doubt(self, doubt: Doubt) -> int:
+        return self._notes.add(doubt)
+
+    def notes(self) -> Sequence[Doubt]:
+        return [doubt for _, doubt in self._notes.unanswered()]
+
+    def recover(self) -> None:
+        self._notes.recover()
 
     def settle(self, settlement: Settlement) -> None:
         self._settling.settle(settlement)
@@ -67,8 +82,8 @@ class JobBook:
     ) -> None:
         self._departures.advance(stream, cursor, clear=clear, scopes=scopes, elsewhere=elsewhere)
 
-    def pending(self) -> Sequence[Pending]:
-        return self._departures.pending()
+    def pending(self, of: Sequence[Ref] | None = None) -> Sequence[Pending]:
+        return self._departures.pending(of)
 
     def live(self) -> Mapping[str, int]:
         return self._departures.live()
@@ -97,14 +112,27 @@ class JobBook:
     def start_list(self, list_id: int, *, complete: bool, cursor: Cursor | None) -> WorkList:
         return self._lists.start_list(list_id, complete=complete, cursor=cursor)
 
-    def take(self, list_id: int, count: int) -> Sequence[str]:
-        return self._lists.take(list_id, count)
+    def take(self, list_id: int, count: int, after: int = 0) -> Sequence[tuple[int, str]]:
+        return self._lists.take(list_id, count, after)
 
     def undone(self, list_id: int, after: int, count: int) -> Sequence[tuple[int, str]]:
         return self._lists.undone(list_id, after, count)
 
     def items(self, list_id: int, keys: Collection[str]) -> set[str]:
         return self._lists.items(list_id, keys)
+
+    def waits(self) -> Sequence[Wait]:
+        return self._waits.all()
+
+    def waiting_graph(self) -> Mapping[Ref, frozenset[Ref]]:
+        waits = self._waits.all()
+        return still_wanted(waits, self._departures.pending([w.ref for w in waits])) if waits else {}
+
+    def waiting(self, refs: Sequence[Ref]) -> Sequence[Waiting]:
+        return self._waits.waiting(refs)
+
+    def oldest_waiting(self) -> datetime | None:
+        return self._waits.oldest()
 
     def unfetched(self, stream: str) -> Sequence[str]:
         return self._ledger.unfetched(stream)

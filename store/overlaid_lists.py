@@ -54,16 +54,16 @@ class OverlaidLists:
         started = self._scratch.start_list(-list_id, complete=complete, cursor=cursor)
         return replace(started, id=list_id)
 
-    def take(self, list_id: int, count: int) -> Sequence[str]:
+    def take(self, list_id: int, count: int, after: int = 0) -> Sequence[tuple[int, str]]:
         if list_id < 0:
-            return self._scratch.take(-list_id, count)
-        done, after, keys = self._done.setdefault(list_id, set()), 0, list[str]()
-        while len(keys) < count and (page := self._inner.undone(list_id, after, PAGE)):
-            keys += [key for _, key in page if key not in done]
-            after = page[-1][0]
-        if not keys:
+            return self._scratch.take(-list_id, count, after)
+        done, read, items = self._done.setdefault(list_id, set()), after, list[tuple[int, str]]()
+        while len(items) < count and (page := self._inner.undone(list_id, read, PAGE)):
+            items += [item for item in page if item[1] not in done]
+            read = page[-1][0]
+        if not items and after == 0:
             self._over.add(list_id)
-        return keys[:count]
+        return items[:count]
 
     def finish(self, stream: str, keys: Collection[str]) -> None:
         """These keys are done; the scratch's own lists are its own affair."""

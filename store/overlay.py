@@ -1,7 +1,8 @@
 """A plan's store: what a run would write goes to a scratch store, and is read before what lies beneath.
 
 Scopes are copied up before they first change, with all they hold, and so is everything pending at the start: of both
-the scratch then speaks alone.  The rest is read from the scratch first and from beneath where it has nothing.
+the scratch then speaks alone.  What a killed run noted beneath is worked in above.  The rest is read from the scratch
+first and from beneath where it has nothing.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from dataclasses import replace
 from datetime import datetime
 
 from store.job_store import JobBook
+from store.notes import doubted
 from store.overlaid_lists import OverlaidLists
+from store.overlaid_waits import OverlaidWaits
 from tsi_fetch.words import (
     Cursor,
+    Doubt,
     Known,
     ListKind,
     Mark,
@@ -26,6 +30,7 @@ from tsi_fetch.words import (
     ScopeState,
     Settlement,
     State,
+    Waiting,
     WorkList,
 )
 
@@ -38,12 +43,15 @@ class Overlay:
         self._inner = inner
         self._scratch = scratch
         self._lists = OverlaidLists(inner, scratch)
+        self._waits = OverlaidWaits(inner, scratch)
         self._cleared: set[str] = set()
         self._lying = list(inner.troubles())
         """What lies in quarantine beneath, and would still lie there."""
         self._marked = False
         self._alive: Counter[str] = Counter()
         self._begun = False
+        for doubt in inner.notes():
+            self._work_in(doubt)
 
     # -- refs, scopes and streams
 
@@ -60,9 +68,24 @@ class Overlay:
         above = self._scratch.known(refs)
         return {**self._inner.known([ref for ref in refs if ref not in above]), **above}
 
+    def _work_in(self, doubt: Doubt) -> None:
+        """What the next run would do first of all with what a killed one has left."""
+        states, known = self.scopes([s.key for s in doubt.scopes]), self.known(doubt.refs)
+        settlement = doubted(doubt, self._inner.job, known, states)
+        self._copy(settlement.stream, {ref for state in states.values() for ref in state.refs}, ())
+        self._count(settlement.known)
+        self._scratch.settle(settlement)
+
+    def doubt(self, doubt: Doubt) -> int:
+        return self._scratch.doubt(doubt)
+
+    def recover(self) -> None:
+        self._scratch.recover()
+
     def settle(self, settlement: Settlement) -> None:
         self._bring_pending(settlement.stream)
         self._bring_scopes(settlement)
+        self._waits.bring(settlement)
         self._count(settlement.known)
         self._scratch.settle(settlement)
         self._lists.finish(settlement.stream, settlement.keys)
@@ -114,14 +137,14 @@ class Overlay:
         found = self._inner.pending()
         for accepted in (True, False):
             some = [p for p in found if p.accepted is accepted]
-            states = self._inner.scopes([p.scope for p in some])
+            states = self.scopes([p.scope for p in some])
             settled = [_leaving(states[p.scope], p) for p in some]
             self._copy(stream, {ref for s in settled for ref in s.refs | s.leaving}, settled)
             if accepted and some:
                 self._scratch.advance(stream, None, clear=False)
 
-    def pending(self) -> Sequence[Pending]:
-        return self._scratch.pending() if self._begun else self._inner.pending()
+    def pending(self, of: Sequence[Ref] | None = None) -> Sequence[Pending]:
+        return self._scratch.pending(of) if self._begun else self._inner.pending(of)
 
     def live(self) -> Mapping[str, int]:
         below = self._inner.live()
@@ -167,8 +190,19 @@ class Overlay:
     def start_list(self, list_id: int, *, complete: bool, cursor: Cursor | None) -> WorkList:
         return self._lists.start_list(list_id, complete=complete, cursor=cursor)
 
-    def take(self, list_id: int, count: int) -> Sequence[str]:
-        return self._lists.take(list_id, count)
+    def take(self, list_id: int, count: int, after: int = 0) -> Sequence[tuple[int, str]]:
+        return self._lists.take(list_id, count, after)
+
+    # -- what waits
+
+    def waiting_graph(self) -> Mapping[Ref, frozenset[Ref]]:
+        return self._waits.graph(self.pending(self._waits.refs()))
+
+    def waiting(self, refs: Sequence[Ref]) -> Sequence[Waiting]:
+        return self._waits.waiting(refs)
+
+    def oldest_waiting(self) -> datetime | None:
+        return self._waits.oldest()
 
     # -- runs, the marker, quarantine
 

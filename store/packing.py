@@ -1,4 +1,4 @@
-"""Values that are stored compactly: the sink's versions, cursors' keys, and what lies in quarantine."""
+"""Values that are stored compactly: the sink's versions, cursors' keys, notes, and what lies in quarantine or waits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from tsi_fetch.words import Row
+from tsi_fetch.words import Doubt, Row
 
 _HEX = re.compile(r"(?:[0-9a-f]{2}){8,}")
 
@@ -51,6 +51,23 @@ def pack_payload(row: Row, body: bytes | None) -> bytes:
 
 def unpack_payload(stored: bytes) -> Payload:
     return msgspec.msgpack.decode(zlib.decompress(stored), type=Payload)
+
+
+def pack_doubt(doubt: Doubt) -> bytes:
+    """A note, compressed only as far as it costs less than the pages it saves."""
+    return zlib.compress(msgspec.msgpack.encode(doubt), 1)
+
+
+def unpack_doubt(stored: bytes) -> Doubt:
+    return msgspec.msgpack.decode(zlib.decompress(stored), type=Doubt)
+
+
+def pack_body(body: bytes) -> bytes:
+    return zlib.compress(body)
+
+
+def unpack_body(stored: bytes) -> bytes:
+    return zlib.decompress(stored)
 
 
 def printable(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,7 @@ from store.recorded_state import export_state, seed_state
 from store.schema import jobs, known, leases, lists, pending, sinks, waiting, watermarks
 from store.schema import quarantine as entries
 from store.schema import runs as records
+from store.waits import Wait, read_waits
 from store.worklists import read_list
 from tsi_fetch.words import Fault, Quarantined, Ref, RunRecord, WorkList
 
@@ -24,6 +25,7 @@ __all__ = [
     "QuarantineRow",
     "RunRow",
     "StatusRow",
+    "Wait",
     "export_state",
     "jobs_seen",
     "lease",
@@ -34,6 +36,7 @@ __all__ = [
     "runs",
     "seed_state",
     "status",
+    "waits",
 ]
 
 
@@ -49,7 +52,8 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class StatusRow:
-    """How one job stands at one sink.  `watermarks`: per stream; `mappings`: refs per mapping version."""
+    """How one job stands at one sink.  `watermarks`: per stream; `mappings`: refs per mapping version; `waits`: the
+    oldest of what waits, `SHOWN` at most."""
 
     job: str
     sink: str
@@ -59,6 +63,7 @@ class StatusRow:
     quarantined: int
     oldest_quarantine: datetime | None
     waiting: int
+    waits: Sequence[Wait]
     pending: int
     mappings: Mapping[int, int]
     work: WorkList | None
@@ -96,6 +101,9 @@ class LeaseRow:
     host: str | None
     expires: datetime | None
 
+
+SHOWN = 20
+"""How much of what waits a status lists: its oldest."""
 
 SUCCESS = "done"
 """The outcome of a run that read and settled everything there was; one that was asked for single products has not."""
@@ -176,10 +184,18 @@ def _status(conn: Connection, number: int, job: str, sink: str) -> StatusRow:
         quarantined=conn.scalar(select(func.count()).where(*lying)) or 0,
         oldest_quarantine=conn.scalar(select(func.min(entries.c.opened)).where(*lying)),
         waiting=conn.scalar(select(func.count()).where(waiting.c.job == number)) or 0,
+        waits=read_waits(conn, number, SHOWN),
         pending=conn.scalar(select(func.count()).where(pending.c.job == number)) or 0,
         mappings={mapping: count for mapping, count in conn.execute(made)},
         work=None if work is None else read_list(conn, work),
     )
+
+
+def waits(stored: Stored, job: str) -> list[Wait]:
+    """All that waits of a job, at whatever sink: oldest first at each."""
+    with stored.database.read() as conn:
+        numbers = conn.scalars(select(jobs.c.id).where(jobs.c.name == job).order_by(jobs.c.id)).all()
+        return [wait for number in numbers for wait in read_waits(conn, number)]
 
 
 def quarantine(stored: Stored, job: str | None = None, *, state: str = "open") -> list[QuarantineRow]:

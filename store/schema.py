@@ -143,6 +143,15 @@ holds = Table(
     sqlite_with_rowid=False,
 )
 
+notes = Table(
+    "notes",
+    metadata,
+    _id(),
+    _job(),
+    Column("doubt", LargeBinary, nullable=False),  # what is about to be written, see packing.py
+    Index(None, "job"),
+)
+
 watermarks = Table(
     "watermarks",
     metadata,
@@ -235,9 +244,10 @@ waiting = Table(
     _text("scope"),
     Column("order", BigInteger),
     Column("mapping", Integer, nullable=False),
-    Column("body", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False),  # compressed
     Column("since", Instant, nullable=False),
     UniqueConstraint("job", "type", "ident"),
+    Index(None, "job", "scope"),
 )
 
 waiting_for = Table(

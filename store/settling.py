@@ -11,8 +11,10 @@ from sqlalchemy import ColumnElement, Connection, case, delete, func, or_, selec
 from store.access import Access
 from store.bulk import add_missing, among, now, put
 from store.memory import STATES
+from store.notes import forget
 from store.packing import pack_payload, pack_version, printable
 from store.schema import checkpoints, holds, known, pending, quarantine, scopes
+from store.waits import begin_to_wait, kinds_of, wait_no_more
 from store.worklists import finish, lists_of
 from tsi_fetch.words import Known, Quarantined, Ref, ScopeSettled, Settlement
 
@@ -26,7 +28,7 @@ class Settling:
     def settle(self, settlement: Settlement) -> None:
         """Remember it all or nothing.  `LeaseLost` where another holds the job now: then nothing has changed."""
         access = self._access
-        kinds = access.type_numbers(k.ref.type for k in settlement.known)
+        kinds = access.type_numbers({k.ref.type for k in settlement.known} | kinds_of(settlement.waiting))
         owners = access.job_numbers(k.job for k in settlement.known)
         with access.write() as conn:
             self._know(conn, settlement.known, kinds, owners)  # first, since scopes hold only what is known
@@ -37,6 +39,10 @@ class Settling:
             self._checkpoint(conn, settlement)
             finish(conn, access.job_no, settlement.stream, settlement.keys)
             self._depart(conn, [ids[ref] for ref in settlement.departed if ref in ids])
+            wait_no_more(conn, access, settlement)  # before what this very batch says has to wait
+            begin_to_wait(conn, access, settlement.stream, settlement.waiting, kinds)
+            if settlement.doubt is not None:
+                forget(conn, access, settlement.doubt)
 
     def _know(
         self, conn: Connection, entries: Sequence[Known], kinds: Mapping[str, int], owners: Mapping[str, int]

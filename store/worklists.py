@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Select, and_, delete, exists, func, insert, l
 from store.access import Access
 from store.bulk import add_missing, add_selected, among, bytewise, now
 from store.memory import start_watermark
-from store.schema import Item, checkpoints, holds, listed, lists, pending, scopes, watermarks, work
+from store.schema import Item, checkpoints, holds, listed, lists, pending, scopes, waiting, watermarks, work
 from tsi_fetch.words import Cursor, ListKind, WorkList
 
 
@@ -34,14 +34,16 @@ class WorkLists:
             return int(conn.execute(insert(lists).values(**new, created=now(conn)).returning(lists.c.id)).scalar_one())
 
     def forget_stream(self, stream: str) -> None:
-        """Back to before the stream was ever read: no watermark, no checkpoint, no list, nothing undecided.  What is
-        known, and which scopes hold it, stays.  For replays; whoever forgets a stream of a live job reads it again."""
+        """Back to before the stream was ever read: no watermark, no checkpoint, no list, nothing undecided, nothing
+        that waits.  What is known, and which scopes hold it, stays.  For replays; whoever forgets a stream of a live
+        job reads it again."""
         job = self._access.job_no
         with self._access.write() as conn:
             of_stream = select(lists.c.id).where(lists.c.job == job, lists.c.stream == stream)
             undecided = (pending.c.job == job, pending.c.stream == stream, pending.c.accepted.is_(False))
             conn.execute(delete(pending).where(*undecided))
             conn.execute(update(pending).where(pending.c.list.in_(of_stream)).values(list=None))
+            conn.execute(delete(waiting).where(waiting.c.job == job, waiting.c.stream == stream))
             for table in (work, listed):
                 conn.execute(delete(table).where(table.c.list.in_(of_stream)))
             for of_job in (lists, checkpoints, watermarks):
@@ -79,14 +81,15 @@ class WorkLists:
                 start_watermark(conn, job, stream, cursor)
             return read_list(conn, list_id)
 
-    def take(self, list_id: int, count: int) -> Sequence[str]:
-        """The next keys that are not done, in the order of the keys; the list closes when none is left."""
-        keys = [key for _, key in self.undone(list_id, 0, count)]
-        if not keys and self._is_open(list_id):
+    def take(self, list_id: int, count: int, after: int = 0) -> Sequence[tuple[int, str]]:
+        """The next items that are not done, with numbers above `after`, in the order of the keys; the list closes
+        when it is asked from the start and none is left."""
+        items = self.undone(list_id, after, count)
+        if not items and after == 0 and self._is_open(list_id):
             with self._access.write() as conn:
                 closed = update(lists).where(lists.c.id == list_id, lists.c.state == "open")
                 conn.execute(closed.values(state="closed", closed=now(conn)))
-        return keys
+        return items
 
     def undone(self, list_id: int, after: int, count: int) -> Sequence[tuple[int, str]]:
         """A page of the items of an open list that are not done: number and key."""

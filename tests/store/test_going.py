@@ -113,7 +113,7 @@ def test_discarding_opens_the_items_that_decided_it_and_their_closed_list(book: 
     reopened = book.open_list(S)
     assert reopened is not None
     assert (reopened.id, reopened.left) == (number, 1)
-    assert book.take(number, 10) == ["row-1"]
+    assert [key for _, key in book.take(number, 10)] == ["row-1"]
 
 
 def test_an_unfinished_departure_decided_again_keeps_its_list(book: JobBook) -> None:
@@ -125,4 +125,4 @@ def test_an_unfinished_departure_decided_again_keeps_its_list(book: JobBook) -> 
     book.settle(Settlement(S, scopes=(replace(leaving, raw=b"q" * 16),)))
     assert book.take(number, 1) == []
     book.discard(S)
-    assert book.take(number, 1) == ["row-1"]
+    assert [key for _, key in book.take(number, 1)] == ["row-1"]

@@ -6,6 +6,7 @@ import random
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tsi_fetch.ports import JobStore
 from tsi_fetch.words import (
     Cursor,
     CursorKind,
+    Doubt,
     Fault,
     Known,
     Mark,
@@ -30,11 +32,13 @@ from tsi_fetch.words import (
     ScopeSettled,
     Settlement,
     State,
+    Waiting,
 )
 
 S = "changes"
 AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 REFS = [Ref(kind, ident) for kind in ("Bundle", "List") for ident in "abcdef"]
+ABSENT = [Ref("Composition", ident) for ident in "abc"]
 SCOPES = [str(n) for n in range(6)]
 
 
@@ -69,7 +73,8 @@ def settlement(chance: random.Random) -> Settlement:
     for key in chance.sample(SCOPES, 2):
         refs = chance.sample(REFS, 5)
         cut = chance.randrange(5)
-        scopes.append(ScopeSettled(key, frozenset(refs[:cut]), frozenset(refs[cut:]), b"r" * 16, 1, key))
+        whole = chance.random() < 0.5
+        scopes.append(ScopeSettled(key, frozenset(refs[:cut]), frozenset(refs[cut:]), b"r" * 16, 1, key, whole))
     return Settlement(
         S,
         tuple(known),
@@ -79,7 +84,31 @@ def settlement(chance: random.Random) -> Settlement:
         tuple(chance.sample(SCOPES, 3)),
         tuple(chance.sample(SCOPES, 1)),
         tuple(chance.sample(REFS, 1)),
+        tuple(waiting(ref, chance) for ref in chance.sample(REFS, chance.randrange(3))),
+        tuple((ref, chance.choice([None, 1, 2])) for ref in chance.sample(REFS, 1)),
     )
+
+
+def waiting(ref: Ref, chance: random.Random) -> Waiting:
+    missing = frozenset(chance.sample(ABSENT, 2))
+    body = bytes([chance.randrange(9)])
+    return Waiting(ref, body, chance.choice(SCOPES), "row", chance.choice([None, 1, 2, 3]), 1, missing)
+
+
+def doubt(chance: random.Random) -> Doubt:
+    """What a batch might be about to write: some of it known, some of it for scopes never seen."""
+    refs = chance.sample([*REFS, *ABSENT], 4)
+    scopes = [
+        ScopeSettled(key, frozenset(chance.sample(refs, 2)), frozenset(), None, None, "row")
+        for key in chance.sample([*SCOPES, "new"], 2)
+    ]
+    return Doubt(tuple(refs), tuple(scopes), 1)
+
+
+def write(store: JobStore, chance: random.Random) -> None:
+    """A note, and the settlement that answers it."""
+    number = store.doubt(doubt(chance))
+    store.settle(replace(settlement(chance), doubt=number))
 
 
 def new_list(store: JobStore, chance: random.Random) -> None:
@@ -100,6 +129,7 @@ def step(store: JobStore, chance: random.Random) -> None:
         lambda: store.settle(settlement(chance)),
         lambda: store.settle(settlement(chance)),
         lambda: store.settle(settlement(chance)),
+        lambda: write(store, chance),
         lambda: store.advance(S, Cursor(CursorKind.DATE, f"2026-02-0{chance.randrange(1, 9)}"), clear=True),
         lambda: store.advance(S, None, clear=False, scopes=chance.sample(SCOPES, 2)),
         lambda: store.discard(S),
@@ -116,11 +146,14 @@ def seen(store: JobStore) -> dict[str, object]:
     work = store.open_list(S)
     return {
         "position": store.position(S),
-        "scopes": store.scopes(SCOPES),
-        "known": store.known(REFS),
+        "scopes": store.scopes([*SCOPES, "new"]),
+        "known": store.known([*REFS, *ABSENT]),
         "pending": sorted(map(str, store.pending())),
         "live": store.live(),
-        "holders": store.holders(REFS),
+        "holders": store.holders([*REFS, *ABSENT]),
+        "graph": store.waiting_graph(),
+        "waiting": {w.ref: replace(w, since=None) for w in store.waiting(REFS)},
+        "waits": store.oldest_waiting() is not None,
         "list": work and (work.kind, work.complete, work.total, work.left),
         "unfetched": store.unfetched(S),
         "in_quarantine": store.in_quarantine(S, [trouble(k, unfetched=False).digest for k in SCOPES]),
@@ -142,6 +175,8 @@ def live_through(book: JobBook, chance: random.Random, steps: int) -> None:
         step(book, chance)
     if chance.random() < 0.6 and not book.open_list(S):
         new_list(book, chance)
+    for _ in range(chance.randrange(3)):  # it was killed between these writes and their settlements
+        book.doubt(doubt(chance))
 
 
 @pytest.mark.parametrize("seed", range(15))
@@ -161,6 +196,7 @@ def test_a_plan_sees_what_a_run_would_have_seen(tmp_path: Path, sqlite_template:
         plan = stack.enter_context(planning(beneath))
         twin = stack.enter_context(open_store(f"sqlite:///{tmp_path / 'twin.db'}"))
         run = stack.enter_context(twin.lease("cima", "out", "run-2", wait=never))
+        run.recover()
         assert seen(plan) == seen(run)
         for n in range(15):
             one, two = random.Random(f"{seed} {n}"), random.Random(f"{seed} {n}")
@@ -184,7 +220,7 @@ def test_a_plans_new_list_asks_what_a_runs_would(stored: Stored) -> None:
         assert plan.agree(number, 2) is True
         started = plan.start_list(number, complete=True, cursor=Cursor(CursorKind.DATE, "2026-03-09"))
         assert (started.total, started.left, plan.open_list(S)) == (3, 3, started)
-        assert plan.take(number, 9) == ["1", "2", "7"]
+        assert [key for _, key in plan.take(number, 9)] == ["1", "2", "7"]
         plan.settle(Settlement(S, keys=("1", "2", "7")))
         assert plan.take(number, 9) == []
         assert plan.open_list(S) is None

@@ -66,7 +66,7 @@ def _names() -> None:
 
 
 def _memory() -> None:
-    """Refs, and the scopes that hold them."""
+    """Refs, the scopes that hold them, and what is about to be written."""
     op.create_table(
         "known",
         sa.Column("id", KEY, nullable=False),
@@ -109,6 +109,15 @@ def _memory() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index(op.f("ix_holds_known_scope"), "holds", ["known", "scope"])
+    op.create_table(
+        "notes",
+        sa.Column("id", KEY, nullable=False),
+        sa.Column("job", sa.Integer(), nullable=False),
+        sa.Column("doubt", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["job"], ["jobs.id"], name=op.f("fk_notes_job")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_notes")),
+    )
+    op.create_index(op.f("ix_notes_job"), "notes", ["job"])
 
 
 def _streams() -> None:
@@ -226,6 +235,7 @@ def _waiting() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_waiting")),
         sa.UniqueConstraint("job", "type", "ident", name=op.f("uq_waiting_job_type_ident")),
     )
+    op.create_index(op.f("ix_waiting_job_scope"), "waiting", ["job", "scope"])
     op.create_table(
         "waiting_for",
         sa.Column("waiting", KEY, autoincrement=False, nullable=False),

@@ -1,0 +1,96 @@
+"""Notes of what is about to be written: one small row before each write, gone with the settlement that answers it.
+
+What a note says is worked into the memory only where a killed run has left it: the usual write pays for one INSERT, not
+for doubting every ref and undoubting it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from store.access import Access
+from store.bulk import add_missing, among
+from store.memory import STATES
+from store.packing import pack_doubt, unpack_doubt
+from store.schema import holds, known, notes, scopes
+from tsi_fetch.words import DOUBTED, Doubt, Known, Ref, ScopeSettled, ScopeState, Settlement, State
+
+
+class Notes:
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    def add(self, doubt: Doubt) -> int:
+        """Note it, in a transaction of its own; the number that the answer names."""
+        row = {"job": self._access.job_no, "doubt": pack_doubt(doubt)}
+        with self._access.write() as conn:
+            return int(conn.execute(insert(notes).values(row).returning(notes.c.id)).scalar_one())
+
+    def unanswered(self) -> Sequence[tuple[int, Doubt]]:
+        """The notes of this job at this sink, in the order they were made."""
+        mine = select(notes.c.id, notes.c.doubt).where(notes.c.job == self._access.job_no).order_by(notes.c.id)
+        with self._access.read() as conn:
+            return [(number, unpack_doubt(doubt)) for number, doubt in conn.execute(mine)]
+
+    def recover(self) -> None:
+        """Work in what a killed run left, each note in one transaction."""
+        for number, doubt in self.unanswered():
+            self._work_in(number, doubt)
+
+    def _work_in(self, number: int, doubt: Doubt) -> None:
+        access = self._access
+        kinds = access.type_numbers(ref.type for ref in doubt.refs)
+        with access.write() as conn:
+            ids = access.ids(conn, doubt.refs)
+            conn.execute(update(known).where(among(conn, known.c.id, list(ids.values()))).values(digest=DOUBTED))
+            new = set(doubt.refs) - ids.keys()
+            add_missing(conn, known, [self._never_seen(ref, doubt, kinds) for ref in sorted(new)])
+            self._hold(conn, doubt, access.ids(conn, new))
+            forget(conn, access, number)
+
+    def _never_seen(self, ref: Ref, doubt: Doubt, kinds: Mapping[str, int]) -> dict[str, object]:
+        """A ref that was to be created: no version of it was ever seen."""
+        return {
+            "sink": self._access.sink_no,
+            "type": kinds[ref.type],
+            "ident": ref.id,
+            "job": self._access.job_no,
+            "digest": DOUBTED,
+            "mapping": doubt.mapping,
+            "state": STATES.index(State.LIVE),
+        }
+
+    def _hold(self, conn: Connection, doubt: Doubt, new: Mapping[Ref, int]) -> None:
+        """The answers of its scopes are forgotten, and they hold what was to be created."""
+        job = self._access.job_no
+        named = {s.key: s.row for s in doubt.scopes}
+        rows = [{"job": job, "key": key, "row": None if row == key else row} for key, row in named.items()]
+        add_missing(conn, scopes, rows)
+        mine = (scopes.c.job == job, among(conn, scopes.c.key, named))
+        conn.execute(update(scopes).where(*mine).values(raw=None))
+        numbers = {key: number for key, number in conn.execute(select(scopes.c.key, scopes.c.id).where(*mine))}
+        held = {(numbers[s.key], new[ref]) for s in doubt.scopes for ref in s.refs if ref in new}
+        add_missing(conn, holds, [{"scope": scope, "known": ref} for scope, ref in sorted(held)])
+
+
+def forget(conn: Connection, access: Access, number: int) -> None:
+    """The note is answered, within the transaction that answers it."""
+    conn.execute(delete(notes).where(notes.c.id == number, notes.c.job == access.job_no))
+
+
+def doubted(doubt: Doubt, job: str, before: Mapping[Ref, Known], states: Mapping[str, ScopeState]) -> Settlement:
+    """What working in a note comes to, as a settlement: for a plan, which may not touch the note itself."""
+    never_seen = [
+        Known(ref, job, DOUBTED, None, None, doubt.mapping) for ref in sorted(set(doubt.refs) - before.keys())
+    ]
+    new = {k.ref for k in never_seen}
+    settled: dict[str, ScopeSettled] = {}
+    for s in doubt.scopes:
+        state = states.get(s.key, ScopeState(s.key))
+        held = settled[s.key].refs if s.key in settled else state.refs
+        settled[s.key] = ScopeSettled(s.key, held | (s.refs & new), frozenset(), None, state.mapping, s.row)
+    known = [replace(before[ref], digest=DOUBTED) for ref in sorted(before)]
+    return Settlement("", known=(*known, *never_seen), scopes=tuple(settled.values()))
