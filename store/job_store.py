@@ -10,9 +10,12 @@ from store.departures import Departures
 from store.ledger import Ledger, Trouble
 from store.memory import Memory
 from store.notes import Notes
+from store.reconciling import Reconciling
 from store.settling import Settling
 from store.waits import Wait, Waits, still_wanted
 from store.worklists import WorkLists
+from tsi_fetch.differences import Entry, Repair
+from tsi_fetch.reconcile import Audit, Mended
 from tsi_fetch.words import (
     Cursor,
     Doubt,
@@ -46,6 +49,7 @@ class JobBook:
         self._lists = WorkLists(access)
         self._waits = Waits(access)
         self._ledger = Ledger(access, replay=replay)
+        self._reconciling = Reconciling(access)
 
     def position(self, stream: str) -> Position:
         return self._memory.position(stream)
@@ -166,6 +170,18 @@ class JobBook:
 
     def end_run(self, record: RunRecord) -> None:
         self._ledger.end_run(record)
+
+    def kinds(self) -> Mapping[str, int]:
+        return self._reconciling.kinds()
+
+    def entries(self, after: int, count: int) -> Sequence[Entry]:
+        return self._reconciling.entries(after, count)
+
+    def note_repairs(self, list_id: int, number: int, repairs: Sequence[Repair]) -> None:
+        self._reconciling.note_repairs(list_id, number, repairs)
+
+    def mend(self, list_id: int | None, stream: str, mark: Mark | None, audit: Audit) -> Mended:
+        return self._reconciling.mend(list_id, stream, mark, audit)
 
     def permit(self) -> None:
         """LeaseLost where the last good heartbeat is too old; a view that only reads may send nothing."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, exists, func, insert, literal, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, update
 
 from store.access import Access
 from store.bulk import add_missing, among, now, put
@@ -106,8 +106,7 @@ class Reconciling:
         numbers = {action: [one.number for one in some] for action, some in of.items()}
         _release(conn, numbers[Action.RELEASE])
         _forget(conn, numbers[Action.FORGET])
-        buried = {"version": None, "digest": FORGOTTEN, "state": STATES.index(State.DELETED)}
-        conn.execute(update(known).where(among(conn, known.c.id, numbers[Action.BURY])).values(buried))
+        _bury(conn, numbers[Action.BURY])
         return self._list(conn, numbers[Action.FORGET] + numbers[Action.BURY], target)
 
     def _remove(self, conn: Connection, stream: str, repairs: Sequence[Repair]) -> None:
@@ -191,13 +190,19 @@ def _forget(conn: Connection, ids: Sequence[int]) -> None:
         conn.execute(update(known).where(among(conn, known.c.id, ids)).values(version=None, digest=DOUBTED))
 
 
+def _bury(conn: Connection, ids: Sequence[int]) -> None:
+    if ids:
+        buried = {"version": None, "digest": FORGOTTEN, "state": STATES.index(State.DELETED)}
+        conn.execute(update(known).where(among(conn, known.c.id, ids)).values(buried))
+
+
 def _release(conn: Connection, ids: Sequence[int]) -> None:
     """Not remembered any more; one that a scope holds by now, or that is still to go, is forgotten only."""
     if not ids:
         return
     _forget(conn, ids)
-    held = exists(literal(1)).where(holds.c.known == known.c.id)
-    going = exists(literal(1)).where(pending.c.known == known.c.id)
+    held = exists().where(holds.c.known == known.c.id)
+    going = exists().where(pending.c.known == known.c.id)
     conn.execute(delete(known).where(among(conn, known.c.id, ids), ~held, ~going))
 
 
