@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,37 +22,73 @@ from tsi_fetch.words import RunRecord
 Figures = dict[str, Any]
 
 
-def _configuration(file: Path | None, job: str | None, secrets: Secrets) -> Configuration:
-    reach = Reach(stores=ALL) if job is None else Reach(stores=None, jobs=frozenset({job}), sinks=())
-    configuration = load_configuration(file, reach=reach, secrets=secrets)
-    if job is not None:
-        configuration.job(job)
-    return configuration
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Whose jobs are looked at, and in which store: that of each job, or the one at `store`, whatever the file says."""
+
+    config: Path | None
+    secrets: Secrets
+    store: str | None = None
+
+    def configuration(self, job: str | None) -> Configuration:
+        """The job file; only what is looked at must be set.  Usage where it has no such job."""
+        self.secrets.add_url(self.store or "")
+        reach = Reach(stores=ALL) if job is None else Reach(stores=None, jobs=frozenset({job}), sinks=())
+        if self.store:
+            reach = Reach(stores=())
+        configuration = load_configuration(self.config, reach=reach, secrets=self.secrets)
+        if job is not None:
+            configuration.job(job)
+        return configuration
+
+    @contextmanager
+    def opened(self, configuration: Configuration, job: str) -> Iterator[Stored | None]:
+        """The store, or None where no run has made it yet.  `NoStore` where it was named and is not there."""
+        url = SecretUrl(self.store) if self.store else configuration.store_of(job).url
+        try:
+            stored = open_store(url.reveal())
+        except NoStore:
+            if self.store:
+                raise
+            yield None
+            return
+        with stored:
+            yield stored
 
 
-@contextmanager
-def _opened(url: SecretUrl) -> Iterator[Stored | None]:
-    """The store, or None where no run has made it yet."""
-    try:
-        stored = open_store(url.reveal())
-    except NoStore:
-        yield None
-        return
-    with stored:
-        yield stored
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How jobs are.  `waits`: the oldest of what waits, or all of it; `more`: how much else waits."""
+
+    jobs: list[Figures]
+    waits: list[Figures]
+    more: int
 
 
-def status_rows(file: Path | None, job: str | None, secrets: Secrets) -> list[Figures]:
-    """One row per job and sink; a job that never ran has a row, too."""
-    configuration = _configuration(file, job, secrets)
+def standing(where: Where, job: str | None, *, everything: bool) -> Standing:
+    """One row per job and sink; a job that never ran has a row, too.  `everything`: all that waits, however much."""
+    configuration = where.configuration(job)
     rows: list[Figures] = []
+    waits: list[Figures] = []
     for name, settings in configuration.settings.jobs.items():
         if job in (None, name):
-            with _opened(configuration.store_of(name).url) as stored:
+            with where.opened(configuration, name) as stored:
                 found = queries.status(stored, name) if stored else []
+                waiting = queries.waits(stored, name) if stored and everything else [w for r in found for w in r.waits]
             mapping = source_class(configuration, name).mapping
             rows += [_status(row, mapping) for row in found] or [_never(name, settings.sink)]
-    return rows
+            waits += [_wait(name, wait) for wait in waiting]
+    return Standing(rows, waits, max(0, sum(row["waiting"] for row in rows) - len(waits)))
+
+
+def _wait(job: str, wait: queries.Wait) -> Figures:
+    return {
+        "job": job,
+        "resource": str(wait.ref),
+        "waits_for": [str(ref) for ref in sorted(wait.missing)],
+        "since": _iso(wait.since),
+        "key": wait.row,
+    }
 
 
 def _status(row: queries.StatusRow, mapping: int) -> Figures:
@@ -78,10 +115,9 @@ def _never(job: str, sink: str) -> Figures:
     return {"job": job, "sink": sink, **nothing, **figures, "older_mapping": 0, "left_to_do": 0}
 
 
-def runs_of(file: Path | None, job: str, limit: int, secrets: Secrets) -> list[Figures]:
+def runs_of(where: Where, job: str, limit: int) -> list[Figures]:
     """The latest runs, newest first, each with its report."""
-    configuration = _configuration(file, job, secrets)
-    with _opened(configuration.store_of(job).url) as stored:
+    with where.opened(where.configuration(job), job) as stored:
         rows = queries.runs(stored, job, limit) if stored else []
     return [
         {
@@ -126,13 +162,13 @@ def _seconds(run: RunRecord) -> float | None:
     return None if run.ended is None else round((run.ended - run.started).total_seconds(), 3)
 
 
-def quarantine_rows(file: Path | None, job: str | None, secrets: Secrets, *, everything: bool) -> list[Figures]:
+def quarantine_rows(where: Where, job: str | None, *, everything: bool) -> list[Figures]:
     """What lies in quarantine, of all jobs or one, without bodies."""
-    configuration = _configuration(file, job, secrets)
+    configuration = where.configuration(job)
     rows: list[Figures] = []
     for name in configuration.settings.jobs:
         if job in (None, name):
-            with _opened(configuration.store_of(name).url) as stored:
+            with where.opened(configuration, name) as stored:
                 found = queries.quarantine(stored, name, state="all" if everything else "open") if stored else []
             rows += [_trouble(row) for row in found]
     return rows
@@ -163,10 +199,9 @@ def _trouble(row: queries.QuarantineRow) -> Figures:
     }
 
 
-def quarantined(file: Path | None, job: str, number: int, secrets: Secrets) -> Figures:
+def quarantined(where: Where, job: str, number: int) -> Figures:
     """One entry with its bodies.  Usage where there is none of that number."""
-    configuration = _configuration(file, job, secrets)
-    with _opened(configuration.store_of(job).url) as stored:
+    with where.opened(where.configuration(job), job) as stored:
         found = queries.quarantined(stored, number) if stored else None
     if found is None or found[0].job != job:
         raise Usage(f"{job} has no quarantine entry {number}", f"tsi-fetch quarantine list --job {job}")

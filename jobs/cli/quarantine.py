@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from jobs.cli.options import config_option, json_option
+from jobs.cli.options import config_option, json_option, look_option
 from jobs.cli.voice import Voice
 
 
@@ -23,10 +23,13 @@ def command() -> None:
 @command.command("list", short_help="List what lies in quarantine.")
 @click.option("--job", metavar="JOB", help="Only of this job.")
 @click.option("--all", "everything", is_flag=True, help="Also what has been overtaken.")
+@look_option
 @config_option
 @json_option
 @click.pass_obj
-def list_(voice: Voice, /, *, job: str | None, everything: bool, config: Path | None, as_json: bool) -> int:
+def list_(
+    voice: Voice, /, *, job: str | None, everything: bool, store: str | None, config: Path | None, as_json: bool
+) -> int:
     """List what lies in quarantine, the oldest first: key, code, where and rule; never the value.
 
     \b
@@ -34,10 +37,10 @@ def list_(voice: Voice, /, *, job: str | None, everything: bool, config: Path | 
     tsi-fetch quarantine list --job cima --json
     """
     voice.speak(as_json=as_json)
-    from jobs.looking import quarantine_lines, quarantine_rows
+    from jobs.looking import Where, quarantine_lines, quarantine_rows
     from jobs.reporting.table import table_text
 
-    rows = quarantine_rows(config, job, voice.secrets, everything=everything)
+    rows = quarantine_rows(Where(config, voice.secrets, store), job, everything=everything)
     lines = quarantine_lines(rows, everything=everything)
     voice.show({"quarantine": rows}, table_text(lines, "nothing lies in quarantine"))
     return 0
@@ -46,10 +49,11 @@ def list_(voice: Voice, /, *, job: str | None, everything: bool, config: Path | 
 @command.command("show", short_help="Show one entry whole.")
 @click.argument("job")
 @click.argument("number", type=click.IntRange(1))
+@look_option
 @config_option
 @json_option
 @click.pass_obj
-def show(voice: Voice, /, *, job: str, number: int, config: Path | None, as_json: bool) -> int:
+def show(voice: Voice, /, *, job: str, number: int, store: str | None, config: Path | None, as_json: bool) -> int:
     """Show entry NUMBER of JOB: why it is there, the source's answers as received, and the refused resource.
 
     \b
@@ -58,9 +62,9 @@ def show(voice: Voice, /, *, job: str, number: int, config: Path | None, as_json
     This prints bodies, which may hold personal data.
     """
     voice.speak(as_json=as_json)
-    from jobs.looking import quarantined
+    from jobs.looking import Where, quarantined
     from jobs.reporting.entry import entry_text
 
-    entry = quarantined(config, job, number, voice.secrets)
+    entry = quarantined(Where(config, voice.secrets, store), job, number)
     voice.show(entry, entry_text(entry))
     return 0

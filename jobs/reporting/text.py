@@ -21,7 +21,7 @@ WIDTH = 100
 """Columns where there is no terminal to ask."""
 
 _WRITTEN = ("created", "updated", "deleted", "retired")
-_FIRST = (*_WRITTEN, "unchanged")
+_FIRST = (*_WRITTEN, "unchanged", "waiting")
 """Fates in the order they are told; any other follows under its own name, so that none is ever left out."""
 
 _COLOURS = {"done": "green", "quarantined": "yellow", "partial": "yellow"}
