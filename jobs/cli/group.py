@@ -17,6 +17,7 @@ COMMANDS: Mapping[str, str] = {
     "status": "jobs.cli.status",
     "runs": "jobs.cli.runs",
     "quarantine": "jobs.cli.quarantine",
+    "reconcile": "jobs.cli.reconcile",
     "check": "jobs.cli.check",
     "db": "jobs.cli.db",
 }

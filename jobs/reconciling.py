@@ -1,0 +1,56 @@
+"""Reconcile, from what was asked to its report: the store to read or to mend, the sink, and nothing of the source."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from contextlib import ExitStack, closing
+from typing import Any
+
+from jobs.config.load import Configuration
+from jobs.wiring import Asked, Target, make_sink, new_run_id, source_class, target
+from store.handle import NoStore, Stored, open_scratch, open_store
+from tsi_fetch.clock import StopSignal
+from tsi_fetch.ports import Progress
+from tsi_fetch.reconcile import Comparison, Reconciler, Subject
+
+
+def reconcile(
+    configuration: Configuration, asked: Asked, stop: StopSignal, progress: Progress, *, fix: bool = False
+) -> Comparison:
+    """Compare, and with `fix` mend what is remembered, under the job's lease.  The sink is only read."""
+    to = target(configuration, asked, None)
+    with ExitStack() as stack:
+        stored = stack.enter_context(_opened(to))
+        clock = stored.clock(stop)
+        run_id = new_run_id(clock.now())
+        book = stored.reader(asked.job, to.sink)
+        if fix:
+            expiry = configuration.job(asked.job).lease_expiry.total_seconds()
+            book = stack.enter_context(stored.lease(asked.job, to.sink, run_id, expiry=expiry, wait=clock.sleep))
+        sink = make_sink(to, clock, run_id=run_id, job=asked.job, store_id=stored.store_id)
+        stack.enter_context(closing(sink))
+        reconciler = Reconciler(_subject(configuration, asked.job), book, sink, stop, progress)
+        return reconciler.mend(_actor()) if fix else reconciler.compare()
+
+
+def _opened(to: Target) -> Stored:
+    """The store; an empty one that vanishes where no run has made it yet: everything is unknown to it."""
+    try:
+        return open_store(to.store.reveal())
+    except NoStore:
+        return open_scratch()
+
+
+def _subject(configuration: Configuration, job: str) -> Subject:
+    facts: Any = source_class(configuration, job)
+    return Subject(job, facts.stream, frozenset(facts.types), configuration.job(job).shared)
+
+
+def _actor() -> str:
+    """Who asks, for the audit: user and host; in a pod the user may have no name."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):
+        user = "somebody"
+    return f"{user}@{socket.gethostname()}"
