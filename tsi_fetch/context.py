@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from tsi_fetch.clock import Clock, StopSignal
 from tsi_fetch.decide import Policy
+from tsi_fetch.identity import KEEP, Identity
 from tsi_fetch.marker import Marker
 from tsi_fetch.ports import JobStore, Progress, Sink, Source
 from tsi_fetch.report import Tally
 from tsi_fetch.words import Held
+
+if TYPE_CHECKING:
+    from tsi_fetch.flight import Air
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +40,10 @@ class Settings:
     removal: str = "retire"
     max_vanish: float = 0.05
     max_quarantine_age: timedelta = timedelta(days=7)
+    max_wait_age: timedelta = timedelta(days=7)
     shared: frozenset[str] = field(default_factory=frozenset)
-    slice: int = 100  # keys taken from a work list at a time
+    identity: Identity = KEEP
+    slice: int = 500  # keys taken from a work list at a time
     plan: bool = False
 
 
@@ -65,6 +72,8 @@ class Run:
         self.started = ports.clock.now()
         self.unfetched_before: frozenset[str] = frozenset()  # keys in quarantine, as the run began
         self.unfetched_again = 0  # rows of such keys that could not be fetched this time either
+        self.expects_nothing = False  # the sink held nothing of what was looked up last: guards alone will do
+        self.air: Air  # set for as long as the loop turns
         self.tally = Tally(settings.job, settings.run_id, self.started, plan=settings.plan)
         self.marker = Marker(ports.sink, ports.store, settings.run_id, settings.job, self.permit)
         self.policy = Policy(

@@ -10,7 +10,7 @@ from tsi_fetch.decide import FOREIGN
 from tsi_fetch.fhir.digest import canonical_digest
 from tsi_fetch.fhir.retire import retirable, retired
 from tsi_fetch.words import (
-    DOUBTED,
+    Doubt,
     Fault,
     Held,
     Known,
@@ -59,8 +59,7 @@ def _some(run: Run, refs: Sequence[Ref]) -> None:
             settled.append(step)
         else:
             foreign.append(ref)
-    if writes:
-        _remember(run, known=[replace(known[w.ref], digest=DOUBTED) for w in writes])
+    doubt = run.store.doubt(Doubt(tuple(w.ref for w in writes), (), run.policy.mapping)) if writes else None
     outcomes = _write(run, writes)
     bodies = {w.ref: w.body for w in writes}
     settled += [_after(known[o.ref], o, bodies[o.ref]) if _done(o) else known[o.ref] for o in outcomes]
@@ -74,6 +73,7 @@ def _some(run: Run, refs: Sequence[Ref]) -> None:
         known=settled,
         departed=[ref for ref in refs if ref not in waiting],
         quarantined=[_quarantined(run, ref, faults.get(ref, FOREIGN), held.get(ref)) for ref in foreign],
+        doubt=doubt,
     )
     for o in outcomes:
         run.tally.count(o.ref, _word(o))
@@ -129,9 +129,14 @@ def _quarantined(run: Run, ref: Ref, fault: Fault, held: Held | None) -> Quarant
 
 
 def _remember(
-    run: Run, *, known: Sequence[Known] = (), departed: Sequence[Ref] = (), quarantined: Sequence[Quarantined] = ()
+    run: Run,
+    *,
+    known: Sequence[Known] = (),
+    departed: Sequence[Ref] = (),
+    quarantined: Sequence[Quarantined] = (),
+    doubt: int | None = None,
 ) -> None:
+    stream = run.source.stream
+    settled = Settlement(stream, known=tuple(known), departed=tuple(departed), quarantined=tuple(quarantined))
     with run.tally.phase("remember"):
-        run.store.settle(
-            Settlement(run.source.stream, known=tuple(known), departed=tuple(departed), quarantined=tuple(quarantined))
-        )
+        run.store.settle(replace(settled, doubt=doubt))

@@ -1,12 +1,12 @@
 """Before the write: turn rows into changes, look up, decide, validate, and stop where too much is wrong.
 
-Nothing here writes; `run.Run.settle` calls these in the only order that is right.
+Nothing here writes; `run` calls these in the only order that is right.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from tsi_fetch.report import Tally
 
 ACKNOWLEDGED = frozenset({Result.CREATED, Result.UPDATED, Result.UNCHANGED})
+WORDS = {Result.MISSING: "waiting"}
+"""What a report calls an outcome, where it is not the outcome's own name."""
 
 
 @dataclass(slots=True)
@@ -65,6 +67,12 @@ class Judged:
     def writes(self) -> list[Write]:
         return [d.write for d in self.decisions.values() if d.action in (Action.CREATE, Action.UPDATE)]
 
+    @property
+    def refs(self) -> frozenset[Ref]:
+        """Every ref that is to be decided, or was when its row was mapped last."""
+        named = {u.ref for t in self.turned for u in t.upserts}
+        return frozenset(named.union(*(self.scopes[t.row.scopes[0].key].refs for t in self.turned if t.skipped)))
+
     def acknowledged(self, outcomes: Sequence[Outcome], policy: Policy) -> list[Known]:
         """What is known now of the refs that the sink acknowledged."""
         return [self._known(self.decisions[o.ref], o.version, policy) for o in outcomes if o.result in ACKNOWLEDGED]
@@ -90,7 +98,7 @@ class Judged:
     def count(self, outcomes: Sequence[Outcome], tally: Tally) -> None:
         """Count what became of every ref: the sink's word for what was written."""
         for o in outcomes:
-            tally.count(o.ref, "refused" if o.result is Result.REFUSED else o.result.value)
+            tally.count(o.ref, WORDS.get(o.result, o.result.value))
         for d in self.decisions.values():
             if d.action in (Action.UNCHANGED, Action.OLDER):
                 tally.count(d.upsert.ref, d.action.value)
@@ -121,10 +129,10 @@ def _turn_row(row: Row, states: Mapping[str, ScopeState], run: Run) -> Turned:
         return Turned(row, fault=row.unfetched)
     if len(row.scopes) == 1 and not run.settings.again:
         state = states[row.scopes[0].key]
-        if state.raw is not None and state.raw == row.digest and state.mapping == run.source.mapping:
+        if state.raw is not None and state.raw == raw_digest(row, run) and state.mapping == run.source.mapping:
             return Turned(row, skipped=True)
     try:
-        changes = run.source.to_changes(row)
+        changes = run.settings.identity.apply(run.source.to_changes(row))
     except Unusable as e:
         return Turned(row, fault=e.fault)
     return Turned(
@@ -134,15 +142,21 @@ def _turn_row(row: Row, states: Mapping[str, ScopeState], run: Run) -> Turned:
     )
 
 
+def raw_digest(row: Row, run: Run) -> bytes:
+    """What tells whether a row's answers are those that were mapped last, under the same identity."""
+    salt = run.settings.identity.salt
+    return hashlib.sha256(row.digest + salt).digest()[:16] if salt else row.digest
+
+
 def judge(judged: Judged, run: Run) -> None:
     """Look up what is known, and on the sink what is not; decide; validate what would be written."""
     by_ref: dict[Ref, list[Upsert]] = {}
     for upsert in (u for t in judged.turned for u in t.upserts):
         by_ref.setdefault(upsert.ref, []).append(upsert)
     with run.tally.phase("lookup"):
-        skipped = judged.skipped_refs()
-        judged.known = dict(run.store.known([*by_ref, *(ref for ref in skipped if ref not in by_ref)]))
-        held = _held([ref for ref in by_ref if ref not in judged.known or judged.known[ref].version is None], run)
+        wanted = [*by_ref, *(ref for ref in judged.skipped_refs() if ref not in by_ref)]
+        judged.known = {**run.store.known(wanted), **{k: v for k, v in run.air.foreseen().items() if k in wanted}}
+        held = _held(by_ref, judged.known, run)
     with run.tally.phase("decide"):
         for ref, upserts in by_ref.items():
             there = held.get(ref)
@@ -151,9 +165,19 @@ def judge(judged: Judged, run: Run) -> None:
         _validate(judged, run)
 
 
-def _held(refs: list[Ref], run: Run) -> dict[Ref, Held]:
-    """What the sink holds of refs that are not known: versions in bulk, bodies only of those that are there."""
-    there = run.sink.find(refs) if refs else {}
+def _held(refs: Collection[Ref], known: Mapping[Ref, Known], run: Run) -> dict[Ref, Held]:
+    """What the sink holds of refs whose version is not known: versions in bulk, bodies only of those that are there.
+
+    A far sink that held nothing of what was looked up last is not asked about refs that were never known: to create
+    them only where nothing is there answers the same, and to look up a thousand takes it as long as to write them.
+    """
+    unseen = [ref for ref in refs if ref in known and known[ref].version is None]
+    strangers = [ref for ref in refs if ref not in known]
+    guessed = run.sink.ahead > 0 and run.expects_nothing and not run.settings.plan
+    asked = unseen if guessed else unseen + strangers
+    there = run.sink.find(asked) if asked else {}
+    if strangers and not guessed:
+        run.expects_nothing = not any(ref in there for ref in strangers)
     return dict(run.sink.find(list(there), bodies=True)) if there else {}
 
 
@@ -177,9 +201,16 @@ def _decide_ref(
 
 def _validate(judged: Judged, run: Run) -> None:
     """Only what would be written, each by its type's model, which is dropped at once."""
-    from tsi_fetch.fhir.validation import validate  # pulls in fhir.resources, so only where something is written
+    if run.settings.validate == "off":
+        return
+    from tsi_fetch.fhir.validation import validatable, validate  # pulls in fhir.resources: only where it is needed
 
     for decision in [d for d in judged.decisions.values() if d.action in (Action.CREATE, Action.UPDATE)]:
+        if not validatable(decision.upsert.ref.type, run.sink.release):
+            run.tally.note(
+                f"a {decision.upsert.ref.type} cannot be validated: it is of R4 only, and is passed on as it is"
+            )
+            continue
         faults = validate(decision.upsert.body, decision.upsert.ref, run.sink.release)
         if not faults:
             continue

@@ -20,12 +20,13 @@ MOST_PASSES = 5
 """A listing is read again until two passes agree, at most so often."""
 
 
-Batches = Generator[tuple[Batch, bool], None, None]
-"""Batches for the loop to settle before it asks for the next; True where they belong to a pass of the feed."""
+Batches = Generator[tuple[Batch, bool] | None, None, None]
+"""Batches for the loop to settle, with True where they belong to a pass of the feed.  None: all before are to be
+settled before it goes on."""
 
 
 def read_all(run: Run) -> Batches:
-    """Everything that this run is to read.  What follows a batch here happens after it is settled."""
+    """Everything that this run is to read."""
     if run.settings.only:
         yield from _only(run, run.settings.only)
         return
@@ -49,6 +50,7 @@ def _only(run: Run, keys: Sequence[str]) -> Batches:
     for batch in _until_stopped(run, run.source.fetch(keys)):
         yield batch, False
         scopes += [claim.key for row in batch.rows for claim in row.scopes]
+    yield None
     for key, state in run.store.scopes(scopes).items():
         if not state.refs:
             run.tally.note(f"the source has nothing for {key}, and nothing of it is at the sink")
@@ -63,7 +65,7 @@ def _unfetched(run: Run) -> Batches:
         yield batch, False
 
 
-def _feed(run: Run) -> Generator[tuple[Batch, bool], None, bool]:
+def _feed(run: Run) -> Generator[tuple[Batch, bool] | None, None, bool]:
     """The change feed, whole.  The watermark moves once, at its end; False where time ran out before it."""
     stream = run.source.stream
     position = run.store.position(stream)
@@ -73,28 +75,35 @@ def _feed(run: Run) -> Generator[tuple[Batch, bool], None, bool]:
         cursor = batch.cursor or cursor
         if run.out_of_time() and batch.cursor is None:
             _out_of_time(run, "the feed was not read to its end: the next run goes on")
+            yield None
             return False
+    yield None
     _end(run, cursor, clear=True)
     return True
 
 
 def _slices(run: Run, work: WorkList) -> Batches:
     """Slices of an open list, until it is done or the time is up."""
-    stream, done, before = run.source.stream, 0, tuple[str, ...]()
+    stream, done, after, before = run.source.stream, 0, 0, tuple[tuple[int, str], ...]()
     run.progress("load", work.total - work.left, work.total)
     while not run.out_of_time():
-        keys = run.store.take(work.id, run.settings.slice)
-        if not keys:
+        items = tuple(run.store.take(work.id, run.settings.slice, after))
+        if not items and not after:
             break
-        if tuple(keys) == before:
-            raise TryAgain(f"the source gives no row for {len(keys)} keys of its own listing", "see what it answers")
-        before = tuple(keys)
-        for batch in _until_stopped(run, run.source.fetch(keys)):
+        if not items:  # the end; what is on its way is done once it is settled
+            yield None
+            after = 0
+            continue
+        if not after and items == before:
+            raise TryAgain(f"the source gives no row for {len(items)} keys of its own listing", "see what it answers")
+        before, after = before if after else items, items[-1][0]
+        for batch in _until_stopped(run, run.source.fetch([key for _, key in items])):
             yield batch, False
             done += len(batch.rows)
             run.progress("load", work.total - work.left + done, work.total)
             if run.out_of_time():
                 break
+    yield None
     left = run.store.open_list(stream)
     if left and left.left:
         run.tally.remainder = left.left
@@ -132,10 +141,11 @@ def _vanish_guard(run: Run) -> None:
 
 def _until_stopped(run: Run, batches: Iterator[Batch]) -> Iterator[Batch]:
     """The batches, as long as nobody asks the run to stop; the time spent waiting for the source is counted."""
+    ahead = run.air.reading(batches)
     while True:
         run.stop.check()
         with run.tally.phase("read"):
-            batch = next(batches, None)
+            batch = next(ahead, None)
         if batch is None:
             return
         yield batch

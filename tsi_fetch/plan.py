@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+from tsi_fetch.fhir.references import references
 from tsi_fetch.ports import Permit, Sink
-from tsi_fetch.words import Held, Mark, Outcome, Ref, Result, Write, WriteAction
+from tsi_fetch.words import Held, Known, Mark, Outcome, Ref, Result, State, Write, WriteAction
 
 PLANNED = "planned"
 """The version of what only a plan has written."""
 
 
 class PlannedSink:
-    """A sink that reads and never writes: it answers as the sink would, as far as versions tell."""
+    """A sink that reads and never writes: it answers as the sink would, as far as versions and references tell.
 
-    def __init__(self, inner: Sink) -> None:
-        self._inner = inner
-        self.release = inner.release
+    `known`: what the plan's store knows, with what the plan has written so far.  A reference to what is not there is
+    `MISSING`, where the sink is referential; that it would overlook one (HAPI: where no search parameter indexes the
+    element) cannot be told from outside.
+    """
 
-    def open(self) -> None:
-        self._inner.open()
+    ahead = 0
+
+    def __init__(self, inner: Sink, known: Callable[[Sequence[Ref]], Mapping[Ref, Known]]) -> None:
+        self._inner, self._known = inner, known
+        self.release, self.referential = inner.release, inner.referential
+
+    def open(self, types: Collection[str] = ()) -> None:
+        self._inner.open(types)
 
     def find(self, refs: Sequence[Ref], *, bodies: bool = False) -> Mapping[Ref, Held]:
         return self._inner.find(refs, bodies=bodies)
+
+    def listing(self, resource_type: str) -> Iterator[Sequence[Held]]:
+        return self._inner.listing(resource_type)
 
     def write(self, writes: Sequence[Write], permit: Permit) -> Iterator[Sequence[Outcome]]:
         permit()
@@ -30,7 +41,35 @@ class PlannedSink:
         held = self._inner.find(believed) if believed else {}
         moved = [w.ref for w in writes if w.ref in believed and w.version != _version(held.get(w.ref))]
         bodies = self._inner.find(moved, bodies=True) if moved else {}
-        yield [Outcome(w.ref, Result.STALE, held=bodies.get(w.ref)) if w.ref in moved else _planned(w) for w in writes]
+        missing = self._missing(writes) if self.referential else {}
+        outcomes: list[Outcome] = []
+        for w in writes:
+            if w.ref in moved:
+                outcomes.append(Outcome(w.ref, Result.STALE, held=bodies.get(w.ref)))
+            elif w.ref in missing:
+                outcomes.append(Outcome(w.ref, Result.MISSING, missing=tuple(sorted(missing[w.ref]))))
+            else:
+                outcomes.append(_planned(w))
+        yield outcomes
+
+    def _missing(self, writes: Sequence[Write]) -> dict[Ref, set[Ref]]:
+        """What refers to something that is neither there nor comes with it, and what refers to that in turn."""
+        targets = {w.ref: references(w.body or b"") for w in writes if w.action is WriteAction.PUT}
+        lacking = self._not_there({t for found in targets.values() for t in found} - targets.keys())
+        missing: dict[Ref, set[Ref]] = {}
+        creates = {w.ref for w in writes if w.version is None}
+        while lacking:
+            hit = {ref: found & lacking for ref, found in targets.items() if found & lacking}
+            for ref, found in hit.items():
+                missing.setdefault(ref, set()).update(found)
+                targets[ref] = targets[ref] - found
+            lacking = frozenset(ref for ref in hit if ref in creates)
+        return missing
+
+    def _not_there(self, refs: set[Ref]) -> frozenset[Ref]:
+        known = self._known(sorted(refs))
+        unsure = sorted(ref for ref in refs if ref not in known or known[ref].state is State.DELETED)
+        return frozenset(unsure) - self._inner.find(unsure).keys() if unsure else frozenset()
 
     def read_mark(self, name: str) -> Mark | None:
         return self._inner.read_mark(name)

@@ -112,8 +112,11 @@ class Tally:
         self.reason(Exit(error.exit_code), error.message, error.hint)
 
     def reason(self, code: Exit, what: str, hint: str = "") -> None:
+        """Said once, however many batches in the air ran into it."""
         self._codes.add(code)
-        self._reasons.append(Reason(int(code), what, hint))
+        reason = Reason(int(code), what, hint)
+        if reason not in self._reasons:
+            self._reasons.append(reason)
 
     def note(self, text: str) -> None:
         """Something a reader should know that is no failure; said once."""
@@ -139,7 +142,7 @@ class Tally:
             exit_code=int(code),
             started=self.started,
             ended=ended,
-            counts={kind: dict(sorted(c.items())) for kind, c in sorted(self._counts.items())},
+            counts={kind: dict(sorted((+c).items())) for kind, c in sorted(self._counts.items()) if +c},
             rows=dict(sorted(self.rows.items())),
             phases=dict(self._phases),
             watermark=(before.value if before else None, after.value if after else None),

@@ -1,9 +1,9 @@
 """The loop: one run of one job, on one screen.
 
 The order of its steps is the promise of this project.  Per batch of the source: turn rows into changes, look up,
-decide, validate what changed, doubt what is about to change, **write first, remember second** (one transaction), tell
+decide, validate what changed, note what is about to change, **write first, remember second** (one transaction), tell
 the source; at the end of a pass, **advance last**.  Swap two of these lines, and a pod killed between them loses
-records; tests go red.
+records; tests go red.  Where the sink is far, batches that have nothing to do with each other fly at once (`flight`).
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import timedelta
+from functools import partial
 
-from tsi_fetch import departures, passes
+from tsi_fetch import departures, passes, waiting
 from tsi_fetch.context import Ports, Run, Settings
 from tsi_fetch.errors import Exit, TsiFetchError
+from tsi_fetch.flight import Air, Flight
 from tsi_fetch.judge import Judged, judge, refusals_guard, rows_guard, turn
 from tsi_fetch.report import Report
-from tsi_fetch.settle import doubted, remembered, so_far
+from tsi_fetch.settle import doubted, names, remembered, so_far, take_off
 from tsi_fetch.words import Batch, Outcome
 from tsi_fetch.write import write_all
 
@@ -40,73 +42,87 @@ def run_job(ports: Ports, settings: Settings) -> Report:
 
 def _everything(run: Run) -> None:
     """Open, settle batch by batch what the passes read, carry out what is to go, close."""
-    run.sink.open()
+    run.sink.open(run.source.types)
     run.marker.check()
-    with closing(passes.read_all(run)) as batches:
-        for batch, in_pass in batches:
-            _settle(run, batch, in_pass=in_pass)
+    run.store.recover()  # what a killed run had begun to write is no longer believed
+    waiting.release(run)
+    air = Air(run.sink, run.permit, partial(_land, run), run.tally.failed)
+    with air as run.air, closing(passes.read_all(run)) as batches:
+        for batch in batches:
+            _launch(run, *batch) if batch else air.land()
+    waiting.release(run)  # what this run brought may be what others wait for
     departures.carry_out(run)
     run.marker.close()
 
 
-def _settle(run: Run, batch: Batch, *, in_pass: bool) -> None:
-    """Settle one batch.  The order of these lines is the contract."""
+def _launch(run: Run, batch: Batch, in_pass: bool) -> None:
+    """Judge one batch and begin to write it.  The order of these lines, and of those of `_land`, is the contract."""
     if not batch.rows:
+        run.air.land()
         return run.source.settled(batch)  # an empty feed: there is nothing to write or to remember
+    run.air.land_named(names(batch))
     judged = turn(batch, run)  # rows → changes; a row that cannot be used goes to quarantine, the run goes on
+    run.air.land_writing(judged.refs)
     judge(judged, run)  # look up, decide, validate what changed
     rows_guard(judged, run)  # too many lost: nothing of this batch is written or settled
-    _doubt(run, judged)  # 0. from here on the sink may hold something else than what is remembered
-    outcomes = _write(run, judged)  # 1. write first
-    refusals_guard(judged, outcomes, run)  # nor where it is the sink that refuses them
+    doubt = _note(run, judged)  # 0. from here on the sink may hold something else than what is remembered
+    return run.air.launch(take_off(run, batch, judged, doubt=doubt, in_pass=in_pass))  # 1. write first
+
+
+def _land(run: Run, flight: Flight) -> None:
+    """Settle a batch that is written."""
+    outcomes = _written(run, flight)
+    refusals_guard(flight.judged, outcomes, run)  # too many refused by the sink: nothing more is settled
     with run.tally.phase("remember"):  # 2. remember second: everything of the batch, in one transaction
-        run.store.settle(remembered(batch, judged, outcomes, run, in_pass=in_pass))
-    run.source.settled(batch)  # 3. tell the source, who may forget it now
-    return judged.count(outcomes, run.tally)
+        run.store.settle(remembered(flight, outcomes, run))
+    run.source.settled(flight.batch)  # 3. tell the source, who may forget it now
+    flight.judged.count(outcomes, run.tally)
 
 
-def _doubt(run: Run, judged: Judged) -> None:
-    if doubts := doubted(judged, run):
-        with run.tally.phase("remember"):
-            run.store.settle(doubts)
+def _note(run: Run, judged: Judged) -> int | None:
+    if not judged.writes:
+        return None
+    with run.tally.phase("remember"):
+        number = run.store.doubt(doubted(judged, run))
+    run.marker.move()  # once, before the run's first write
+    return number
 
 
-def _write(run: Run, judged: Judged) -> Sequence[Outcome]:
-    """Write guarded, and remember what was acknowledged every `COMMIT_AFTER`, and when the write is cut short."""
+def _written(run: Run, flight: Flight) -> Sequence[Outcome]:
+    """Wait for what the sink says, and remember what it acknowledged every `COMMIT_AFTER`, and when it is cut short."""
     outcomes: list[Outcome] = []
     unremembered: list[Outcome] = []
     committed = run.clock.now()
     try:
-        for some in _outcomes(run, judged):
+        for some in _outcomes(run, flight):
             outcomes += some
             unremembered += some
             if run.clock.now() - committed > COMMIT_AFTER:
-                run.store.settle(so_far(judged, unremembered, run))
+                run.store.settle(so_far(flight.judged, unremembered, run))
                 unremembered, committed = [], run.clock.now()
     except TsiFetchError:
         if unremembered:
-            run.store.settle(so_far(judged, unremembered, run))
+            run.store.settle(so_far(flight.judged, unremembered, run))
         raise
     return outcomes
 
 
-def _outcomes(run: Run, judged: Judged) -> Iterator[Sequence[Outcome]]:
-    writes = judged.writes
-    if writes:
+def _outcomes(run: Run, flight: Flight) -> Iterator[Sequence[Outcome]]:
+    if flight.writes:
         with run.tally.phase("write"):
-            run.marker.move()  # once, before the run's first write
-            yield from write_all(run, writes)
+            yield from write_all(run, flight.writes, first=flight.outcomes)
 
 
 def _quarantine_age(run: Run) -> None:
     """What lies in quarantine too long makes every run red until somebody looks."""
     try:
-        oldest = run.store.oldest_quarantine()
+        oldest, waiting_since = run.store.oldest_quarantine(), run.store.oldest_waiting()
     except TsiFetchError as e:
         run.tally.failed(e)
         return
     if oldest and not run.settings.plan:
         run.tally.note(f"something lies in quarantine since {oldest:%Y-%m-%d}: tsi-fetch quarantine list")
+    waiting.too_long(run, waiting_since)
     if oldest and run.clock.now() - oldest > run.settings.max_quarantine_age:
         run.tally.reason(
             Exit.QUARANTINE,

@@ -7,77 +7,112 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tsi_fetch.decide import leaving
-from tsi_fetch.judge import ACKNOWLEDGED, Judged, Turned, quarantine_digest
+from tsi_fetch.flight import Flight
+from tsi_fetch.judge import ACKNOWLEDGED, Judged, Turned, quarantine_digest, raw_digest
 from tsi_fetch.words import (
-    DOUBTED,
     Action,
     Batch,
+    Doubt,
     Fault,
     Known,
+    Order,
     Outcome,
     Quarantined,
     Ref,
+    Result,
     ScopeSettled,
     Settlement,
     State,
     Upsert,
+    Waiting,
 )
 
 if TYPE_CHECKING:
     from tsi_fetch.context import Run
 
+SETTLED = ACKNOWLEDGED | {Result.MISSING}
 
-def remembered(batch: Batch, judged: Judged, outcomes: Sequence[Outcome], run: Run, *, in_pass: bool) -> Settlement:
+
+def names(batch: Batch) -> frozenset[str]:
+    """The keys of a batch's rows, and of the scopes they speak for."""
+    return frozenset(key for row in batch.rows for key in (row.key, *(claim.key for claim in row.scopes)))
+
+
+def take_off(run: Run, batch: Batch, judged: Judged, *, doubt: int | None, in_pass: bool) -> Flight:
+    """A batch whose write begins."""
+    writes = judged.writes
+    outcomes, done = run.air.write(writes)
+    foreseen = {k.ref: k for k in (*judged.unchanged(run.policy), *_skipped(judged))} if run.sink.ahead else {}
+    return Flight(
+        batch=batch,
+        in_pass=in_pass,
+        judged=judged,
+        doubt=doubt,
+        writes=writes,
+        outcomes=outcomes,
+        done=done,
+        names=names(batch),
+        refs=frozenset(w.ref for w in writes),
+        foreseen=foreseen,
+        size=sum(len(w.body or b"") for w in writes),
+    )
+
+
+def remembered(flight: Flight, outcomes: Sequence[Outcome], run: Run) -> Settlement:
     """Everything that this batch settles, for one transaction."""
+    judged = flight.judged
     refused = list(judged.refused)
     refused += [
         (judged.decisions[o.ref].upsert, o.fault or Fault("refused", "$", "the sink refused it"))
         for o in outcomes
-        if o.result not in ACKNOWLEDGED
+        if o.result not in SETTLED
     ]
-    doubts = {u.ref for u, _ in refused if u.ref in judged.decisions}
-    restored = [judged.known.get(ref) or _never_seen(ref, State.DELETED, run) for ref in sorted(doubts)]
     unsure = {u.ref for u, _ in refused} | {ref for ref, d in judged.decisions.items() if d.action is Action.OLDER}
     quarantined = _quarantined(judged, refused, run)
     bad_rows = {q.key for q in quarantined}
     fetched = [t.row.key for t in judged.turned if t.row.answers or t.row.unfetched]
+    known = [*judged.acknowledged(outcomes, run.policy), *judged.unchanged(run.policy), *_skipped(judged)]
     return Settlement(
-        stream=batch.stream,
-        known=(
-            *judged.acknowledged(outcomes, run.policy),
-            *judged.unchanged(run.policy),
-            *_skipped(judged),
-            *restored,  # the sink did not take it, and holds what it held
-        ),
+        stream=flight.batch.stream,
+        known=tuple(known),
         scopes=tuple(s for t in judged.turned if not (t.fault or t.skipped) for s in _scopes(t, judged, unsure, run)),
         quarantined=tuple(quarantined),
-        checkpoint=tuple(key for t in judged.turned for key in t.row.settles) if in_pass else (),
+        checkpoint=tuple(key for t in judged.turned for key in t.row.settles) if flight.in_pass else (),
         keys=() if run.settings.only else tuple(fetched),
         closed=tuple(key for key in fetched if key not in bad_rows),
+        waiting=tuple(_waiting(judged, outcomes, run)),
+        arrived=tuple(_arrived(judged, outcomes)),
+        doubt=flight.doubt,
     )
 
 
-def doubted(judged: Judged, run: Run) -> Settlement | None:
+def _waiting(judged: Judged, outcomes: Sequence[Outcome], run: Run) -> Iterator[Waiting]:
+    """Changes that refer to something not there: settled, and sent once it is."""
+    missing = {o.ref: frozenset(o.missing) for o in outcomes if o.result is Result.MISSING}
+    rows = {u.scope: t.row.key for t in judged.turned for u in t.upserts if u.ref in missing}
+    for ref, targets in missing.items():
+        upsert = judged.decisions[ref].upsert
+        row = rows[upsert.scope]
+        yield Waiting(ref, upsert.body, upsert.scope, row, upsert.order, run.source.mapping, targets)
+
+
+def _arrived(judged: Judged, outcomes: Sequence[Outcome]) -> Iterator[tuple[Ref, Order | None]]:
+    """What is at the sink now, or not to be there: an older change of it that waits is not wanted any more."""
+    written = {o.ref for o in outcomes if o.result in ACKNOWLEDGED}
+    for ref, decision in judged.decisions.items():
+        if ref in written or decision.action is Action.UNCHANGED:
+            yield ref, decision.upsert.order
+    yield from ((d.ref, d.order) for t in judged.turned for d in t.deletions)
+
+
+def doubted(judged: Judged, run: Run) -> Doubt:
     """Before the write: what is known of these refs, and the answers of their scopes, may no longer be true.
 
-    A run that is killed before it remembers leaves the sink ahead of the store.  Were the old digests still there, a
-    source that takes its change back would find everything unchanged, and the sink would keep what it took back.  What
-    is about to be created is held by its scopes from here on, so that it goes when they go.
+    A run that is killed before it remembers leaves the sink ahead of the store.  Were the old digests still believed, a
+    source that takes its change back would find everything unchanged, and the sink would keep what it took back.
     """
-    refs = {w.ref for w in judged.writes}
-    if not refs:
-        return None
-    new = refs - judged.known.keys()
-    known = [replace(judged.known[ref], digest=DOUBTED) for ref in sorted(refs - new)]
-    known += [_never_seen(ref, State.LIVE, run) for ref in sorted(new)]
-    scopes = [replace(s, refs=s.refs & new) for s in _touched(judged, refs)]
-    remapped = tuple(s for s in scopes if s.refs or judged.scopes[s.key].raw is not None)
-    return Settlement(run.source.stream, known=tuple(known), scopes=remapped)
-
-
-def _never_seen(ref: Ref, state: State, run: Run) -> Known:
-    """A ref that is about to be created, or that the sink refused to create: no version of it was ever seen."""
-    return Known(ref, run.policy.job, DOUBTED, None, None, run.policy.mapping, state)
+    refs = tuple(w.ref for w in judged.writes)
+    return Doubt(refs, tuple(_touched(judged, set(refs))), run.policy.mapping)
 
 
 def so_far(judged: Judged, outcomes: Sequence[Outcome], run: Run) -> Settlement:
@@ -133,6 +168,7 @@ def _scopes(turned: Turned, judged: Judged, unsure: set[Ref], run: Run) -> list[
         gone = leaving(refs, before, whole=claim.whole) | (deleted & before)
         sure = len(turned.row.scopes) == 1 and not refs & unsure
         kept = refs if claim.whole else refs - deleted  # what else it holds, it still holds, or is letting go of
-        raw = turned.row.digest if sure else None
-        result.append(ScopeSettled(claim.key, kept, gone, raw, run.source.mapping if sure else None, turned.row.key))
+        raw = raw_digest(turned.row, run) if sure else None
+        mapping = run.source.mapping if sure else None
+        result.append(ScopeSettled(claim.key, kept, gone, raw, mapping, turned.row.key, claim.whole))
     return result

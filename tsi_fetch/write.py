@@ -11,27 +11,33 @@ from tsi_fetch.words import DOUBTED, Held, Outcome, Result, State, Write, WriteA
 
 if TYPE_CHECKING:
     from tsi_fetch.context import Run
+    from tsi_fetch.flight import Outcomes
 
 MOST_ROUNDS = 3
 """How often a version may move under our feet before the change is set aside."""
 
 
-def write_all(run: Run, writes: Sequence[Write], *, removing: bool = False) -> Iterator[Sequence[Outcome]]:
+def write_all(
+    run: Run, writes: Sequence[Write], *, removing: bool = False, first: Outcomes | None = None
+) -> Iterator[Sequence[Outcome]]:
     """Write, and resolve what is stale; in the end every write has one outcome that is not `stale`.
 
-    `removing`: what turns out to be gone already is as it should be.
+    `removing`: what turns out to be gone already is as it should be.  `first`: the outcomes of a first round that is
+    under way.
     """
     todo = list(writes)
     for _ in range(MOST_ROUNDS):
         by_ref = {w.ref: w for w in todo}
         again: list[Write] = []
-        for outcomes in run.sink.write(todo, run.permit):
+        outcomes_of, first = first or run.sink.write(todo, run.permit), None
+        for outcomes in outcomes_of:
             done: list[Outcome] = []
             for outcome in outcomes:
                 if outcome.result is not Result.STALE:
                     done.append(outcome)
                     continue
                 write, held = by_ref[outcome.ref], outcome.held
+                run.expects_nothing &= held is None
                 if removing and (held is None or held.deleted):
                     done.append(Outcome(outcome.ref, Result.DELETED, held.version if held else None))
                     continue

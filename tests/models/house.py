@@ -14,6 +14,7 @@ from table_source import TableSource
 from store.handle import open_store
 from tsi_fetch.clock import StopSignal
 from tsi_fetch.fhir.tokens import parse
+from tsi_fetch.plan import PlannedSink
 from tsi_fetch.ports import JobStore, Sink
 from tsi_fetch.report import Report
 from tsi_fetch.run import Ports, Settings, run_job
@@ -57,7 +58,9 @@ class House:
             stored = stack.enter_context(open_store(self.url))
             store = stack.enter_context(stored.lease("job", "memory", run_id, expiry=60, wait=lambda s: None))
             store.begin_run(RunRecord(run_id, "job", self.clock.now()))
-            ports = Ports(self.source, wrap_sink(self.sink), wrap_store(store), self.clock, self.stop)
+            made = wrap_store(store)
+            sink = PlannedSink(self.sink, made.known) if settings.get("plan") else wrap_sink(self.sink)
+            ports = Ports(self.source, sink, made, self.clock, self.stop)
             return run_job(ports, Settings("job", run_id, **settings))  # type: ignore[arg-type]
 
     def reader(self, read: Callable[[JobStore], object]) -> object:

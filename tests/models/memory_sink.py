@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from tsi_fetch.errors import Guarded, TryAgain
 from tsi_fetch.fhir.references import references
@@ -11,18 +13,22 @@ from tsi_fetch.words import Fault, Held, Mark, Outcome, Ref, Result, Write, Writ
 
 
 class MemorySink:
+    """`ahead`: as a far sink; `referential`: a reference to what is not there is `MISSING`, a referred one is kept."""
+
     release = "R5"
 
-    def __init__(self, run: str = "run-1", bundle: int = 100) -> None:
-        self.run, self.bundle = run, bundle
+    def __init__(self, run: str = "run-1", bundle: int = 100, ahead: int = 0) -> None:
+        self.run, self.bundle, self.ahead = run, bundle, ahead
+        self.referential = False
+        self.lookups = 0
+        self._lock = threading.Lock()
         self.history: dict[Ref, list[tuple[bytes | None, str]]] = {}
         self.marks: dict[str, Mark] = {}
         self.writes = 0
         self.down = False
         self.refuse: dict[Ref, Fault] = {}
-        self.check_references = False
 
-    def open(self) -> None:
+    def open(self, types: Collection[str] = ()) -> None:
         if self.down:
             raise TryAgain("the sink is down")
 
@@ -38,7 +44,14 @@ class MemorySink:
 
     def find(self, refs: Sequence[Ref], *, bodies: bool = False) -> Mapping[Ref, Held]:
         self.open()
-        return {ref: held for ref in refs if (held := self._held(ref)) and not held.deleted}
+        with self._lock:
+            self.lookups += 1
+            return {ref: held for ref in refs if (held := self._held(ref)) and not held.deleted}
+
+    def listing(self, resource_type: str) -> Iterator[Sequence[Held]]:
+        refs = [ref for ref in sorted(self.live()) if ref.type == resource_type]
+        for start in range(0, len(refs), 2):
+            yield [replace(held, body=None) for ref in refs[start : start + 2] if (held := self._held(ref))]
 
     def _held(self, ref: Ref) -> Held | None:
         if ref not in self.history:
@@ -50,7 +63,27 @@ class MemorySink:
         for start in range(0, len(writes), self.bundle):
             permit()
             self.open()
-            yield [self._one(w) for w in writes[start : start + self.bundle]]
+            with self._lock:
+                outcomes = self._some(writes[start : start + self.bundle])
+            yield outcomes
+
+    def _some(self, writes: Sequence[Write]) -> list[Outcome]:
+        missing = self._missing(writes) if self.referential else {}
+        return [
+            Outcome(w.ref, Result.MISSING, missing=tuple(sorted(missing[w.ref]))) if w.ref in missing else self._one(w)
+            for w in writes
+        ]
+
+    def _missing(self, writes: Sequence[Write]) -> dict[Ref, frozenset[Ref]]:
+        """What cannot be written as it refers to what is not there, nor comes with it."""
+        there = set(self.live()) | {w.ref for w in writes}
+        missing: dict[Ref, frozenset[Ref]] = {}
+        while True:
+            more = {w.ref: lacking for w in writes if (lacking := references(w.body or b"") - there)}
+            if more.keys() <= missing.keys():
+                return missing
+            missing |= more
+            there -= {ref for ref in more if ref not in self.live()}
 
     def _one(self, write: Write) -> Outcome:
         held = self._held(write.ref)
@@ -60,7 +93,7 @@ class MemorySink:
             return Outcome(write.ref, Result.STALE, held=held)
         self.writes += 1
         if write.action is WriteAction.DELETE:
-            if self.check_references and self._referred(write.ref):
+            if self.referential and self._referred(write.ref):
                 return Outcome(write.ref, Result.REFERRED)
             self.edit(write.ref, None, self.run)
             return Outcome(write.ref, Result.DELETED, str(len(self.history[write.ref])))

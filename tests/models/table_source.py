@@ -32,6 +32,7 @@ class TableSource:
 
     stream = "changes"
     mapping = 1
+    types = frozenset({"Organization"})
 
     def __init__(self, table: dict[str, dict[str, str] | None], batch: int = 2) -> None:
         self.table, self.batch = table, batch

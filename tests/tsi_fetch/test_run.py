@@ -15,7 +15,6 @@ from table_source import TODAY, organization
 from store.handle import open_store
 from store.overlay import Overlay
 from tsi_fetch.errors import TryAgain
-from tsi_fetch.plan import PlannedSink
 from tsi_fetch.ports import JobStore
 from tsi_fetch.words import Fault, Ref, Settlement
 
@@ -142,10 +141,10 @@ def test_write_first_remember_second_tell_the_source_advance_last(loaded: House)
     tell = loaded.source.settled
     loaded.source.settled = lambda batch: (log.append("source.settled"), tell(batch))  # type: ignore[method-assign,assignment,return-value]
     loaded.run(wrap_sink=lambda s: Recorder(s, log, "sink"), wrap_store=lambda s: Recorder(s, log, "store"))  # type: ignore[arg-type,return-value]
-    told = ("sink.move_mark", "sink.write", "store.settle", "source.settled", "store.advance")
+    told = ("store.doubt", "sink.move_mark", "sink.write", "store.settle", "source.settled", "store.advance")
     order = [c for c in log if c in told or c in ("store.intend", "store.marked")]
     assert order == [
-        "store.settle",  # doubts what it is about to write
+        "store.doubt",  # notes what it is about to write
         "store.intend", "sink.move_mark", "store.marked", "sink.write", "store.settle", "source.settled",
         "store.advance", "store.intend", "sink.move_mark", "store.marked",
     ]  # fmt: skip
@@ -187,7 +186,7 @@ def test_killed_at_a_call_of_the_store_the_next_run_completes(house: House, meth
 def test_killed_between_write_and_memory_while_the_source_moves_on(loaded: House) -> None:
     loaded.source.change("p1", {"a": "A2", "s": "shared"})
     with pytest.raises(KeyboardInterrupt):
-        loaded.run(wrap_store=lambda s: Dies(s, "settle", 2))  # type: ignore[arg-type,return-value]
+        loaded.run(wrap_store=lambda s: Dies(s, "settle", 1))  # type: ignore[arg-type,return-value]
     assert loaded.names()["a"] == "A2"
     loaded.source.change("p1", {"a": "A3", "s": "shared"})
     assert loaded.run().exit_code == 0, "what a killed run of ours wrote is not foreign"
@@ -441,7 +440,7 @@ def test_a_plan_counts_what_the_next_run_does_and_writes_nothing(loaded: House, 
     writes, position = loaded.sink.writes, loaded.reader(lambda s: s.position("changes"))
     scratch = open_store(f"sqlite:///{tmp_path / 'scratch.db'}", create=True)
     with scratch, scratch.lease("job", "memory", "plan", expiry=60, wait=lambda s: None) as overlay:
-        plan = loaded.run(wrap_store=lambda s: Overlay(s, overlay), wrap_sink=PlannedSink, plan=True)
+        plan = loaded.run(wrap_store=lambda s: Overlay(s, overlay), plan=True)
     assert (loaded.sink.writes, loaded.reader(lambda s: s.position("changes"))) == (writes, position)
     assert plan.exit_code == 0
     counts = {"created": 2, "retired": 2, "unchanged": 1, "updated": 1}
@@ -516,7 +515,7 @@ def test_a_plan_of_a_full_reading_takes_the_keys_in_the_order_of_the_run(loaded:
     scratch = open_store(f"sqlite:///{tmp_path / 'scratch.db'}", create=True)
     with scratch, scratch.lease("job", "memory", "plan", expiry=60, wait=lambda s: None) as overlay:
         loaded.source.asked.clear()
-        plan = loaded.run(wrap_store=lambda s: Overlay(s, overlay), wrap_sink=PlannedSink, plan=True, full=True)
+        plan = loaded.run(wrap_store=lambda s: Overlay(s, overlay), plan=True, full=True)
     planned, loaded.source.asked = loaded.source.asked, []
     run = loaded.run(full=True)
     assert (plan.counts, planned) == (run.counts, loaded.source.asked)
