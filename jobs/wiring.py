@@ -20,6 +20,7 @@ from tsi_fetch.errors import SettingError, Usage
 from tsi_fetch.http.meter import Meter
 from tsi_fetch.http.record import Recorder
 from tsi_fetch.http.recording import Recording
+from tsi_fetch.identity import KEEP, Identity, default_prefix
 from tsi_fetch.ports import Sink, Source
 from tsi_fetch.report import Report
 from tsi_fetch.run import Settings
@@ -164,6 +165,12 @@ def make_sink(to: Target, clock: Clock, *, run_id: str, job: str, store_id: str,
     return made
 
 
+def identity_of(configuration: Configuration, job: str) -> Identity:
+    """The ids that the job's resources have at its sink."""
+    settings = configuration.job(job)
+    return KEEP if settings.identity == "keep" else Identity(settings.prefix or default_prefix(job))
+
+
 def settings_of(configuration: Configuration, asked: Asked, run_id: str, *, plan: bool = False) -> Settings:
     """The job's policies and what the command line asked for, as the loop wants them."""
     job = configuration.job(asked.job)
@@ -182,6 +189,8 @@ def settings_of(configuration: Configuration, asked: Asked, run_id: str, *, plan
         removal=job.removal,
         max_vanish=job.max_vanish,
         max_quarantine_age=job.max_quarantine_age,
+        max_wait_age=job.max_wait_age,
+        identity=identity_of(configuration, asked.job),
         shared=job.shared,
         plan=plan,
     )
