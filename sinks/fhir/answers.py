@@ -6,6 +6,7 @@ Only an OperationOutcome may blame a resource.  A proxy's page, a broken body or
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from enum import StrEnum
 
 from sinks.fhir.documents import Reply
@@ -20,6 +21,7 @@ class Verdict(StrEnum):
     AGAIN = "again"  # the same request, later
     STALE = "stale"  # another version is there than believed: read and decide anew
     REFERRED = "referred"  # a deletion of what others still refer to
+    MISSING = "missing"  # something in it refers to what is not there: HAPI-1094, HAPI-1096
     REFUSED = "refused"  # something in it will never be taken
     BROKEN = "broken"  # a 500 with an OperationOutcome: a resource's fault if it comes again
     TOO_LARGE = "too large"
@@ -28,7 +30,7 @@ class Verdict(StrEnum):
 
 
 _IN_FHIR_WORDS = {
-    400: Verdict.REFUSED,
+    400: None,  # see _refused
     422: Verdict.REFUSED,
     404: Verdict.GONE,
     410: Verdict.GONE,
@@ -46,6 +48,11 @@ _REFERRED = re.compile(
     r"Unable to delete ([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]+) because at least one resource has a reference"
     r"(?:.*?First reference found was resource (\S+) in path (\S+))?"
 )
+_ABSENT = re.compile(
+    r"HAPI-(1094|1096): Resource ([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})"
+    r" (?:not found|is deleted), specified in path: ([\w.\[\]()]+)"
+)
+_WHY = {"1094": "is not there", "1096": "was deleted"}
 _PATHS = (
     re.compile(r"specified in path: ([\w.\[\]()]+)"),
     re.compile(r"in path:? ([\w.\[\]()]+)"),
@@ -60,10 +67,14 @@ def verdict(reply: Reply) -> Verdict:
     if reply.ok:
         return Verdict.OK if reply.document else Verdict.AGAIN
     if reply.kind == "OperationOutcome" and reply.status in _IN_FHIR_WORDS:
-        return _IN_FHIR_WORDS[reply.status] or _conflict(reply)
+        return _IN_FHIR_WORDS[reply.status] or (_refused(reply) if reply.status == 400 else _conflict(reply))
     if reply.status in WRONG_SETTING or 300 <= reply.status < 400:
         return Verdict.SETTING
     return Verdict.TOO_LARGE if reply.status == 413 else Verdict.AGAIN
+
+
+def _refused(reply: Reply) -> Verdict:
+    return Verdict.MISSING if absence(reply) else Verdict.REFUSED
 
 
 def _conflict(reply: Reply) -> Verdict:
@@ -78,6 +89,22 @@ def _conflict(reply: Reply) -> Verdict:
 def words_of(reply: Reply) -> str:
     """The server's words, uncut: they may hold values, and go into nothing that is kept."""
     return reply.document.words if reply.document else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """What is referred to and not there: `path` says from where, `why` in our words what became of it."""
+
+    target: Ref
+    code: str
+    path: str
+    why: str
+
+
+def absence(reply: Reply) -> Absence | None:
+    """The one target that a refusal names (there may be more)."""
+    match = _ABSENT.search(words_of(reply))
+    return Absence(Ref(match[2], match[3]), f"hapi-{match[1]}", match[4], _WHY[match[1]]) if match else None
 
 
 def stale_ref(reply: Reply) -> Ref | None:

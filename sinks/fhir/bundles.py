@@ -13,14 +13,16 @@ from dataclasses import dataclass
 import msgspec
 
 from tsi_fetch.fhir.references import references
+from tsi_fetch.fhir.tokens import NotJson
 from tsi_fetch.words import Ref, Write, WriteAction
 
 ENVELOPE = 200  # bytes that an entry adds to its resource, at most
 
-_REFERENCE = re.compile(rb'"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[^"]*)?"')
+_KEY = b'"reference"'
+_VALUE = re.compile(rb'\s*:\s*"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})["/]')
 
 References = Mapping[Ref, frozenset[Ref]]
-"""What each resource of a call refers to within the call."""
+"""What each resource of a call refers to, whether it is of the call or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,38 +36,50 @@ class Unit:
         return sum(len(w.body or b"") + ENVELOPE for w in self.writes)
 
 
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """One transaction.  `needs`: numbers of the bundles that must have been written before this one is sent."""
-
-    number: int
-    units: tuple[Unit, ...]
-    needs: frozenset[int]
+Bundle = tuple[Unit, ...]
+"""One transaction: each unit after all that it refers to."""
 
 
 def links(writes: Sequence[Write]) -> References:
-    """What each write refers to, among the refs of `writes`."""
-    refs = {w.ref for w in writes}
-    return {w.ref: _links(w, refs) for w in writes}
+    """What each write refers to, read once per write."""
+    return {w.ref: _links(w) for w in writes}
 
 
-def _links(write: Write, refs: set[Ref]) -> frozenset[Ref]:
+def _links(write: Write) -> frozenset[Ref]:
+    """Found by their key, which is exact but for a Bundle: its entries are its own, so it is parsed where it must be.
+
+    Parsing every resource would cost more than sending it.
+    """
     body = write.body or b""
-    # the cheap look first: most resources refer to nothing of their batch, and parsing costs
-    seen = {Ref(kind.decode(), ident.decode()) for kind, ident in _REFERENCE.findall(body)}
-    if seen & refs - {write.ref}:
-        return references(body) & refs - {write.ref}
-    return frozenset()
+    if write.ref.type == "Bundle" and b'"signature"' not in body:
+        return frozenset()  # nothing but its signature refers to anything outside its entries
+    if write.ref.type == "Bundle":
+        return _parsed(body)
+    if b"\\/" in body:
+        body = body.replace(b"\\/", b"/")
+    found = {match.groups() for part in body.split(_KEY)[1:] if (match := _VALUE.match(part))}
+    return frozenset(Ref(kind.decode(), ident.decode()) for kind, ident in found) - {write.ref}
+
+
+def _parsed(body: bytes) -> frozenset[Ref]:
+    try:
+        return references(body)
+    except NotJson:
+        return frozenset()  # what the server makes of it is the server's to say
 
 
 def units(writes: Sequence[Write], linked: References) -> list[Unit]:
     """The circles, and the single ones, each after all that it refers to; otherwise in the order given."""
     by_ref = {w.ref: w for w in writes}
-    return [Unit(tuple(by_ref[ref] for ref in circle)) for circle in _components(by_ref, linked)]
+    within = {ref: sorted(linked[ref] & by_ref.keys()) for ref in by_ref}
+    return [Unit(tuple(by_ref[ref] for ref in circle)) for circle in _components(within)]
 
 
 def cut(writes: Sequence[Write], linked: References, *, entries: int, size: int) -> list[Bundle]:
-    """Transactions of at most `entries` resources and `size` bytes; a unit that is larger goes alone."""
+    """Transactions of at most `entries` resources and `size` bytes; a unit that is larger goes alone.
+
+    What a bundle refers to is in itself or in an earlier one.
+    """
     groups: list[list[Unit]] = []
     filled = count = 0
     for unit in units(writes, linked):
@@ -76,24 +90,18 @@ def cut(writes: Sequence[Write], linked: References, *, entries: int, size: int)
         groups[-1].append(unit)
         filled += unit.size
         count += len(unit.writes)
-    home = {w.ref: n for n, group in enumerate(groups) for unit in group for w in unit.writes}
-    return [Bundle(n, tuple(group), _needs(n, group, linked, home)) for n, group in enumerate(groups)]
+    return [tuple(group) for group in groups]
 
 
-def _needs(number: int, group: Sequence[Unit], linked: References, home: Mapping[Ref, int]) -> frozenset[int]:
-    targets = {target for unit in group for w in unit.writes for target in linked[w.ref]}
-    return frozenset(home[target] for target in targets) - {number}
-
-
-def _components(nodes: Mapping[Ref, Write], linked: References) -> Iterator[list[Ref]]:
+def _components(linked: Mapping[Ref, Sequence[Ref]]) -> Iterator[list[Ref]]:
     """Strongly connected components, targets before what refers to them (Tarjan, 1972; without recursion)."""
     index: dict[Ref, int] = {}
     low: dict[Ref, int] = {}
     open_: dict[Ref, None] = {}
-    for start in nodes:
+    for start in linked:
         if start in index:
             continue
-        work = [(start, iter(sorted(linked[start])))]
+        work = [(start, iter(linked[start]))]
         index[start] = low[start] = len(index)
         open_[start] = None
         while work:
@@ -110,7 +118,7 @@ def _components(nodes: Mapping[Ref, Write], linked: References) -> Iterator[list
             else:
                 index[target] = low[target] = len(index)
                 open_[target] = None
-                work.append((target, iter(sorted(linked[target]))))
+                work.append((target, iter(linked[target])))
 
 
 def _closed(open_: dict[Ref, None], root: Ref) -> list[Ref]:
@@ -124,13 +132,25 @@ def _closed(open_: dict[Ref, None], root: Ref) -> list[Ref]:
 
 def transaction(writes: Sequence[Write]) -> bytes:
     """The Bundle that carries these writes; bodies go in byte for byte."""
-    return b'{"resourceType":"Bundle","type":"transaction","entry":[%b]}' % b",".join(_entry(w) for w in writes)
+    return _carrying(b",".join(_entry(w) for w in writes))
+
+
+def unguarded(write: Write) -> bytes:
+    """The Bundle that carries one PUT, whatever is there."""
+    return _carrying(_put(write, b""))
+
+
+def _carrying(entries: bytes) -> bytes:
+    return b'{"resourceType":"Bundle","type":"transaction","entry":[%b]}' % entries
 
 
 def _entry(write: Write) -> bytes:
     if write.action is WriteAction.DELETE:  # without ifMatch: HAPI ignores it here
         return b'{"request":{"method":"DELETE","url":"%b"}}' % str(write.ref).encode()
     # W/"0" is HAPI's "create only": 409 where anything is there, a deleted resource included
-    match = msgspec.json.encode(f'W/"{write.version or 0}"')
-    request = b'{"method":"PUT","url":"%b","ifMatch":%b}' % (str(write.ref).encode(), match)
+    return _put(write, b',"ifMatch":%b' % msgspec.json.encode(f'W/"{write.version or 0}"'))
+
+
+def _put(write: Write, match: bytes) -> bytes:
+    request = b'{"method":"PUT","url":"%b"%b}' % (str(write.ref).encode(), match)
     return b'{"resource":%b,"request":%b}' % (write.body or b"{}", request)

@@ -5,11 +5,12 @@ HAPI ignores If-Match on DELETE, so the versions are read right before; what is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from sinks.fhir.answers import Verdict, referred_fault, referred_ref, refusal, verdict
 from sinks.fhir.find import Finder
-from sinks.fhir.send import Delivery, acknowledged
+from sinks.fhir.lanes import Emit
+from sinks.fhir.send import Delivery
 from tsi_fetch.errors import TryAgain
 from tsi_fetch.words import Fault, Held, Outcome, Ref, Result, Write
 
@@ -21,7 +22,7 @@ class Removal:
         self._delivery, self._finder, self._entries = delivery, finder, entries
         self._referred: dict[Ref, Fault] = {}  # kept so far, and who refers to it
 
-    def delete(self, writes: Sequence[Write]) -> Iterator[list[Outcome]]:
+    def delete(self, writes: Sequence[Write], emit: Emit) -> None:
         """Delete in rounds: what others referred to is tried again once some of those others are gone."""
         todo = list(writes)
         while todo:
@@ -31,12 +32,12 @@ class Removal:
                 outcomes = self._some(todo[start : start + self._entries])
                 gone += sum(o.result is Result.DELETED for o in outcomes)
                 if outcomes:
-                    yield outcomes
+                    emit(outcomes)
             todo = [w for w in todo if w.ref in self._referred]
             if not gone:
                 break
         if todo:
-            yield [Outcome(w.ref, Result.REFERRED, fault=self._referred[w.ref]) for w in todo]
+            emit([Outcome(w.ref, Result.REFERRED, fault=self._referred[w.ref]) for w in todo])
 
     def _some(self, writes: Sequence[Write]) -> list[Outcome]:
         held = self._finder.find([w.ref for w in writes])
@@ -52,7 +53,7 @@ class Removal:
             reply = self._delivery.post(left)
             found = verdict(reply)
             if found is Verdict.OK:
-                return acknowledged(left, reply)
+                return self._delivery.acknowledged(left, reply)
             named = referred_ref(reply) if found is Verdict.REFERRED else None
             if named in {w.ref for w in left}:
                 self._referred[named] = referred_fault(reply)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 
 import msgspec
 
-from sinks.fhir.bundles import Unit
 from sinks.fhir.find import Finder
-from sinks.fhir.send import Delivery
 from tsi_fetch.errors import Guarded, SettingError
 from tsi_fetch.fhir.tokens import dump
 from tsi_fetch.words import Held, Mark, Outcome, Ref, Result, Write, WriteAction
 
 RUN = "https://github.com/Gravitate-Health/tsi-fetch/marker/run"
 COUNTER = "https://github.com/Gravitate-Health/tsi-fetch/marker/counter"
+
+Deliver = Callable[[Write], Outcome]
+"""Writes one resource, guarded."""
 
 _NOTE = "Left by tsi-fetch at the start and the end of every run that writes.  Do not edit: it tells a restored server."
 _LONGEST_ID = 64
@@ -64,12 +66,12 @@ def read(finder: Finder, name: str) -> Mark | None:
     return mark_of(held) if held and not held.deleted else None
 
 
-def move(delivery: Delivery, name: str, mark: Mark) -> Mark:
+def move(deliver: Deliver, name: str, mark: Mark) -> Mark:
     """Write it, guarded by the version of the one before.  Guarded where the server holds another."""
-    outcome = _write(delivery, name, mark, mark.version)
+    outcome = _write(deliver, name, mark, mark.version)
     held = outcome.held
     if outcome.result is Result.STALE and held and held.deleted and mark.version is None:
-        outcome = _write(delivery, name, mark, held.version)  # none there, but one was: it comes back
+        outcome = _write(deliver, name, mark, held.version)  # none there, but one was: it comes back
         held = outcome.held
     if outcome.result in _MOVED:
         return Mark(mark.run, mark.counter, outcome.version)
@@ -88,6 +90,6 @@ def _same(held: Mark, ours: Mark) -> bool:
     return (held.run, held.counter) == (ours.run, ours.counter)
 
 
-def _write(delivery: Delivery, name: str, mark: Mark, version: str | None) -> Outcome:
+def _write(deliver: Deliver, name: str, mark: Mark, version: str | None) -> Outcome:
     ref = device(name)
-    return delivery.deliver([Unit((Write(ref, WriteAction.PUT, version, body(name, mark)),))])[0]
+    return deliver(Write(ref, WriteAction.PUT, version, body(name, mark)))

@@ -1,7 +1,8 @@
 """Handing bundles over, and learning what became of each entry.
 
 A transaction is all or nothing, and HAPI does not say which entry was at fault.  So: what is stale is read and left
-out; what is refused is narrowed down by halves; what is left is sent.
+out; what refers to something that is not there is left out; what is refused is narrowed down by halves; the rest is
+sent.
 """
 
 from __future__ import annotations
@@ -10,107 +11,160 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sinks.fhir.answers import Verdict, refusal, stale_ref, verdict
+from sinks.fhir.answers import Verdict, absence, refusal, stale_ref, verdict
 from sinks.fhir.bundles import References, Unit, transaction
-from sinks.fhir.documents import EntryResponse, Reply
+from sinks.fhir.documents import Reply
 from sinks.fhir.find import Finder
-from sinks.fhir.wire import FHIR_JSON, Request, Wire
-from tsi_fetch.errors import SettingError, TryAgain
+from sinks.fhir.missing import set_aside, waits
+from sinks.fhir.proof import Proof
+from sinks.fhir.receipts import CHANGED, acknowledged
+from sinks.fhir.wire import Wire
+from tsi_fetch.errors import TryAgain
 from tsi_fetch.ports import Permit
-from tsi_fetch.words import Fault, Held, Outcome, Ref, Result, Write, WriteAction
+from tsi_fetch.words import Fault, Held, Outcome, Ref, Result, Write
 
 UNEXPLAINED = 3  # refusals of one bundle as stale that no version explains, before the run ends
+DOUBTFUL = 6  # answers of 500 to a bundle and its parts in a row, nothing being stored meanwhile, before a proof
 
-_HEADERS = {
-    "Content-Type": FHIR_JSON,
-    "Prefer": "return=minimal",
-    # else HAPI merges tags and labels with what it has, and a removed one stays
-    "X-Meta-Snapshot-Mode": "TAG, PROFILE, SECURITY_LABEL",
-}
+_SPOILED = frozenset({Result.REFUSED, Result.MISSING})
+_GUILTY = frozenset({Verdict.REFUSED, Verdict.BROKEN, Verdict.MISSING})
+"""Refusals of a resource: where one half of a bundle was taken, the other holds the culprit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A single unit that was answered 500.  `stored`: what the server had stored until then."""
+
+    unit: Unit
+    stored: int
 
 
 @dataclass
-class Sent:
-    """What became of a bundle.  `suspects`: single units that a 500 came back for, not yet judged."""
+class Case:
+    """One bundle, until each of its entries has an outcome.
+
+    `doubtful`: so many answers of 500 in a row, while what the server had `stored` stayed the same.  `proved`: it was
+    asked for a proof in the middle.  `last_word`: it has proved itself: a single unit that still gets 500 is to blame.
+    """
 
     outcomes: list[Outcome] = field(default_factory=list)
-    suspects: list[tuple[Unit, Fault]] = field(default_factory=list)
+    suspects: list[Suspect] = field(default_factory=list)
+    stored: int = 0
+    doubtful: int = 0
+    proved: bool = False
+    last_word: bool = False
 
-    def add(self, other: Sent) -> None:
-        self.outcomes += other.outcomes
-        self.suspects += other.suspects
+    @property
+    def spoiled(self) -> int:
+        return len(self.suspects) + sum(o.result in _SPOILED for o in self.outcomes)
 
 
 class Delivery:
     """The bundles of one call; may be used from several threads."""
 
-    def __init__(self, wire: Wire, finder: Finder, permit: Permit, linked: References) -> None:
-        self._wire, self._finder, self._permit, self._linked = wire, finder, permit, linked
+    def __init__(self, wire: Wire, finder: Finder, proof: Proof, permit: Permit, linked: References) -> None:
+        self._wire, self._finder, self._proof = wire, finder, proof
+        self._permit, self._linked = permit, linked
         self._absent: set[Ref] = set()  # stale, and not there: what refers to them cannot be written yet
         self._lock = threading.Lock()
 
     def deliver(self, units: Sequence[Unit]) -> list[Outcome]:
         """Write a bundle: one outcome per write.  TryAgain where the server is down, SettingError where it is wrong."""
-        sent = self._deliver(tuple(units))
-        if sent.suspects:
-            sent.outcomes += self._judged(sent)
-        return sent.outcomes
+        case = Case()
+        self._deliver(case, tuple(units), tries=2)
+        self._judge(case)
+        return case.outcomes
 
-    def _deliver(self, units: tuple[Unit, ...]) -> Sent:
-        sent = Sent()
-        unexplained = broken = 0
-        while True:
-            units, held_back = self._without_absent(units)
-            sent.outcomes += held_back
-            if not units:
-                return sent
-            reply = self.post([w for unit in units for w in unit.writes])
+    def post(self, writes: Sequence[Write]) -> Reply:
+        """Send one transaction."""
+        return self._wire.transact(transaction(writes), self._permit)
+
+    def acknowledged(self, writes: Sequence[Write], reply: Reply) -> list[Outcome]:
+        """The outcomes of a transaction that was taken."""
+        outcomes = acknowledged(writes, reply)
+        if any(o.result in CHANGED for o in outcomes):
+            self._proof.saw_change()
+        return outcomes
+
+    def _deliver(self, case: Case, units: tuple[Unit, ...], tries: int = 1) -> None:
+        """`tries`: HAPI answers 500 for some faults of the moment, too, so a bundle may come again before it is cut."""
+        unexplained = 0
+        while units := self._without_absent(case, units):
+            writes = [w for unit in units for w in unit.writes]
+            reply = self.post(writes)
             found = verdict(reply)
+            tries -= found is Verdict.BROKEN
             if found is Verdict.OK:
-                sent.outcomes += acknowledged([w for unit in units for w in unit.writes], reply)
-                return sent
+                case.outcomes += self.acknowledged(writes, reply)
+                return
+            if found is Verdict.BROKEN:
+                self._doubt(case)
             if found is Verdict.STALE:
-                stale = self._stale([w for unit in units for w in unit.writes], reply)
+                stale = self._stale(writes, reply)
                 unexplained += not stale
                 if unexplained > UNEXPLAINED:
                     raise TryAgain("the server calls versions stale that it holds", "run again; look at its log")
-                sent.outcomes += stale
+                case.outcomes += stale
                 units = _without(units, {o.ref for o in stale})
-            elif found is Verdict.BROKEN and not broken:
-                broken += 1  # HAPI answers 500 for some faults of the moment, too: once more
-            else:
-                sent.add(self._narrowed(units, found, reply))
-                return sent
+            elif found is Verdict.MISSING and (left := self._set_aside(case, units, reply)) != units:
+                units = left
+            elif found is not Verdict.BROKEN or not tries:
+                self._narrow(case, units, found, reply)
+                return
 
-    def post(self, writes: Sequence[Write]) -> Reply:
-        """Send one transaction; SettingError where the base takes none."""
-        reply = self._wire.send(Request("POST", "", transaction(writes), _HEADERS), self._permit)
-        if verdict(reply) is Verdict.GONE:
-            raise SettingError(f"{self._wire.url} takes no transactions", "the sink's url must be the FHIR base")
-        return reply
+    def _set_aside(self, case: Case, units: tuple[Unit, ...], reply: Reply) -> tuple[Unit, ...]:
+        """What is left without those that refer to what the server misses; all, where no reference to it is found."""
+        named = absence(reply)
+        if named is None:
+            return units
+        kept, waiting = set_aside(units, self._linked, named)
+        case.outcomes += waiting
+        return kept
 
-    def _narrowed(self, units: tuple[Unit, ...], found: Verdict, reply: Reply) -> Sent:
+    def _doubt(self, case: Case) -> None:
+        """A server that answers nothing but 500 is not asked about every half: first it must store something."""
+        stored = self._proof.stored
+        case.doubtful = case.doubtful + 1 if stored == case.stored else 1
+        case.stored = stored
+        if case.doubtful == DOUBTFUL and not (case.proved or case.last_word):
+            case.proved = True
+            self._proof.make(stored, self._permit)
+
+    def _narrow(self, case: Case, units: tuple[Unit, ...], found: Verdict, reply: Reply) -> None:
         """Halve what is refused; the one that is left is the culprit.  First halves first: others may refer to them."""
-        if len(units) > 1:
-            middle = len(units) // 2
-            sent = self._deliver(units[:middle])
-            sent.add(self._deliver(units[middle:]))
-            return sent
-        if found is Verdict.BROKEN:
-            return Sent(suspects=[(units[0], refusal(reply))])
-        if found is Verdict.TOO_LARGE:
-            return Sent(_refused(units[0], Fault("fhir-413", "", "larger than the server takes")))
-        return Sent(_refused(units[0], refusal(reply)))
+        if len(units) == 1:
+            self._blame(case, units[0], found, reply)
+            return
+        middle = len(units) // 2
+        spoiled = case.spoiled
+        self._deliver(case, units[:middle])
+        if found in _GUILTY and case.spoiled == spoiled and len(units) - middle > 1:
+            self._narrow(case, units[middle:], found, reply)  # the culprit is here: no need to hear it again
+        else:
+            self._deliver(case, units[middle:])
 
-    def _judged(self, sent: Sent) -> list[Outcome]:
-        """A resource is to blame for a 500 only while the server is well: others of its bundle were written, or it is
-        the only one that 500 came for (the others were refused, perhaps as they refer to it) and the server reads."""
-        others = any(o.result is not Result.REFUSED for o in sent.outcomes)
-        unit, fault = sent.suspects[0]
-        if not (others or len(sent.suspects) == 1):
-            raise TryAgain(f"the server answers 500 to everything ({fault.code})", "look at its log, then run again")
-        self._finder.find([unit.writes[0].ref])
-        return [outcome for unit, fault in sent.suspects for outcome in _refused(unit, fault)]
+    def _blame(self, case: Case, unit: Unit, found: Verdict, reply: Reply) -> None:
+        named = absence(reply)
+        if found is Verdict.BROKEN and not case.last_word:
+            case.suspects.append(Suspect(unit, self._proof.stored))
+        elif found is Verdict.MISSING and named:
+            case.outcomes += waits(unit, {named.target}, named)
+        elif found is Verdict.TOO_LARGE:
+            case.outcomes += _refused(unit, Fault("fhir-413", "", "larger than the server takes"))
+        else:
+            case.outcomes += _refused(unit, refusal(reply))
+
+    def _judge(self, case: Case) -> None:
+        """A resource is to blame for a 500 that came before the server stored something, and comes again after it.
+
+        So a server that is down or full blames nobody, and one that was down for a moment takes the resource now.
+        """
+        if not case.suspects:
+            return
+        self._proof.make(max(s.stored for s in case.suspects), self._permit)
+        case.last_word = True
+        for suspect in case.suspects:
+            self._deliver(case, (suspect.unit,))
 
     def _stale(self, writes: Sequence[Write], reply: Reply) -> list[Outcome]:
         """Those whose version is another than believed, with what the server holds.  Empty where none is."""
@@ -123,7 +177,7 @@ class Delivery:
             self._absent |= {o.ref for o in stale if o.held is None or o.held.deleted}
         return stale
 
-    def _without_absent(self, units: tuple[Unit, ...]) -> tuple[tuple[Unit, ...], list[Outcome]]:
+    def _without_absent(self, case: Case, units: tuple[Unit, ...]) -> tuple[Unit, ...]:
         """Leave out what refers to a resource that is being decided anew because it is not there.
 
         Its own version is what was believed: it is to be written again, together with that resource.
@@ -139,36 +193,8 @@ class Delivery:
                     kept.append(unit)
         held = self._finder.find([w.ref for w in held_back], bodies=True) if held_back else {}
         held |= self._finder.all([w.ref for w in held_back if w.version and w.ref not in held])  # its own tombstone
-        return tuple(kept), [Outcome(w.ref, Result.STALE, held=held.get(w.ref)) for w in held_back]
-
-
-def acknowledged(writes: Sequence[Write], reply: Reply) -> list[Outcome]:
-    """Read every entry of the answer to a transaction.  TryAgain where it is not one answer per write."""
-    document = reply.document
-    if document is None or reply.kind != "Bundle" or len(document.entry) != len(writes):
-        raise _unreadable("it does not hold one entry per resource")
-    return [_outcome(write, entry.response) for write, entry in zip(writes, document.entry, strict=True)]
-
-
-def _outcome(write: Write, response: EntryResponse | None) -> Outcome:
-    status = response.status[:3] if response else ""
-    if response is None or not status.startswith("2"):
-        raise _unreadable(f"{write.ref} has status {status or 'none'}")
-    if response.location and f"{write.ref}/_history/" not in response.location:
-        raise _unreadable(f"{write.ref} is answered by another resource")
-    if write.action is WriteAction.DELETE:
-        return Outcome(write.ref, Result.DELETED, response.version)
-    if response.version is None:
-        raise _unreadable(f"{write.ref} has no version")
-    if "SUCCESSFUL_UPDATE_NO_CHANGE" in response.codes:
-        return Outcome(write.ref, Result.UNCHANGED, response.version)
-    return Outcome(write.ref, Result.CREATED if status == "201" else Result.UPDATED, response.version)
-
-
-def _unreadable(what: str) -> TryAgain:
-    return TryAgain(
-        f"the server's answer to a transaction cannot be trusted: {what}", "run again: what was written is recognised"
-    )
+        case.outcomes += [Outcome(w.ref, Result.STALE, held=held.get(w.ref)) for w in held_back]
+        return tuple(kept)
 
 
 def _refused(unit: Unit, fault: Fault) -> list[Outcome]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import TracebackType
 
 import httpx
@@ -11,8 +11,9 @@ from sinks.fhir import bundles, capabilities, marker
 from sinks.fhir.delete import Removal
 from sinks.fhir.documents import head
 from sinks.fhir.find import ID, TYPE, Finder
-from sinks.fhir.lanes import in_turn
+from sinks.fhir.lanes import Job, Lanes
 from sinks.fhir.options import FhirOptions
+from sinks.fhir.proof import Proof
 from sinks.fhir.send import Delivery
 from sinks.fhir.wire import Wire
 from tsi_fetch.clock import Clock
@@ -20,9 +21,13 @@ from tsi_fetch.http.meter import Meter
 from tsi_fetch.ports import Permit
 from tsi_fetch.words import Fault, Held, Mark, Outcome, Ref, Result, Write, WriteAction
 
+AHEAD = 2  # calls beyond one for each writer: their bundles are cut while others are in flight
+
 
 class FhirServer:
-    """Implements `Sink` with guarded transactions.  A context manager; `close` ends its connections."""
+    """Implements `Sink` with guarded transactions.  A context manager; `close` ends its connections and threads."""
+
+    referential = True
 
     def __init__(  # noqa: PLR0917 — what the catalogue offers a sink, by name
         self,
@@ -40,8 +45,11 @@ class FhirServer:
         self._options = options
         self._wire = Wire(options, clock, run_id, f"job {job} of store {store_id}", transport, meter)
         self._finder = Finder(self._wire)
+        self._lanes = Lanes(options.writers)
+        self._proof = Proof(self._wire, marker.device(f"tsi-fetch-{store_id}-{job}-proof"), run_id)
+        self.ahead = options.writers + AHEAD
 
-    def open(self) -> None:
+    def open(self, types: Collection[str] = ()) -> None:
         capabilities.check(self._wire, self.release)
 
     def find(self, refs: Sequence[Ref], *, bodies: bool = False) -> Mapping[Ref, Held]:
@@ -51,28 +59,43 @@ class FhirServer:
     def write(self, writes: Sequence[Write], permit: Permit) -> Iterator[Sequence[Outcome]]:
         """PUTs first, in transactions; then deletions, since what was updated may no longer refer to what goes.
 
+        Begins at once, behind the calls before it, and gives the outcomes as they come.  May be called from several
+        threads, for disjoint refs; an iterator that is closed early begins no more and waits for what is in flight.
+
         A write that refers to another which turns out stale because nothing is there comes back as stale itself, with
         the version that was believed: it is to be written again, in one call with the other.
         """
         refused = [Outcome(w.ref, Result.REFUSED, fault=fault) for w in writes if (fault := _unsendable(w))]
-        if refused:
-            yield refused
         unsendable = {o.ref for o in refused}
-        puts = [w for w in writes if w.action is WriteAction.PUT and w.ref not in unsendable]
+        sendable = [w for w in writes if w.ref not in unsendable]
+        return self._lanes.send(self._jobs(sendable, permit), refused)
+
+    def _jobs(self, writes: Sequence[Write], permit: Permit) -> list[Job]:
+        puts = [w for w in writes if w.action is WriteAction.PUT]
+        deletions = [w for w in writes if w.action is WriteAction.DELETE]
         linked = bundles.links(puts)
-        delivery = Delivery(self._wire, self._finder, permit, linked)
+        delivery = Delivery(self._wire, self._finder, self._proof, permit, linked)
         cut = bundles.cut(puts, linked, entries=self._options.entries, size=self._options.bytes)
-        yield from in_turn(cut, self._options.writers, delivery.deliver)
-        deletions = [w for w in writes if w.action is WriteAction.DELETE and w.ref not in unsendable]
-        yield from Removal(delivery, self._finder, self._options.entries).delete(deletions)
+        jobs = [_carrying(units, linked, delivery) for units in cut]
+        if deletions:
+            removal = Removal(delivery, self._finder, self._options.entries)
+            refs = frozenset(w.ref for w in deletions)
+            jobs.append(Job(refs, frozenset(), lambda emit: removal.delete(deletions, emit), refs, last=True))
+        return jobs
 
     def read_mark(self, name: str) -> Mark | None:
         return marker.read(self._finder, name)
 
     def move_mark(self, name: str, mark: Mark, permit: Permit) -> Mark:
-        return marker.move(Delivery(self._wire, self._finder, permit, {marker.device(name): frozenset()}), name, mark)
+        return marker.move(lambda write: self._one(write, permit), name, mark)
+
+    def _one(self, write: Write, permit: Permit) -> Outcome:
+        [outcome] = [o for some in self._lanes.send(self._jobs([write], permit)) for o in some]
+        return outcome
 
     def close(self) -> None:
+        """Nothing new is sent; what is in flight is waited for."""
+        self._lanes.close()
         self._wire.close()
 
     def __enter__(self) -> FhirServer:
@@ -80,6 +103,14 @@ class FhirServer:
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def _carrying(units: bundles.Bundle, linked: bundles.References, delivery: Delivery) -> Job:
+    writes = [w for unit in units for w in unit.writes]
+    refs = frozenset(w.ref for w in writes)
+    refers = frozenset().union(*(linked[ref] for ref in refs)) - refs
+    created = frozenset(w.ref for w in writes if w.version is None)
+    return Job(refs, refers, lambda emit: emit(delivery.deliver(units)), created)
 
 
 def _unsendable(write: Write) -> Fault | None:

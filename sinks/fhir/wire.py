@@ -18,13 +18,19 @@ from sinks.fhir.answers import Verdict, refusal, verdict, wrong_setting
 from sinks.fhir.documents import Reply
 from sinks.fhir.options import FhirOptions
 from tsi_fetch.clock import Clock
-from tsi_fetch.errors import TryAgain
+from tsi_fetch.errors import SettingError, TryAgain
 from tsi_fetch.http.meter import Meter
 from tsi_fetch.http.retry import TRANSIENT_ERRORS, retry_after
 from tsi_fetch.http.wire import Wire as Network
 from tsi_fetch.ports import Permit
 
 FHIR_JSON = "application/fhir+json"
+TRANSACTION = {
+    "Content-Type": FHIR_JSON,
+    "Prefer": "return=minimal",
+    # else HAPI merges tags and labels with what it has, and a removed one stays
+    "X-Meta-Snapshot-Mode": "TAG, PROFILE, SECURITY_LABEL",
+}
 FIRST_WAIT = 1.0  # seconds; doubled with every attempt, the wait drawn between zero and it
 LONGEST_WAIT = 30.0
 
@@ -83,6 +89,13 @@ class Wire:
 
     def get(self, path: str, judge: Judge = verdict) -> Reply:
         return self.send(Request("GET", path, headers={"Cache-Control": "no-cache"}), judge=judge)
+
+    def transact(self, content: bytes, permit: Permit) -> Reply:
+        """Send one transaction; SettingError where the base takes none."""
+        reply = self.send(Request("POST", "", content, TRANSACTION), permit)
+        if verdict(reply) is Verdict.GONE:
+            raise SettingError(f"{self.url} takes no transactions", "the sink's url must be the FHIR base")
+        return reply
 
     def send(self, request: Request, permit: Permit = always, judge: Judge = verdict) -> Reply:
         """Send until the answer is one that means something; `judge` says what it means.

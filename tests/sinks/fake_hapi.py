@@ -37,13 +37,17 @@ class Refusal(Exception):
 
 @dataclass
 class FakeHapi:
-    """`faults`: asked in turn, once each, before a request is handled.  `lose`: answers lost after the work is done."""
+    """`faults`: asked in turn, once each, before a request is handled.  `lose`: answers lost after the work is done.
+
+    `full`: nothing more can be stored; what changes nothing is taken.
+    """
 
     release: str = "5.0.0"
     page: int = 1000
     max_body: int = 50_000_000
     faults: list[Fault] = field(default_factory=list)
     lose: int = 0
+    full: bool = False
     resources: dict[str, list[Version]] = field(default_factory=dict)
     requests: list[httpx.Request] = field(default_factory=list)
     transactions: list[list[str]] = field(default_factory=list)  # refs of those that were committed
@@ -94,6 +98,11 @@ class FakeHapi:
 
     def writes(self) -> list[httpx.Request]:
         return [r for r in self.requests if r.method == "POST" and not r.url.path.endswith("_search")]
+
+    def sent(self) -> list[str]:
+        """The refs of all transactions, of those that were refused too."""
+        entries = (e for r in self.writes() for e in json.loads(r.content)["entry"])
+        return [e["request"]["url"] for e in entries]
 
     # the server
 
@@ -164,6 +173,8 @@ class FakeHapi:
             self._check(entry)
         self._check_references(entries)
         self._check_deletions(entries)
+        if self.full and any(self._changes(e) for e in entries):
+            raise Refusal(500, "HAPI-0389: could not execute batch: No space left on device")
         run = request.headers.get("x-request-id", "")
         answers = [self._apply(entry, run) for entry in entries]
         self.transactions.append(refs)
@@ -188,6 +199,8 @@ class FakeHapi:
             raise Refusal(
                 500, f"HAPI-0389: Failed to call access method: could not execute batch [Batch entry 0 {text}"
             )
+        if "ifMatch" not in entry["request"]:
+            return
         believed = int(entry["request"]["ifMatch"].removeprefix('W/"').rstrip('"'))
         if believed != self.version(ref):
             words = f"Trying to update {ref}/_history/{believed} but this is not the current version"
@@ -213,6 +226,10 @@ class FakeHapi:
                     first = f"First reference found was resource {ref} in path {path}"
                     words = f"Unable to delete {target} because at least one resource has a reference to this resource."
                     raise Refusal(409, f"{words} {first}")
+
+    def _changes(self, entry: dict[str, Any]) -> bool:
+        before = self.live(entry["request"]["url"])
+        return before is None or "resource" not in entry or not _same(before, entry["resource"])
 
     def _apply(self, entry: dict[str, Any], run: str) -> dict[str, Any]:
         ref = entry["request"]["url"]
@@ -263,7 +280,8 @@ def _references(node: Any, path: str = "") -> list[tuple[str, str]]:
     if node.get("resourceType") == "Bundle":
         return []
     path = path or node.get("resourceType", "")
-    here = [(path, node["reference"])] if _REFERENCE.fullmatch(str(node.get("reference", ""))) else []
+    reference = str(node.get("reference", "")).removeprefix(f"{BASE}/")  # HAPI makes its own base relative
+    here = [(path, reference)] if _REFERENCE.fullmatch(reference) else []
     return here + [found for key, child in node.items() for found in _references(child, f"{path}.{key}")]
 
 

@@ -212,42 +212,6 @@ def test_one_poisoned_resource_of_three_hundred_is_refused_with_the_servers_word
     assert "dunno" not in fault.rule
 
 
-def test_a_deterministic_500_is_narrowed_down_and_shows_no_value(server: Make, hapi_in_memory: FakeHapi) -> None:
-    outcomes = write(server(), org("a"), org("b", name="Jane Roe\0"), org("c"))
-    assert results(outcomes) == {"a": Result.CREATED, "b": Result.REFUSED, "c": Result.CREATED}
-    fault = outcomes["b"].fault
-    assert fault is not None
-    assert fault.code == "hapi-0389"
-    assert "Jane" not in fault.rule
-
-
-def test_a_single_resource_that_gets_500_twice_while_the_server_reads_is_refused(
-    server: Make, hapi_in_memory: FakeHapi
-) -> None:
-    assert results(write(server(), org("b", name="\0"))) == {"b": Result.REFUSED}
-    assert len(hapi_in_memory.writes()) == 2
-
-
-def test_a_500_that_does_not_come_again_blames_nobody(server: Make, hapi_in_memory: FakeHapi) -> None:
-    hapi_in_memory.faults = [says(500, "HAPI-0389: connection is not available")]
-    assert results(write(server(), org("a"), org("b"))) == {"a": Result.CREATED, "b": Result.CREATED}
-
-
-def test_a_server_that_answers_500_to_everything_blames_nobody(server: Make, hapi_in_memory: FakeHapi) -> None:
-    hapi_in_memory.faults = [says(500, "HAPI-0389: no space left")] * 30
-    with pytest.raises(TryAgain, match="500 to everything"):
-        write(server(), org("a"), org("b"), org("c"))
-
-
-def test_a_reference_to_something_not_there_is_refused_with_its_path(server: Make) -> None:
-    outcomes = write(server(), part_of("a", "missing"), org("b"))
-    assert results(outcomes) == {"a": Result.REFUSED, "b": Result.CREATED}
-    fault = outcomes["a"].fault
-    assert fault is not None
-    assert (fault.code, fault.path) == ("hapi-1094", "Organization.partOf")
-    assert "Organization/missing" in fault.rule
-
-
 def test_a_bundle_that_is_too_large_is_split_first(server: Make, hapi_in_memory: FakeHapi) -> None:
     hapi_in_memory.max_body = 1200
     outcomes = write(server(), *(org(f"o{n}", name="x" * 200) for n in range(6)), org("huge", name="x" * 2000))

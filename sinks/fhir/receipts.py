@@ -1,0 +1,41 @@
+"""What a server acknowledges of a transaction, entry by entry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sinks.fhir.documents import EntryResponse, Reply
+from tsi_fetch.errors import TryAgain
+from tsi_fetch.words import Outcome, Result, Write, WriteAction
+
+CHANGED = frozenset({Result.CREATED, Result.UPDATED, Result.DELETED})
+"""What a server cannot answer without having stored something; `UNCHANGED` it can."""
+
+
+def acknowledged(writes: Sequence[Write], reply: Reply) -> list[Outcome]:
+    """Read every entry of the answer to a transaction.  TryAgain where it is not one answer per write."""
+    document = reply.document
+    if document is None or reply.kind != "Bundle" or len(document.entry) != len(writes):
+        raise _unreadable("it does not hold one entry per resource")
+    return [_outcome(write, entry.response) for write, entry in zip(writes, document.entry, strict=True)]
+
+
+def _outcome(write: Write, response: EntryResponse | None) -> Outcome:
+    status = response.status[:3] if response else ""
+    if response is None or not status.startswith("2"):
+        raise _unreadable(f"{write.ref} has status {status or 'none'}")
+    if response.location and f"{write.ref}/_history/" not in response.location:
+        raise _unreadable(f"{write.ref} is answered by another resource")
+    if write.action is WriteAction.DELETE:
+        return Outcome(write.ref, Result.DELETED, response.version)
+    if response.version is None:
+        raise _unreadable(f"{write.ref} has no version")
+    if "SUCCESSFUL_UPDATE_NO_CHANGE" in response.codes:
+        return Outcome(write.ref, Result.UNCHANGED, response.version)
+    return Outcome(write.ref, Result.CREATED if status == "201" else Result.UPDATED, response.version)
+
+
+def _unreadable(what: str) -> TryAgain:
+    return TryAgain(
+        f"the server's answer to a transaction cannot be trusted: {what}", "run again: what was written is recognised"
+    )
