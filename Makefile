@@ -1,4 +1,4 @@
-# Everything a person or CI does, one target each.  Needs Python >= 3.11 and make; only `hapi` and `test-servers` need
+# Everything a person or CI does, one target each.  Needs Python >= 3.11 and make; only `hapi`, `bench-sink` and `test-servers` need
 # Java 17 and Maven.
 
 PYTHON ?= python3
@@ -9,7 +9,7 @@ PACKAGES := jobs sources sinks store tsi_fetch
 FILES := $(shell find $(PACKAGES) -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
 DEMO := demo
 
-.PHONY: help demo test test-servers check lint hapi lock schema recording wheel clean
+.PHONY: help demo test test-servers check lint hapi bench-sink lock schema recording wheel clean
 .DELETE_ON_ERROR:
 
 help: ## what there is
@@ -50,6 +50,9 @@ check: lint test ## ruff, mypy --strict, import-linter, and the tests with warni
 
 hapi: $(VENV)/ready-to-test ## a real HAPI FHIR server (R5, PostgreSQL) with the platform's settings, until Ctrl-C
 	dev/hapi/run
+
+bench-sink: $(VENV)/ready-to-test ## how fast the FHIR sink is on a real HAPI server here; half an hour (BENCH_ARGS=--help)
+	$(BIN)/python -W ignore -m dev.bench_sink $(BENCH_ARGS)
 
 schema: $(VENV)/ready-to-test ## generate the job file's JSON Schema anew
 	$(BIN)/python -m jobs.config.schema

@@ -7,12 +7,13 @@ own mapping from the answers of `tests/recorded`, each with numbers of its own. 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from sources.cima import mapping
+from sources.cima.identity import PREFIX
 from tsi_fetch.clock import microseconds
 from tsi_fetch.fhir.tokens import dump, parse
 from tsi_fetch.words import (
@@ -34,6 +35,7 @@ from tsi_fetch.words import (
 STREAM = "bench"
 LISTED = 1000  # keys on a page of the listing
 ASKED_AT = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
+_ORGANIZATION = f"{PREFIX}-org-"
 BODIES = Path(__file__).parent.parent / "tests" / "recorded" / "cima" / "bodies"
 CHANGED_EVERY = 100  # of a changed edition one row in so many differs: one percent
 
@@ -141,7 +143,16 @@ class Products:
         return tuple(_answer(key, *_renumbered(part, body, numbers, edition)) for part, body in model.parts)
 
     def changes(self, row: Row) -> Sequence[Change]:
-        return mapping.to_changes(row)
+        """As CIMA's source maps them, but for the ids of Organizations, which no two trials may share."""
+        prefix = f"{_ORGANIZATION}{row.key.rpartition('-')[0]}-"
+        return [_elsewhere(change, prefix) for change in mapping.to_changes(row)]
+
+
+def _elsewhere(change: Change, prefix: str) -> Change:
+    if not isinstance(change, Upsert):
+        return change
+    ref = Ref(change.ref.type, change.ref.id.replace(_ORGANIZATION, prefix))
+    return replace(change, ref=ref, body=change.body.replace(_ORGANIZATION.encode(), prefix.encode()))
 
 
 def _renumbered(part: str, body: bytes, numbers: Mapping[str, str], edition: Edition) -> tuple[str, bytes]:
