@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from datetime import datetime
 from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -45,6 +46,7 @@ class Flight:
     refs: frozenset[Ref]  # what it writes
     foreseen: dict[Ref, Known]  # what is known, once it has landed, of refs that it does not write
     size: int  # bytes of the bodies
+    began: datetime
 
     @property
     def over(self) -> bool:
@@ -112,16 +114,26 @@ class Air:
         """What will be known, once all have landed, of refs that they do not write."""
         return {ref: known for flight in self._flights for ref, known in flight.foreseen.items()}
 
-    def reading(self, batches: Iterator[_T]) -> Iterator[_T]:
-        """The same batches; where the sink is far, each is asked for while the ones before are worked on."""
+    @property
+    def newly_refused(self) -> int:
+        """Rows of what is in the air that were refused before it took off."""
+        return sum(f.judged.newly_refused for f in self._flights)
+
+    def reading(self, batches: Iterator[_T], more: Callable[[], bool]) -> Iterator[_T]:
+        """The same batches; where the sink is far, each is asked for while the ones before are worked on, as long as
+        `more` says that it will be wanted."""
         if not self._sink.ahead:
             yield from batches
             return
         with ThreadPoolExecutor(1, thread_name_prefix="reader") as reader:
             coming = reader.submit(next, batches, None)
             while (batch := self._until(coming)) is not None:
-                coming = reader.submit(next, batches, None)
+                wanted = more()
+                if wanted:
+                    coming = reader.submit(next, batches, None)
                 yield batch
+                if not wanted:
+                    coming = reader.submit(next, batches, None)
 
     def _until(self, future: Future[_T]) -> _T:
         """Wait for something else; what the sink has acknowledged is remembered meanwhile."""

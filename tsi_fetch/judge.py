@@ -239,10 +239,16 @@ def rows_guard(judged: Judged, run: Run) -> None:
             f"{count} of {read} rows could not be fetched ({codes})",
             "the source is down or busy; the next run asks again",
         )
-    refusals_guard(judged, (), run)
+    _refusals_guard(judged, (), run)
 
 
-def refusals_guard(judged: Judged, outcomes: Sequence[Outcome], run: Run) -> None:
+def sink_guard(judged: Judged, outcomes: Sequence[Outcome], run: Run) -> None:
+    """After the write: stop where it is the sink that refuses too much."""
+    if any(o.result is Result.REFUSED for o in outcomes):
+        _refusals_guard(judged, outcomes, run)
+
+
+def _refusals_guard(judged: Judged, outcomes: Sequence[Outcome], run: Run) -> None:
     """Stop where too many rows are refused, by the mapping, by validation or by the sink; rows that lie in quarantine
     already, for the same reason, are not counted again."""
     refused = {u.ref: f for u, f in judged.refused} | {o.ref: o.fault for o in outcomes if o.result is Result.REFUSED}
@@ -261,7 +267,8 @@ def refusals_guard(judged: Judged, outcomes: Sequence[Outcome], run: Run) -> Non
     old = run.store.in_quarantine(run.source.stream, digests)
     judged.newly_refused = sum(d not in old for d in digests)
     judged.all_refused = len(digests)
-    count, read = run.tally.rows["newly refused"] + judged.newly_refused, run.tally.rows["read"]
+    before = run.tally.rows["newly refused"] + run.air.newly_refused
+    count, read = before + judged.newly_refused, run.tally.rows["read"]
     if guards.too_many_rows(count, read, run.settings.accept_refusals):
         judged.count_refused(run.tally)
         raise Guarded(

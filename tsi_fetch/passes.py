@@ -141,7 +141,7 @@ def _vanish_guard(run: Run) -> None:
 
 def _until_stopped(run: Run, batches: Iterator[Batch]) -> Iterator[Batch]:
     """The batches, as long as nobody asks the run to stop; the time spent waiting for the source is counted."""
-    ahead = run.air.reading(batches)
+    ahead = run.air.reading(batches, lambda: not run.out_of_time())
     while True:
         run.stop.check()
         with run.tally.phase("read"):

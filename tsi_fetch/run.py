@@ -17,7 +17,7 @@ from tsi_fetch import departures, passes, waiting
 from tsi_fetch.context import Ports, Run, Settings
 from tsi_fetch.errors import Exit, TsiFetchError
 from tsi_fetch.flight import Air, Flight
-from tsi_fetch.judge import Judged, judge, refusals_guard, rows_guard, turn
+from tsi_fetch.judge import Judged, judge, rows_guard, sink_guard, turn
 from tsi_fetch.report import Report
 from tsi_fetch.settle import doubted, names, remembered, so_far, take_off
 from tsi_fetch.words import Batch, Outcome
@@ -72,7 +72,7 @@ def _launch(run: Run, batch: Batch, in_pass: bool) -> None:
 def _land(run: Run, flight: Flight) -> None:
     """Settle a batch that is written."""
     outcomes = _written(run, flight)
-    refusals_guard(flight.judged, outcomes, run)  # too many refused by the sink: nothing more is settled
+    sink_guard(flight.judged, outcomes, run)  # too many refused by the sink: nothing more is settled
     with run.tally.phase("remember"):  # 2. remember second: everything of the batch, in one transaction
         run.store.settle(remembered(flight, outcomes, run))
     run.source.settled(flight.batch)  # 3. tell the source, who may forget it now
@@ -92,7 +92,7 @@ def _written(run: Run, flight: Flight) -> Sequence[Outcome]:
     """Wait for what the sink says, and remember what it acknowledged every `COMMIT_AFTER`, and when it is cut short."""
     outcomes: list[Outcome] = []
     unremembered: list[Outcome] = []
-    committed = run.clock.now()
+    committed = flight.began
     try:
         for some in _outcomes(run, flight):
             outcomes += some

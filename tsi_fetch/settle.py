@@ -55,6 +55,7 @@ def take_off(run: Run, batch: Batch, judged: Judged, *, doubt: int | None, in_pa
         refs=frozenset(w.ref for w in writes),
         foreseen=foreseen,
         size=sum(len(w.body or b"") for w in writes),
+        began=run.clock.now(),
     )
 
 

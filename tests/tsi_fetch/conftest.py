@@ -9,10 +9,13 @@ from house import House
 from table_source import TableSource
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> House:
+@pytest.fixture(params=[0, 3], ids=["near", "far"])
+def house(tmp_path: Path, request: pytest.FixtureRequest) -> House:
+    """With a sink that is waited for, and with one that several batches are written to at once."""
     table = {"p1": {"a": "A", "s": "shared"}, "p2": {"b": "B", "s": "shared"}, "p3": {"c": "C"}}
-    return House(tmp_path, TableSource(dict(table)))
+    made = House(tmp_path, TableSource(dict(table)))
+    made.sink.ahead = request.param
+    return made
 
 
 @pytest.fixture

@@ -357,3 +357,29 @@ def test_a_signal_ends_a_comparison(loaded: House) -> None:
     loaded.sink.down = True
     with pytest.raises(TryAgain):
         compared(loaded)
+
+
+@pytest.mark.xfail(strict=True, reason="the vanish guard counts what the sink has lost already among what would go")
+def test_what_is_gone_already_does_not_trip_the_vanish_guard(loaded: House) -> None:
+    wiped(loaded.sink)
+    compared(loaded, fix=True)
+    loaded.source.table |= {"p1": None, "p2": None}
+    report = loaded.run()
+    assert (report.exit_code, report.counts["Organization"]) == (0, {"created": 1, "gone": 3})
+    assert loaded.names() == {"c": "C"}
+    in_step(loaded)
+
+
+@pytest.mark.xfail(
+    strict=True, reason="what is retired already by a run that a restored store forgot is called foreign"
+)
+def test_what_was_retired_since_a_store_was_put_back_is_as_it_should_be(loaded: House, tmp_path: Path) -> None:
+    put_back = backup(loaded, tmp_path)
+    loaded.source.change("p3", None)
+    assert loaded.run().exit_code == 0
+    put_back()
+    assert kinds(fixed(loaded)) == {"changed": ("c",)}
+    writes = loaded.sink.writes
+    assert (loaded.run().exit_code, loaded.sink.writes) == (0, writes)
+    assert known(loaded, "c").state is State.RETIRED
+    in_step(loaded)

@@ -448,7 +448,7 @@ def test_a_plan_counts_what_the_next_run_does_and_writes_nothing(loaded: House, 
 
 
 def test_what_the_sink_acknowledged_is_remembered_in_the_middle_of_a_long_batch(house: House) -> None:
-    house.sink.bundle, house.source.batch = 1, 3
+    house.sink.bundle, house.source.batch, house.sink.ahead = 1, 3, 0
     settled: list[Settlement] = []
 
     def slow(store: JobStore) -> JobStore:

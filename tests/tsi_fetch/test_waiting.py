@@ -1,0 +1,183 @@
+"""Changes that refer to something not there yet wait, and are sent once it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from house import House, org
+from table_source import TableSource
+
+from tsi_fetch.fhir.tokens import dump, parse
+from tsi_fetch.words import Change, Ref, Row, Upsert
+
+
+class Referring(TableSource):
+    """Products whose resources refer to each other: `{id: "B C"}` is a resource of that id that is part of B and C."""
+
+    def to_changes(self, row: Row) -> Sequence[Change]:
+        return [
+            Upsert(u.ref, _referring(u.ref, parse(u.body)["name"]), u.scope, u.order)
+            for u in super().to_changes(row)
+            if isinstance(u, Upsert)
+        ]
+
+
+def _referring(ref: Ref, text: str) -> bytes:
+    name, _, targets = text.partition(" -> ")
+    members = [
+        {"url": "https://example.invalid/of", "valueReference": {"reference": f"Organization/{t}"}}
+        for t in targets.split()
+    ]
+    extension = {"extension": members} if members else {}
+    return dump({"resourceType": ref.type, "id": ref.id, **extension, "name": name})
+
+
+def referential(folder: Path, table: dict[str, dict[str, str] | None], ahead: int = 0, batch: int = 1) -> House:
+    house = House(folder, Referring(table, batch))
+    house.sink.referential, house.sink.ahead = True, ahead
+    return house
+
+
+@pytest.mark.parametrize("ahead", [0, 3])
+def test_what_refers_to_a_later_batch_waits_and_arrives_in_the_same_run(tmp_path: Path, ahead: int) -> None:
+    house = referential(tmp_path, {"p1": {"a": "A -> b"}, "p2": {"b": "B -> c"}, "p3": {"c": "C"}}, ahead)
+    report = house.run()
+    assert (report.exit_code, report.counts) == (0, {"Organization": {"created": 3}})
+    assert house.names() == {"a": "A", "b": "B", "c": "C"}
+    assert all(len(v) == 1 for v in house.sink.history.values()), "each was written once"
+
+
+def test_a_circle_across_batches_travels_together(tmp_path: Path) -> None:
+    house = referential(tmp_path, {"p1": {"a": "A -> b"}, "p2": {"b": "B -> a"}})
+    assert house.run().exit_code == 0
+    assert house.names() == {"a": "A", "b": "B"}
+
+
+def test_what_is_not_there_is_waited_for_over_nights_and_the_report_says_so(tmp_path: Path) -> None:
+    house = referential(tmp_path, {"p1": {"a": "A -> late"}, "p2": {"b": "B"}})
+    report = house.run()
+    assert (report.exit_code, report.counts) == (0, {"Organization": {"created": 1, "waiting": 1}})
+    assert any("wait" in note for note in report.notes)
+    assert house.run().exit_code == 0
+    assert house.names() == {"b": "B"}
+    house.source.change("p3", {"late": "L"})
+    report = house.run()
+    assert report.counts == {"Organization": {"created": 2}}
+    assert house.names() == {"a": "A", "b": "B", "late": "L"}
+    assert house.reader(lambda s: s.waiting_graph()) == {}
+
+
+def test_somebody_else_may_bring_what_is_waited_for(tmp_path: Path) -> None:
+    house = referential(tmp_path, {"p1": {"a": "A -> theirs"}})
+    house.run()
+    house.sink.edit(org("theirs"), b'{"resourceType":"Organization","id":"theirs","name":"T"}')
+    assert house.run().counts == {"Organization": {"created": 1}}
+
+
+def test_a_newer_change_replaces_what_waits(tmp_path: Path) -> None:
+    house = referential(tmp_path, {"p1": {"a": "old -> late"}})
+    house.run()
+    house.source.change("p1", {"a": "new -> late"})
+    house.run()
+    house.source.change("p2", {"late": "L"})
+    house.run()
+    assert house.names() == {"a": "new", "late": "L"}
+    assert len(house.sink.history[org("a")]) == 1
+
+
+def test_a_newer_change_that_can_be_written_ends_the_wait(tmp_path: Path) -> None:
+    house = referential(tmp_path, {"p1": {"a": "waits -> late"}})
+    house.run()
+    house.source.change("p1", {"a": "free"})
+    assert house.run().counts == {"Organization": {"created": 1}}
+    house.source.change("p2", {"late": "L"})
+    house.run()
+    assert house.names() == {"a": "free", "late": "L"}
+
+
+def test_an_update_that_waits_and_is_taken_back_is_forgotten(tmp_path: Path) -> None:
+    house = referential(tmp_path, {"p1": {"a": "A"}})
+    house.run()
+    house.source.change("p1", {"a": "A2 -> late"})
+    house.run()
+    house.source.change("p1", {"a": "A"})
+    house.run()
+    house.source.change("p2", {"late": "L"})
+    house.run()
+    assert house.names() == {"a": "A", "late": "L"}
+    assert len(house.sink.history[org("a")]) == 1
+
+
+def test_what_its_source_withdraws_while_it_waits_is_never_written(tmp_path: Path) -> None:
+    house = referential(tmp_path, {"p1": {"a": "A -> late", "b": "B"}})
+    house.run()
+    house.source.change("p1", {"b": "B"})
+    house.run()
+    house.source.change("p2", {"late": "L"})
+    assert house.run().exit_code == 0
+    assert house.names() == {"b": "B", "late": "L"}
+
+
+def test_what_is_released_leaves_with_its_scope_later(tmp_path: Path) -> None:
+    house = referential(tmp_path, {"p1": {"a": "A -> late", "b": "B"}, "p2": {"x": "X", "y": "Y"}})
+    house.run()
+    house.source.change("p3", {"late": "L"})
+    house.run()
+    house.source.change("p1", {"b": "B"})
+    assert house.run(removal="delete").exit_code == 0
+    assert "a" not in house.names()
+
+
+def test_what_waits_too_long_counts_as_quarantine(tmp_path: Path) -> None:
+    house = referential(tmp_path, {"p1": {"a": "A -> never"}})
+    assert house.run().exit_code == 0
+    report = house.run(max_wait_age=timedelta(days=-9999))
+    assert report.exit_code == 65
+    assert "wait" in report.reasons[0].what
+
+
+def test_a_released_change_that_the_sink_refuses_goes_to_quarantine(tmp_path: Path) -> None:
+    from tsi_fetch.words import Fault
+
+    house = referential(tmp_path, {"p1": {"a": "A -> late"}})
+    house.run()
+    house.sink.refuse[org("a")] = Fault("hapi-0450", "name", "too long")
+    house.source.change("p2", {"late": "L"})
+    report = house.run()
+    assert (report.exit_code, [t.key for t in report.quarantined]) == (65, ["p1 Organization/a"])
+    assert house.reader(lambda s: s.waiting_graph()) == {}
+    house.sink.refuse.clear()
+    assert house.run(only=("p1",)).exit_code == 0, "its answers are mapped again"
+    assert house.names() == {"a": "A", "late": "L"}
+
+
+def test_somebody_elses_resource_is_not_overwritten_by_what_waited(tmp_path: Path) -> None:
+    house = referential(tmp_path, {"p1": {"a": "A -> late"}})
+    house.run()
+    house.sink.edit(org("a"), b'{"resourceType":"Organization","id":"a","name":"theirs"}')
+    house.source.change("p2", {"late": "L"})
+    report = house.run()
+    assert [t.code for t in report.quarantined] == ["foreign"]
+    assert house.names()["a"] == "theirs"
+
+
+def test_a_chain_of_waiting_changes_arrives_in_its_order(tmp_path: Path) -> None:
+    table: dict[str, dict[str, str] | None] = {f"p{n:03}": {f"a{n}": f"A{n} -> a{n + 1}"} for n in range(150)}
+    house = referential(tmp_path, table, batch=10)
+    assert house.run().counts == {"Organization": {"waiting": 150}}
+    house.source.change("q", {"a150": "end"})
+    assert house.run().counts == {"Organization": {"created": 151}}
+
+
+def test_a_plan_says_what_would_wait(tmp_path: Path) -> None:
+    from store.handle import open_scratch
+    from store.overlay import Overlay
+
+    house = referential(tmp_path, {"p1": {"a": "A -> never"}, "p2": {"b": "B -> c", "c": "C"}})
+    with open_scratch() as scratch, scratch.lease("job", "memory", "plan", expiry=60, wait=lambda s: None) as overlay:
+        plan = house.run(wrap_store=lambda s: Overlay(s, overlay), plan=True)
+    assert plan.counts == {"Organization": {"created": 2, "waiting": 1}}
+    assert plan.counts == house.run().counts
