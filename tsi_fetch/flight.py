@@ -71,20 +71,14 @@ class Air:
         """Begin to write: at once, in a thread, where the sink may be far; else whenever the outcomes are asked for."""
         if not writes:
             return iter(()), None
+        coming = iter(self._sink.write(writes, self._permit))  # here, so that the sink is asked in the order of flights
         if not self._sink.ahead:
-            return iter(self._sink.write(writes, self._permit)), None
+            return coming, None
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._sink.ahead, thread_name_prefix="flight")
         queue: SimpleQueue[Sequence[Outcome] | None] = SimpleQueue()
-        done = self._threads.submit(self._fly, writes, queue)
+        done = self._threads.submit(_fly, coming, queue)
         return _arriving(queue, done), done
-
-    def _fly(self, writes: Sequence[Write], queue: SimpleQueue[Sequence[Outcome] | None]) -> None:
-        try:
-            for outcomes in self._sink.write(writes, self._permit):
-                queue.put(outcomes)
-        finally:
-            queue.put(None)
 
     def launch(self, flight: Flight) -> None:
         """One more; it lands at once where the sink is near, and others land first where too much is in the air."""
@@ -163,6 +157,14 @@ class Air:
             self._threads.shutdown(wait=True, cancel_futures=True)
         if first and e is None:
             raise first
+
+
+def _fly(coming: Outcomes, queue: SimpleQueue[Sequence[Outcome] | None]) -> None:
+    try:
+        for outcomes in coming:
+            queue.put(outcomes)
+    finally:
+        queue.put(None)
 
 
 def _arriving(queue: SimpleQueue[Sequence[Outcome] | None], done: Future[None]) -> Outcomes:
