@@ -8,6 +8,7 @@ leaves nothing that counts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import msgspec
 from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, update
@@ -121,8 +122,8 @@ class Reconciling:
         add_missing(conn, scopes, [{"job": job, "key": AGAIN, "raw": None, "mapping": None, "row": None}])
         scope = conn.scalar(select(scopes.c.id).where(scopes.c.job == job, scopes.c.key == AGAIN))
         going = set(conn.scalars(select(pending.c.known).where(among(conn, pending.c.known, ids))))
-        new = {"job": job, "stream": stream, "scope": scope, "row": AGAIN, "accepted": True, "decided": at}
-        add_missing(conn, pending, [{**new, "known": number} for number in ids if number not in going])
+        rows = [_decided(job, stream, number, scope, at) for number in ids if number not in going]
+        add_missing(conn, pending, rows)
 
     def _list(self, conn: Connection, ids: Sequence[int], target: int | None) -> set[str]:
         """The scopes that hold these are mapped again: ours are asked for, others' when their rows come."""
@@ -183,6 +184,12 @@ def _take(conn: Connection, repairs: Sequence[Repair]) -> None:
     if repairs:
         one = update(known).where(known.c.id == bindparam("number")).values(version=bindparam("there"))
         conn.execute(one, [{"number": r.number, "there": pack_version(r.version)} for r in repairs])
+
+
+def _decided(job: int, stream: str, ref: int, scope: int | None, at: datetime) -> dict[str, object]:
+    """A departure that is past the guard."""
+    own = {"job": job, "stream": stream, "known": ref, "scope": scope, "row": AGAIN}
+    return {**own, "accepted": True, "decided": at}
 
 
 def _forget(conn: Connection, ids: Sequence[int]) -> None:
