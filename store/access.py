@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, select
+from sqlalchemy import Connection, Executable, Table, bindparam, select
 
-from store.bulk import add_missing, among
+from store.bulk import add_missing, chosen, given
 from store.engine import Database
+from store.prepared import Prepared
 from store.schema import jobs, known, sinks, types
 from tsi_fetch.words import Ref
 
@@ -45,6 +47,7 @@ class Access:
             self._intern_jobs([job])
         self.sink_no, self.job_no = self._numbers()
         self._types: dict[str, int] = {}
+        self._owners: dict[int, str] = {}
 
     def read(self) -> AbstractContextManager[Connection]:
         return self._database.read()
@@ -64,19 +67,26 @@ class Access:
             job_no = conn.scalar(select(jobs.c.id).where(jobs.c.name == self.job, jobs.c.sink == sink_no))
         return (NOBODY if sink_no is None else sink_no, NOBODY if job_no is None else job_no)
 
-    def owners(self, conn: Connection) -> dict[int, str]:
-        """Job numbers at this sink, by name."""
+    def owners(self, conn: Connection, numbers: Collection[int]) -> dict[int, str]:
+        """The names of these jobs at this sink, by number.  Jobs come and never go, so that they are read but once."""
+        if not self._owners.keys() >= set(numbers):
+            self._load_owners(conn)
+        return self._owners
+
+    def _load_owners(self, conn: Connection) -> None:
         found = conn.execute(select(jobs.c.id, jobs.c.name).where(jobs.c.sink == self.sink_no))
-        return {number: name for number, name in found}
+        self._owners = {number: name for number, name in found}
 
     def job_numbers(self, names: Iterable[str]) -> dict[str, int]:
         """Numbers of these jobs at this sink, made where missing."""
         wanted = set(names)
         if wanted <= {self.job}:
             return {self.job: self.job_no}
-        self._intern_jobs(sorted(wanted))
-        with self.read() as conn:
-            return {name: number for number, name in self.owners(conn).items()}
+        if not wanted <= set(self._owners.values()):
+            self._intern_jobs(sorted(wanted))
+            with self.read() as conn:
+                self._load_owners(conn)
+        return {name: number for number, name in self._owners.items()}
 
     def type_numbers(self, names: Iterable[str]) -> dict[str, int]:
         """Numbers of these resource types, made where missing, before the transaction that uses them: what is
@@ -100,27 +110,28 @@ class Access:
             add_missing(conn, jobs, [{"name": name, "sink": sink} for name in names])
 
     def find(
-        self, conn: Connection, columns: Sequence[ColumnElement[Any]], refs: Iterable[Ref]
+        self, conn: Connection, names: tuple[str, ...], refs: Iterable[Ref]
     ) -> Iterator[tuple[Ref, Sequence[Any]]]:
-        """Rows of `known` at this sink: the ref, and the columns asked for.  One statement per resource type."""
-        for kind, number, idents in self.by_type(conn, refs):
-            here = and_(known.c.sink == self.sink_no, known.c.type == number, among(conn, known.c.ident, idents))
-            for ident, *values in conn.execute(select(known.c.ident, *columns).where(here)).all():
-                yield Ref(kind, ident), values
+        """Rows of `known` at this sink: the ref, and the columns of these names, as they are stored (a Row, or a list).
+        One statement per resource type."""
+        asked = _known_by_ident(names)
+        for number, by_ident in self.by_type(conn, refs):
+            found = asked.all(conn, sink=self.sink_no, type=number, idents=given(conn, by_ident.keys()))
+            for ident, *values in found:
+                yield by_ident[ident], values
 
-    def by_type(self, conn: Connection, refs: Iterable[Ref]) -> list[tuple[str, int, set[str]]]:
-        """These refs by resource type: its name, its number, and the ids; types never stored are left out."""
-        by_type: dict[str, set[str]] = {}
+    def by_type(self, conn: Connection, refs: Iterable[Ref]) -> list[tuple[int, dict[str, Ref]]]:
+        """These refs by id, for each resource type by its number; types never stored are left out."""
+        by_type: dict[str, dict[str, Ref]] = {}
         for ref in refs:
-            by_type.setdefault(ref.type, set()).add(ref.id)
+            by_type.setdefault(ref.type, {})[ref.id] = ref
         if not by_type.keys() <= self._types.keys():
             self._load_types(conn)
-        return [(kind, self._types[kind], idents) for kind, idents in by_type.items() if kind in self._types]
+        return [(self._types[kind], by_ident) for kind, by_ident in by_type.items() if kind in self._types]
 
     def refs(self, conn: Connection, ids: Collection[int]) -> dict[int, Ref]:
         """The refs of these keys.  Asked for by themselves: in a JOIN, PostgreSQL may choose to read all of `known`."""
-        columns = (known.c.id, known.c.type, known.c.ident)
-        rows = conn.execute(select(*columns).where(among(conn, known.c.id, ids))).all() if ids else []
+        rows = _refs_by_id.all(conn, ids=given(conn, ids)) if ids else []
         if not {kind for _, kind, _ in rows} <= set(self._types.values()):
             self._load_types(conn)
         names = {number: name for name, number in self._types.items()}
@@ -128,4 +139,19 @@ class Access:
 
     def ids(self, conn: Connection, refs: Iterable[Ref]) -> dict[Ref, int]:
         """The keys of those of these refs that are known."""
-        return {ref: number for ref, (number,) in self.find(conn, [known.c.id], refs)}
+        return {ref: number for ref, (number,) in self.find(conn, ("id",), refs)}
+
+
+@cache
+def _known_by_ident(names: tuple[str, ...]) -> Prepared:
+    def build(postgres: bool) -> Executable:
+        here = (known.c.sink == bindparam("sink"), known.c.type == bindparam("type"))
+        columns = [known.c.ident, *(known.c[name] for name in names)]
+        return select(*columns).where(*here, chosen(postgres, known.c.ident, "idents"))
+
+    return Prepared(build)
+
+
+_refs_by_id = Prepared(
+    lambda postgres: select(known.c.id, known.c.type, known.c.ident).where(chosen(postgres, known.c.id, "ids"))
+)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from functools import cache
+from operator import itemgetter
 from typing import Any, cast
 
 import msgspec
 from sqlalchemy import (
     ARRAY,
     BigInteger,
-    BindParameter,
     ColumnElement,
     Connection,
+    Executable,
     Integer,
     Select,
     Table,
@@ -27,9 +29,10 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.types import TypeEngine
 
-from tsi_fetch.clock import SystemClock
+from store.prepared import Prepared
+from store.schema import Instant
+from tsi_fetch.clock import SystemClock, microseconds
 
 
 def is_postgres(conn: Connection) -> bool:
@@ -55,29 +58,42 @@ def among(
     return column.in_(select(each.c.value))
 
 
+def chosen(postgres: bool, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    """The same in a prepared statement, where `given` makes the parameter `name`."""
+    if postgres:
+        return column == any_(
+            bindparam(name, type_=ARRAY(BigInteger() if isinstance(column.type, Integer) else Text()))
+        )
+    return column.in_(select(func.json_each(bindparam(name)).table_valued("value").c.value))
+
+
+def given(conn: Connection, values: Collection[str] | Collection[int]) -> list[Any] | str:
+    """The parameter for `chosen`."""
+    return list(values) if is_postgres(conn) else msgspec.json.encode(list(values)).decode()
+
+
 def bytewise(conn: Connection, column: ColumnElement[str]) -> ColumnElement[str]:
     """The column for an ORDER BY that is the same on both databases, whatever the locale."""
     return column.collate("C") if is_postgres(conn) else column
 
 
-def _insert(conn: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
-    return postgresql.insert(table) if is_postgres(conn) else sqlite.insert(table)
+Excluded = Any
+"""The new values of an INSERT that meets an existing row, by column."""
+
+Change = Callable[[Excluded], Mapping[str, ColumnElement[Any]]]
+"""From the new values to what an existing row gets.  A function of a module: its statement is kept by it."""
 
 
 def add_missing(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert the rows that are not there yet."""
     if rows:
-        statement, parameters = _of_rows(conn, table, rows)
-        conn.execute(statement.on_conflict_do_nothing(), parameters)
+        _insert_all(conn, _adding(table, tuple(rows[0])), table, rows)
 
 
 def add_selected(conn: Connection, table: Table, columns: Sequence[str], query: Select[*tuple[Any, ...]]) -> None:
     """Insert what `query` gives and is not there yet.  SQLite needs a WHERE in it to parse the ON CONFLICT after it."""
-    conn.execute(_insert(conn, table).from_select(list(columns), query).on_conflict_do_nothing())
-
-
-Change = Callable[[Any], Mapping[str, ColumnElement[Any]]]
-"""From the new values (`excluded`) to what an existing row gets."""
+    statement = _insert(table, is_postgres(conn))
+    conn.execute(statement.from_select(list(columns), query).on_conflict_do_nothing())
 
 
 def put(
@@ -85,7 +101,7 @@ def put(
     table: Table,
     rows: Sequence[Mapping[str, Any]],
     *,
-    on: Sequence[str],
+    on: tuple[str, ...],
     change: Change | None = None,
 ) -> None:
     """Insert or update, by the unique columns `on`; `change` says how where it is more than taking the new values.
@@ -94,24 +110,53 @@ def put(
     """
     if not rows:
         return
-    unique = {tuple(row[name] for name in on): row for row in rows}
-    statement, parameters = _of_rows(conn, table, list(unique.values()))
-    new: dict[str, Any] = {name: statement.excluded[name] for name in rows[0] if name not in on}
-    new.update(change(statement.excluded) if change else {})
-    conn.execute(statement.on_conflict_do_update(index_elements=list(on), set_=new), parameters)
+    same = itemgetter(*on)
+    unique = {same(row): row for row in rows}
+    _insert_all(conn, _putting(table, tuple(rows[0]), on, change), table, list(unique.values()))
 
 
-def _of_rows(
-    conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
-) -> tuple[postgresql.Insert | sqlite.Insert, Sequence[Mapping[str, Any]] | None]:
-    """An INSERT of these rows, and the parameters to execute it with: row by row within SQLite's own process, as one
-    array a column on PostgreSQL, where every statement is a message."""
-    statement = _insert(conn, table)
-    if not is_postgres(conn):
-        return statement, rows
-    arrays = [_array(table.c[name].type, [row[name] for row in rows]) for name in rows[0]]
-    return statement.from_select(list(rows[0]), select(*(func.unnest(array) for array in arrays))), None
+@cache
+def _adding(table: Table, names: tuple[str, ...]) -> Prepared:
+    return Prepared(lambda postgres: _rows(table, names, postgres).on_conflict_do_nothing(), names)
 
 
-def _array(kind: TypeEngine[Any], values: Sequence[Any]) -> BindParameter[Any]:
-    return bindparam(None, values, type_=ARRAY(kind), unique=True)
+@cache
+def _putting(table: Table, names: tuple[str, ...], on: tuple[str, ...], change: Change | None) -> Prepared:
+    def build(postgres: bool) -> Executable:
+        statement = _rows(table, names, postgres)
+        new: dict[str, Any] = {name: statement.excluded[name] for name in names if name not in on}
+        new.update(change(statement.excluded) if change else {})
+        return statement.on_conflict_do_update(index_elements=list(on), set_=new)
+
+    return Prepared(build, names)
+
+
+def _insert(table: Table, postgres: bool) -> postgresql.Insert | sqlite.Insert:
+    return postgresql.insert(table) if postgres else sqlite.insert(table)
+
+
+def _rows(table: Table, names: tuple[str, ...], postgres: bool) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT row by row within SQLite's own process, of one array a column on PostgreSQL, where every statement is
+    a message."""
+    statement = _insert(table, postgres)
+    if not postgres:
+        return statement
+    arrays = (bindparam(name, type_=ARRAY(table.c[name].type)) for name in names)
+    return statement.from_select(list(names), select(*(func.unnest(array) for array in arrays)))
+
+
+def _insert_all(conn: Connection, statement: Prepared, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    names = tuple(rows[0])
+    instants = [name for name in names if isinstance(table.c[name].type, Instant)]
+    if instants:
+        rows = [{**row, **{name: stamp(row[name]) for name in instants}} for row in rows]
+    if is_postgres(conn):
+        statement(conn, **{name: [row[name] for row in rows] for name in names})
+    else:
+        values = itemgetter(*names)
+        statement.each(conn, [values(row) for row in rows] if len(names) > 1 else [(values(row),) for row in rows])
+
+
+def stamp(instant: datetime | None) -> int | None:
+    """An instant as it is stored."""
+    return None if instant is None else microseconds(instant)

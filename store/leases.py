@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from store.bulk import add_missing, now
 from store.engine import Database
+from store.prepared import Prepared
 from store.schema import jobs, leases, runs
 from tsi_fetch.errors import LeaseLost, TryAgain
 
@@ -30,6 +31,9 @@ POLLS = 20
 _LOST = "it was taken over by another runner, or could not be kept alive: the next run goes on where this one was"
 
 _log = logging.getLogger(__name__)
+
+
+_number_of = Prepared(lambda postgres: select(leases.c.fence).where(leases.c.job == bindparam("job")).with_for_update())
 
 
 class Fence:
@@ -49,8 +53,7 @@ class Fence:
 
     def check(self, conn: Connection) -> None:
         """Within a transaction: LeaseLost where the number has moved on; else nobody can move it before the commit."""
-        mine = select(leases.c.fence).where(leases.c.job == self.job).with_for_update()
-        if conn.scalar(mine) != self._number:
+        if _number_of(conn, job=self.job).scalar() != self._number:
             self.lose()
             raise LeaseLost(f"the lease of {self.job} is lost", _LOST)
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from store.access import Access
-from store.bulk import add_missing, among, now, put
+from store.bulk import add_missing, chosen, given, now, put
 from store.packing import pack_keys, unpack_keys, unpack_version
-from store.schema import checkpoints, holds, known, scopes, watermarks
+from store.prepared import Prepared
+from store.schema import checkpoints, holds, scopes, watermarks
 from tsi_fetch.words import Cursor, CursorKind, Known, Position, Ref, ScopeState, State
 
 STATES = (State.LIVE, State.RETIRED, State.DELETED)
 """Their places are the stored numbers."""
+
+
+_KNOWN = ("job", "digest", "version", "order", "mapping", "state")
 
 
 class Memory:
@@ -36,24 +40,23 @@ class Memory:
 
     def known(self, refs: Sequence[Ref]) -> Mapping[Ref, Known]:
         """What is known at this job's sink, whichever job owns it."""
-        columns = [known.c[n] for n in ("job", "digest", "version", "order", "mapping", "state")]
         with self._access.read() as conn:
-            owners = self._access.owners(conn)
-            return {ref: _known(ref, row, owners) for ref, row in self._access.find(conn, columns, refs)}
+            found = list(self._access.find(conn, _KNOWN, refs))
+            owners = self._access.owners(conn, {row[0] for _, row in found})
+        return {ref: _known(ref, row, owners) for ref, row in found}
 
     def scopes(self, keys: Sequence[str]) -> Mapping[str, ScopeState]:
         """The scopes of this job with these keys that were ever settled."""
-        wanted = [scopes.c[n] for n in ("id", "key", "raw", "mapping")]
+        if not keys:
+            return {}
         with self._access.read() as conn:
-            mine = (scopes.c.job == self._access.job_no, among(conn, scopes.c.key, keys))
-            rows = conn.execute(select(*wanted).where(*mine)).all() if keys else []
-            held = self._held(conn, [row.id for row in rows])
-        return {row.key: ScopeState(row.key, frozenset(held[row.id]), row.raw, row.mapping) for row in rows}
+            rows = _scopes_by_key.all(conn, job=self._access.job_no, keys=given(conn, keys))
+            held = self._held(conn, [number for number, *_ in rows])
+        return {key: ScopeState(key, frozenset(held[number]), raw, mapping) for number, key, raw, mapping in rows}
 
     def _held(self, conn: Connection, scope_ids: Sequence[int]) -> Mapping[int, set[Ref]]:
         by_scope: dict[int, set[Ref]] = {scope: set() for scope in scope_ids}
-        held = select(holds.c.scope, holds.c.known).where(among(conn, holds.c.scope, scope_ids))
-        pairs = conn.execute(held).all() if scope_ids else []
+        pairs = _held_by_scope.all(conn, scopes=given(conn, scope_ids)) if scope_ids else []
         refs = self._access.refs(conn, {ref for _, ref in pairs})
         for scope, ref in pairs:
             by_scope[scope].add(refs[ref])
@@ -66,6 +69,17 @@ class Memory:
         with self._access.read() as conn:
             page = conn.execute(select(scopes.c.key, scopes.c.row).where(*mine).order_by(scopes.c.key).limit(count))
             return [(key, row or key) for key, row in page]
+
+
+_scopes_by_key = Prepared(
+    lambda postgres: select(scopes.c.id, scopes.c.key, scopes.c.raw, scopes.c.mapping).where(
+        scopes.c.job == bindparam("job"), chosen(postgres, scopes.c.key, "keys")
+    )
+)
+
+_held_by_scope = Prepared(
+    lambda postgres: select(holds.c.scope, holds.c.known).where(chosen(postgres, holds.c.scope, "scopes"))
+)
 
 
 def _known(ref: Ref, row: Sequence[Any], owners: Mapping[int, str]) -> Known:

@@ -9,14 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from store.access import Access
 from store.bulk import add_missing, among
 from store.memory import STATES
 from store.packing import pack_doubt, unpack_doubt
+from store.prepared import Prepared
 from store.schema import holds, known, notes, scopes
 from tsi_fetch.words import DOUBTED, Doubt, Known, Ref, ScopeSettled, ScopeState, Settlement, State
+
+_noted = Prepared(lambda postgres: insert(notes).returning(notes.c.id), ("job", "doubt"))
+
+_answered = Prepared(
+    lambda postgres: delete(notes).where(notes.c.id == bindparam("number"), notes.c.job == bindparam("job"))
+)
 
 
 class Notes:
@@ -25,9 +32,9 @@ class Notes:
 
     def add(self, doubt: Doubt) -> int:
         """Note it, in a transaction of its own; the number that the answer names."""
-        row = {"job": self._access.job_no, "doubt": pack_doubt(doubt)}
+        packed = pack_doubt(doubt)
         with self._access.write() as conn:
-            return int(conn.execute(insert(notes).values(row).returning(notes.c.id)).scalar_one())
+            return int(_noted(conn, job=self._access.job_no, doubt=packed).scalar_one())
 
     def unanswered(self) -> Sequence[tuple[int, Doubt]]:
         """The notes of this job at this sink, in the order they were made."""
@@ -78,7 +85,7 @@ class Notes:
 
 def forget(conn: Connection, access: Access, number: int) -> None:
     """The note is answered, within the transaction that answers it."""
-    conn.execute(delete(notes).where(notes.c.id == number, notes.c.job == access.job_no))
+    _answered(conn, number=number, job=access.job_no)
 
 
 def doubted(doubt: Doubt, job: str, before: Mapping[Ref, Known], states: Mapping[str, ScopeState]) -> Settlement:

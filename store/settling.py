@@ -4,21 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, case, delete, exists, func, or_, select, update
 
 from store.access import Access
-from store.bulk import add_missing, among, now, put
+from store.bulk import add_missing, among, chosen, given, now, put
 from store.memory import STATES
 from store.notes import forget
 from store.packing import pack_payload, pack_version, printable
-from store.schema import checkpoints, holds, known, pending, quarantine, scopes
+from store.prepared import Prepared
+from store.schema import checkpoints, holds, known, pending, quarantine, scopes, waiting
 from store.waits import begin_to_wait, kinds_of, wait_no_more
 from store.worklists import finish, lists_of
 from tsi_fetch.words import Known, Quarantined, Ref, ScopeSettled, Settlement
 
 Ids = Mapping[Ref, int]
+
+
+class _ToEnd(NamedTuple):
+    """What there is at all that a settlement may bring to an end: mostly nothing, and then nobody looks for it."""
+
+    pending: bool
+    troubles: bool
+    waits: bool
+
+
+_anything = Prepared(
+    lambda postgres: select(
+        exists().select_from(pending),
+        exists().where(quarantine.c.job == bindparam("job"), quarantine.c.closed.is_(None)),
+        exists().where(waiting.c.job == bindparam("job")),
+    )
+)
+
+_scope_ids = Prepared(
+    lambda postgres: select(scopes.c.key, scopes.c.id).where(
+        scopes.c.job == bindparam("job"), chosen(postgres, scopes.c.key, "keys")
+    )
+)
+
+_open_troubles = Prepared(
+    lambda postgres: select(quarantine.c.id, quarantine.c.digest).where(
+        quarantine.c.job == bindparam("job"),
+        quarantine.c.stream == bindparam("stream"),
+        quarantine.c.closed.is_(None),
+        chosen(postgres, quarantine.c.key, "keys"),
+    )
+)
+
+_pending_of = Prepared(
+    lambda postgres: select(pending.c.id, pending.c.scope, pending.c.known, pending.c.accepted).where(
+        chosen(postgres, pending.c.known, "refs")
+    )
+)
 
 
 class Settling:
@@ -31,15 +70,18 @@ class Settling:
         kinds = access.type_numbers({k.ref.type for k in settlement.known} | kinds_of(settlement.waiting))
         owners = access.job_numbers(k.job for k in settlement.known)
         with access.write() as conn:
+            to_end = _to_end(conn, access)
             self._know(conn, settlement.known, kinds, owners)  # first, since scopes hold only what is known
             ids = access.ids(conn, _refs(settlement))
-            self._hold(conn, settlement, ids)
-            self._close(conn, settlement)  # before the same keys' new troubles open
+            self._hold(conn, settlement, ids, cancel=to_end.pending)
+            if to_end.troubles:
+                self._close(conn, settlement)  # before the same keys' new troubles open
             self._quarantine(conn, settlement)
             self._checkpoint(conn, settlement)
             finish(conn, access.job_no, settlement.stream, settlement.keys)
             self._depart(conn, [ids[ref] for ref in settlement.departed if ref in ids])
-            wait_no_more(conn, access, settlement)  # before what this very batch says has to wait
+            if to_end.waits:
+                wait_no_more(conn, access, settlement)  # before what this very batch says has to wait
             begin_to_wait(conn, access, settlement.stream, settlement.waiting, kinds)
             if settlement.doubt is not None:
                 forget(conn, access, settlement.doubt)
@@ -52,13 +94,14 @@ class Settling:
         rows.sort(key=lambda row: (row["type"], row["ident"]))  # one order for all writers, so that none deadlock
         put(conn, known, rows, on=("sink", "type", "ident"), change=_written)
 
-    def _hold(self, conn: Connection, settlement: Settlement, ids: Ids) -> None:
+    def _hold(self, conn: Connection, settlement: Settlement, ids: Ids, *, cancel: bool) -> None:
         if not settlement.scopes:
             return
         numbers = self._scopes(conn, settlement.scopes)
         held = {(numbers[s.key], ids[ref]) for s in settlement.scopes for ref in s.refs if ref in ids}
         add_missing(conn, holds, [{"scope": scope, "known": ref} for scope, ref in sorted(held)])
-        _cancel(conn, held)
+        if cancel:
+            _cancel(conn, held)
         self._leave(conn, settlement, numbers, ids)
 
     def _scopes(self, conn: Connection, settled: Sequence[ScopeSettled]) -> dict[str, int]:
@@ -68,8 +111,8 @@ class Settling:
             for s in settled
         ]
         put(conn, scopes, rows, on=("job", "key"))
-        mine = (scopes.c.job == job, among(conn, scopes.c.key, [s.key for s in settled]))
-        return {key: number for key, number in conn.execute(select(scopes.c.key, scopes.c.id).where(*mine))}
+        found = _scope_ids.all(conn, job=job, keys=given(conn, [s.key for s in settled]))
+        return {key: number for key, number in found}
 
     def _leave(self, conn: Connection, settlement: Settlement, numbers: Mapping[str, int], ids: Ids) -> None:
         leaving = [(s, ref) for s in settlement.scopes for ref in s.leaving if ref in ids]
@@ -97,14 +140,9 @@ class Settling:
         """What is good now is no trouble any more, except what this very batch says is."""
         if not settlement.closed:
             return
-        mine = (
-            quarantine.c.job == self._access.job_no,
-            quarantine.c.stream == settlement.stream,
-            quarantine.c.closed.is_(None),
-            among(conn, quarantine.c.key, settlement.closed),
-        )
         again = {q.digest for q in settlement.quarantined}
-        open_now = conn.execute(select(quarantine.c.id, quarantine.c.digest).where(*mine))
+        keys = given(conn, settlement.closed)
+        open_now = _open_troubles.all(conn, job=self._access.job_no, stream=settlement.stream, keys=keys)
         over = [entry for entry, digest in open_now if bytes(digest) not in again]
         if over:
             chosen = among(conn, quarantine.c.id, over)
@@ -126,6 +164,11 @@ class Settling:
         if gone:
             mine = pending.c.job == self._access.job_no
             conn.execute(delete(pending).where(mine, among(conn, pending.c.known, gone)))
+
+
+def _to_end(conn: Connection, access: Access) -> _ToEnd:
+    ((left, troubles, waits),) = _anything.all(conn, job=access.job_no)
+    return _ToEnd(bool(left), bool(troubles), bool(waits))
 
 
 def _refs(settlement: Settlement) -> set[Ref]:
@@ -194,8 +237,7 @@ def _cancel(conn: Connection, held: set[tuple[int, int]]) -> None:
     had decided so."""
     if not held:
         return
-    columns = (pending.c.id, pending.c.scope, pending.c.known, pending.c.accepted)
-    found = conn.execute(select(*columns).where(among(conn, pending.c.known, {ref for _, ref in held})))
+    found = _pending_of.all(conn, refs=given(conn, {ref for _, ref in held}))
     over = [number for number, scope, ref, accepted in found if accepted or (scope, ref) in held]
     if over:
         conn.execute(delete(pending).where(among(conn, pending.c.id, over)))

@@ -116,11 +116,15 @@ def begin_to_wait(
             newest[w.ref], orders[w.ref] = w, w.order
     at = now(conn)
     rows = [_row(w, access.job_no, stream, kinds, at) for _, w in sorted(newest.items())]
-    put(conn, waiting, rows, on=("job", "type", "ident"), change=lambda new: {"since": waiting.c.since})
+    put(conn, waiting, rows, on=("job", "type", "ident"), change=_since_it_waits)
     ids = {ref: number for ref, (number,) in _find(conn, access, [waiting.c.id], newest)}
     conn.execute(delete(waiting_for).where(among(conn, waiting_for.c.waiting, list(ids.values()))))
     missing = sorted((ids[w.ref], kinds[ref.type], ref.id) for w in newest.values() for ref in w.missing)
     add_missing(conn, waiting_for, [{"waiting": w, "type": kind, "ident": ident} for w, kind, ident in missing])
+
+
+def _since_it_waits(new: Any) -> dict[str, ColumnElement[Any]]:
+    return {"since": waiting.c.since}
 
 
 def kinds_of(changes: Iterable[Waiting]) -> set[str]:
@@ -152,10 +156,11 @@ def _find(
 ) -> list[tuple[Ref, Sequence[Any]]]:
     """Rows of `waiting` of this job: the ref, and the columns asked for."""
     found: list[tuple[Ref, Sequence[Any]]] = []
-    for kind, number, idents in access.by_type(conn, refs):
-        mine = (waiting.c.job == access.job_no, waiting.c.type == number, among(conn, waiting.c.ident, idents))
+    for number, by_ident in access.by_type(conn, refs):
+        these = among(conn, waiting.c.ident, by_ident.keys())
+        mine = (waiting.c.job == access.job_no, waiting.c.type == number, these)
         rows = conn.execute(select(waiting.c.ident, *columns).where(*mine)).all()
-        found += [(Ref(kind, ident), values) for ident, *values in rows]
+        found += [(by_ident[ident], values) for ident, *values in rows]
     return found
 
 

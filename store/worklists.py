@@ -5,13 +5,28 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, delete, exists, func, insert, literal, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, delete, exists, func, insert, literal, select, update
 
 from store.access import Access
-from store.bulk import add_missing, add_selected, among, bytewise, now
+from store.bulk import add_missing, add_selected, among, bytewise, chosen, given, now
 from store.memory import start_watermark
+from store.prepared import Prepared
 from store.schema import Item, checkpoints, holds, listed, lists, pending, scopes, waiting, watermarks, work
 from tsi_fetch.words import Cursor, ListKind, WorkList
+
+_open_lists = Prepared(
+    lambda postgres: select(lists.c.id).where(
+        lists.c.job == bindparam("job"), lists.c.stream == bindparam("stream"), lists.c.state == "open"
+    )
+)
+
+_done = Prepared(
+    lambda postgres: (
+        update(work)
+        .where(work.c.list == bindparam("number"), work.c.state == int(Item.OPEN), chosen(postgres, work.c.key, "keys"))
+        .values(state=int(Item.DONE))
+    )
+)
 
 
 class WorkLists:
@@ -121,9 +136,10 @@ def read_list(conn: Connection, list_id: int) -> WorkList:
 
 def finish(conn: Connection, job_no: int, stream: str, keys: Collection[str]) -> None:
     """Items of the stream's open lists with these keys are done."""
-    if keys and (numbers := _open(conn, job_no, stream)):
-        these = (work.c.list.in_(numbers), work.c.state == Item.OPEN, among(conn, work.c.key, keys))
-        conn.execute(update(work).where(*these).values(state=Item.DONE))
+    if keys:
+        some = given(conn, keys)
+        for number in _open(conn, job_no, stream):
+            _done(conn, number=number, keys=some)
 
 
 def lists_of(conn: Connection, job_no: int, stream: str, keys: Collection[str]) -> Mapping[str, int]:
@@ -147,8 +163,7 @@ def reopen(conn: Connection, job_no: int, stream: str, keys: Collection[str], cl
 
 
 def _open(conn: Connection, job_no: int, stream: str) -> Sequence[int]:
-    mine = (lists.c.job == job_no, lists.c.stream == stream, lists.c.state == "open")
-    return conn.scalars(select(lists.c.id).where(*mine)).all()
+    return [number for (number,) in _open_lists.all(conn, job=job_no, stream=stream)]
 
 
 def _forget_begun(conn: Connection, job_no: int, stream: str, kind: ListKind) -> None:
