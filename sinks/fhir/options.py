@@ -36,6 +36,13 @@ class FhirOptions(BaseModel):
     timeout: float = Field(120, gt=0, description="for the answer to one bundle; a pod's grace period must exceed it")
     attempts: int = Field(8, ge=1, le=100, description="how often one request is tried")
     max_wait: float = Field(300, ge=0, description="how long to wait in all between the attempts of one request")
+    probe_after: int = Field(
+        5, ge=1, description="failures in a row after which the server is probed before it is used"
+    )
     writers: int = Field(2, ge=1, le=8, description="bundles in flight; HAPI's ten connections bound what is useful")
     entries: int = Field(100, ge=1, le=1000, description="resources in a bundle")
     bytes: int = Field(8_000_000, ge=1, description="size of a bundle; a larger resource goes alone")
+    tags: Literal["exact", "merge"] = Field("exact", description="tags and labels become what is sent, or are added")
+    gzip: Literal["auto", "off", "on"] = Field(
+        "auto", description="compress large bundles where the server takes it; auto: over https, as it costs time"
+    )

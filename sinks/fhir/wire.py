@@ -6,33 +6,36 @@ answer was lost is refused as stale when it comes again, which the caller resolv
 
 from __future__ import annotations
 
-import random
+import itertools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import httpx
-import tenacity
 
 from sinks.fhir.answers import Verdict, refusal, verdict, wrong_setting
+from sinks.fhir.circuit import Circuit, OutOfPatience, Patience, Unwell
+from sinks.fhir.compression import Compression, judged_packed
 from sinks.fhir.documents import Reply
 from sinks.fhir.options import FhirOptions
+from sinks.fhir.trouble import in_words
 from tsi_fetch.clock import Clock
 from tsi_fetch.errors import SettingError, TryAgain
+from tsi_fetch.http.answer import ReadWhole
+from tsi_fetch.http.failures import BodyTooLarge
 from tsi_fetch.http.meter import Meter
 from tsi_fetch.http.retry import TRANSIENT_ERRORS, retry_after
+from tsi_fetch.http.scrub import Scrubber
 from tsi_fetch.http.wire import Wire as Network
 from tsi_fetch.ports import Permit
 
 FHIR_JSON = "application/fhir+json"
-TRANSACTION = {
-    "Content-Type": FHIR_JSON,
-    "Prefer": "return=minimal",
-    # else HAPI merges tags and labels with what it has, and a removed one stays
-    "X-Meta-Snapshot-Mode": "TAG, PROFILE, SECURITY_LABEL",
-}
-FIRST_WAIT = 1.0  # seconds; doubled with every attempt, the wait drawn between zero and it
-LONGEST_WAIT = 30.0
+MAX_ANSWER = 256 * 1024 * 1024
+"""Bytes of one answer after decompression; a search that gives more is asked in parts."""
+
+READERS = 4  # connections beside the writers'
+PROBE = "metadata?_summary=true"  # any FHIR server answers it, cheaply, and to anybody
 
 _USER_AGENT = "tsi-fetch ({}; +https://github.com/Gravitate-Health/tsi-fetch)"
 
@@ -53,12 +56,17 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class _Again(Exception):
-    """This attempt may be repeated; `after` is what the server asks to wait."""
+class _Undisturbed:
+    """The clock of an answer that has begun to come: it is read to its end, since what it acknowledges is done."""
 
-    def __init__(self, reason: str, after: float = 0.0) -> None:
-        super().__init__(reason)
-        self.after = after
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def now(self) -> datetime:
+        return self._clock.now()
+
+    def sleep(self, seconds: float) -> None:
+        """Hears no signal."""
 
 
 class Wire:
@@ -74,17 +82,25 @@ class Wire:
         meter: Meter | None = None,
     ) -> None:
         self.url = options.url
-        self._meter, self._host = meter or Meter(), httpx.URL(options.url).host
+        base = httpx.URL(options.url)
+        self._meter, self._host = meter or Meter(), base.host
         self._options, self._clock = options, clock
-        self._rng = random.Random()
-        headers = {"Accept": FHIR_JSON, "User-Agent": _USER_AGENT.format(writer), "X-Request-Id": run_id}
+        self._compression = Compression(options.gzip, base.scheme)
+        self._circuit = Circuit(clock, options.probe_after, self._probe)
+        headers = {
+            "Accept": FHIR_JSON,
+            "Accept-Encoding": self._compression.accepted,
+            "User-Agent": _USER_AGENT.format(writer),
+            "X-Request-Id": run_id,
+        }
         if options.token:
             headers["Authorization"] = f"Bearer {options.token.get_secret_value()}"
+        network = transport or Network(connections=options.writers + READERS, ca_file=options.ca_file)
         self._client = httpx.Client(
             base_url=f"{options.url}/",
             headers=headers,
             timeout=httpx.Timeout(options.timeout, connect=options.connect_timeout),
-            transport=transport or Network(connections=options.writers + 1, ca_file=options.ca_file),
+            transport=ReadWhole(network, _Undisturbed(clock), Scrubber(), MAX_ANSWER, options.timeout),
         )
 
     def get(self, path: str, judge: Judge = verdict) -> Reply:
@@ -92,10 +108,28 @@ class Wire:
 
     def transact(self, content: bytes, permit: Permit) -> Reply:
         """Send one transaction; SettingError where the base takes none."""
-        reply = self.send(Request("POST", "", content, TRANSACTION), permit)
+        packed = self._compression.packed(content)
+        reply = self._packed(packed, content, permit) if packed else self._plain(content, permit)
         if verdict(reply) is Verdict.GONE:
             raise SettingError(f"{self.url} takes no transactions", "the sink's url must be the FHIR base")
         return reply
+
+    def _plain(self, content: bytes, permit: Permit) -> Reply:
+        return self.send(Request("POST", "", content, self._of_a_transaction()), permit)
+
+    def _packed(self, packed: bytes, content: bytes, permit: Permit) -> Reply:
+        """As `_plain`; what may be meant for the compression is answered by sending it again without."""
+        headers = {**self._of_a_transaction(), "Content-Encoding": "gzip"}
+        reply = self.send(Request("POST", "", packed, headers), permit, judge=judged_packed)
+        plain = self._plain(content, permit) if self._compression.doubted(reply) else None
+        self._compression.learn(reply, plain)
+        return plain or reply
+
+    def _of_a_transaction(self) -> dict[str, str]:
+        headers = {"Content-Type": FHIR_JSON, "Prefer": "return=minimal"}
+        if self._options.tags == "exact":  # else HAPI merges tags and labels with what it has: a removed one stays
+            headers["X-Meta-Snapshot-Mode"] = "TAG, PROFILE, SECURITY_LABEL"
+        return headers
 
     def send(self, request: Request, permit: Permit = always, judge: Judge = verdict) -> Reply:
         """Send until the answer is one that means something; `judge` says what it means.
@@ -103,23 +137,49 @@ class Wire:
         `permit` is asked before each attempt.  SettingError where address or credential are wrong; TryAgain where the
         attempts are used up, or the server asks for more patience than `max_wait`.
         """
-        retrying = tenacity.Retrying(
-            sleep=self._clock.sleep,
-            stop=lambda state: state.attempt_number >= self._options.attempts or self._out_of_patience(state),
-            wait=self._wait,
-            retry=tenacity.retry_if_exception_type(_Again),
-            reraise=True,
-        )
+        patience = Patience(self._clock, self._host, self._options.max_wait)
+        for attempt in itertools.count(1):
+            try:
+                self._circuit.enter(patience)
+                return self._once(request, permit, judge)
+            except OutOfPatience as e:
+                raise self._given_up(request, e.why) from e.why.__cause__
+            except Unwell as e:
+                if attempt >= self._options.attempts:
+                    raise self._given_up(request, e) from e.__cause__
+                self._back_off(request, attempt, patience, e)
+        raise AssertionError("counting has no end")
+
+    def _back_off(self, request: Request, attempt: int, patience: Patience, why: Unwell) -> None:
+        self._meter.retried(self._host)
+        if why.asked:
+            return  # the circuit holds all lanes as long
         try:
-            return retrying(self._once, request, permit, judge)
-        except _Again as e:
-            raise TryAgain(
-                f"the FHIR server at {self.url} cannot take {request.method} {request.path or '/'}: {e}",
-                f"it asks to come back in {e.after:.0f} s" if e.after else "run again once it is well",
-            ) from e.__cause__
+            patience.wait(self._circuit.jitter(attempt), why)
+        except OutOfPatience as e:
+            raise self._given_up(request, e.why) from why.__cause__
 
     def _once(self, request: Request, permit: Permit, judge: Judge) -> Reply:
         permit()
+        try:
+            reply = self._exchange(request, judge)
+        except Unwell as e:
+            if not e.alive:
+                self._circuit.failed(e)
+            raise
+        self._circuit.succeeded()
+        return reply
+
+    def _exchange(self, request: Request, judge: Judge) -> Reply:
+        reply = Reply.of(self._answer(request))
+        found = judge(reply)
+        if found is Verdict.SETTING:
+            raise wrong_setting(reply, self.url)
+        if found is Verdict.AGAIN:
+            raise Unwell(_reason(reply), asked=self._asked(reply), page=reply.ok, alive=reply.status == 409)
+        return reply
+
+    def _answer(self, request: Request) -> httpx.Response:
         begun = time.perf_counter()
         try:
             answer = self._client.request(
@@ -127,28 +187,43 @@ class Wire:
             )
         except TRANSIENT_ERRORS as e:
             self._meter.failed(self._host, _since(begun))
-            raise _Again(type(e).__name__) from e
+            raise Unwell(
+                in_words(e, connect_timeout=self._options.connect_timeout, timeout=self._options.timeout)
+            ) from e
+        except BodyTooLarge:
+            self._meter.failed(self._host, _since(begun))
+            raise
         self._meter.answered(self._host, len(answer.content), _since(begun))
-        reply = Reply.of(answer)
-        found = judge(reply)
-        if found is Verdict.SETTING:
-            raise wrong_setting(reply, self.url)
-        if found is Verdict.AGAIN:
-            raise _Again(_reason(reply), self._asked(reply))
-        return reply
+        return answer
 
-    def _wait(self, state: tenacity.RetryCallState) -> float:
-        self._meter.retried(self._host)
-        after = _failure(state).after
-        if after:  # a little later than asked, so that not all clients come back at the same moment
-            return after + self._rng.uniform(0, FIRST_WAIT)
-        return self._rng.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** (state.attempt_number - 1)))
-
-    def _out_of_patience(self, state: tenacity.RetryCallState) -> bool:
-        return state.idle_for + state.upcoming_sleep > self._options.max_wait
+    def _probe(self) -> None:
+        try:
+            self._exchange(Request("GET", PROBE, headers={"Cache-Control": "no-cache"}), verdict)
+        except Unwell as e:
+            if e.page:
+                raise self._no_fhir() from None
+            raise
 
     def _asked(self, reply: Reply) -> float:
         return retry_after(reply.headers.get("retry-after", ""), self._clock.now())
+
+    def _given_up(self, request: Request, why: Unwell) -> SettingError | TryAgain:
+        if why.page:
+            return self._no_fhir()
+        hint = "run again once it is well"
+        if why.asked:
+            hint = f"it asks to come back in {why.asked:.0f} s; a run waits for {self._options.max_wait:.0f} s at most"
+        if isinstance(why.__cause__, httpx.RequestError):
+            return TryAgain(f"the FHIR server at {self.url} cannot be reached: {why}", hint)
+        return TryAgain(
+            f"the FHIR server at {self.url} cannot take {request.method} {request.path or '/'}: {why}", hint
+        )
+
+    def _no_fhir(self) -> SettingError:
+        return SettingError(
+            f"what answers at {self.url} is not a FHIR server: status 200 with a body that is not FHIR",
+            "check the sink's url and its token: a login page looks like this",
+        )
 
     def close(self) -> None:
         self._client.close()
@@ -157,13 +232,6 @@ class Wire:
 def _since(begun: float) -> int:
     """Whole microseconds since `begun`, of the performance counter."""
     return round((time.perf_counter() - begun) * 1e6)
-
-
-def _failure(state: tenacity.RetryCallState) -> _Again:
-    failure = state.outcome.exception() if state.outcome else None
-    if not isinstance(failure, _Again):
-        raise AssertionError("tenacity asks only after a failed attempt")
-    return failure
 
 
 def _reason(reply: Reply) -> str:

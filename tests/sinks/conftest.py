@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import pytest
 
 from sinks.fhir.options import FhirOptions
@@ -30,11 +31,10 @@ def server(hapi_in_memory: FakeHapi, clock: ReplayClock) -> Iterator[Callable[..
     """Makes sinks that talk to `hapi_in_memory`."""
     made: list[FhirServer] = []
 
-    def make(**options: Any) -> FhirServer:
-        options = {"url": BASE, **options}
-        made.append(
-            FhirServer(FhirOptions(**options), clock, "run-1", "cima", "ab12cd34", transport=hapi_in_memory.transport())
-        )
+    def make(transport: httpx.BaseTransport | None = None, **options: Any) -> FhirServer:
+        wire = transport or hapi_in_memory.transport()
+        chosen = FhirOptions(**{"url": BASE, **options})
+        made.append(FhirServer(chosen, clock, "run-1", "cima", "ab12cd34", transport=wire))
         return made[-1]
 
     yield make

@@ -5,6 +5,7 @@ It keeps versions, tombstones and referential integrity, runs transactions atomi
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import threading
@@ -48,6 +49,7 @@ class FakeHapi:
     faults: list[Fault] = field(default_factory=list)
     lose: int = 0
     full: bool = False
+    gzip: bool = True
     resources: dict[str, list[Version]] = field(default_factory=dict)
     requests: list[httpx.Request] = field(default_factory=list)
     transactions: list[list[str]] = field(default_factory=list)  # refs of those that were committed
@@ -101,7 +103,7 @@ class FakeHapi:
 
     def sent(self) -> list[str]:
         """The refs of all transactions, of those that were refused too."""
-        entries = (e for r in self.writes() for e in json.loads(r.content)["entry"])
+        entries = (e for r in self.writes() for e in content_of(r)["entry"])
         return [e["request"]["url"] for e in entries]
 
     # the server
@@ -160,10 +162,12 @@ class FakeHapi:
         return httpx.Response(200, json=bundle)
 
     def _transaction(self, request: httpx.Request) -> httpx.Response:
+        if request.headers.get("content-encoding") == "gzip" and not self.gzip:
+            raise Refusal(400, "HAPI-0450: Failed to parse request body as JSON resource. HAPI-1861")
         if len(request.content) > self.max_body:
             return httpx.Response(413, text="<html>too large</html>")
         try:
-            entries = json.loads(request.content)["entry"]
+            entries = content_of(request)["entry"]
         except ValueError as e:
             raise Refusal(400, "HAPI-0450: Failed to parse request body as JSON resource. HAPI-1861") from e
         refs = [e["request"]["url"] for e in entries]
@@ -283,6 +287,12 @@ def _references(node: Any, path: str = "") -> list[tuple[str, str]]:
     reference = str(node.get("reference", "")).removeprefix(f"{BASE}/")  # HAPI makes its own base relative
     here = [(path, reference)] if _REFERENCE.fullmatch(reference) else []
     return here + [found for key, child in node.items() for found in _references(child, f"{path}.{key}")]
+
+
+def content_of(request: httpx.Request) -> Any:
+    """The JSON that was sent, whether compressed or not."""
+    packed = request.headers.get("content-encoding") == "gzip"
+    return json.loads(gzip.decompress(request.content) if packed else request.content)
 
 
 def outcome(status: int, words: str) -> httpx.Response:
