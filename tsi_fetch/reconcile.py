@@ -130,7 +130,7 @@ class Reconciler:
         self._subject, self._books, self._sink = subject, books, sink
         self._stop, self._progress = stop, progress
         self._counts = Counts(NAMED)
-        self._runs: dict[str, bool] = {}
+        self._runs: dict[tuple[str, bool], bool] = {}
 
     def compare(self) -> Comparison:
         """Look, and write nothing.  TryAgain where the sink is down."""
@@ -220,11 +220,10 @@ class Reconciler:
         """Did a run of this job write it?  (Of a shared type: of any job of this store.)"""
         if held.run is None:
             return False
-        shared = held.ref.type in self._subject.shared
-        key = f"{held.run}{' anybody' if shared else ''}"
-        if key not in self._runs:
-            self._runs[key] = self._books.ran(held.run, anybody=shared)
-        return self._runs[key]
+        asked = held.run, held.ref.type in self._subject.shared
+        if asked not in self._runs:
+            self._runs[asked] = self._books.ran(held.run, anybody=asked[1])
+        return self._runs[asked]
 
     # -- what is not
 

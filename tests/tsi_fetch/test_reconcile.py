@@ -349,6 +349,23 @@ def test_a_repair_that_dies_leaves_what_is_remembered_and_can_be_made_again(load
     assert loaded.names() == {"a": "A", "b": "B", "c": "C", "s": "shared", "x": "X"}
 
 
+def test_what_a_killed_run_wrote_and_could_not_remember_is_ours(loaded: House) -> None:
+    class Killed(Dying):
+        def settle(self, settlement: Any) -> None:
+            raise RuntimeError("killed before it could remember")
+
+    loaded.source.change("p1", {"a": "A2", "n": "new", "s": "shared"})
+    with pytest.raises(RuntimeError):
+        loaded.run(wrap_store=lambda store: Killed(store, "nothing"))  # type: ignore[arg-type, return-value]
+    assert loaded.names()["a"] == "A2"
+    looked = compared(loaded)
+    assert (kinds(looked), looked.marking.trouble) == ({"ours": ("a",), "unknown": ("n",)}, "")
+    assert kinds(compared(loaded, fix=True)) == {"ours": ("a", "n")}
+    assert loaded.run().exit_code == 0
+    assert loaded.names() == {"a": "A2", "b": "B", "c": "C", "n": "new", "s": "shared"}
+    in_step(loaded)
+
+
 def test_a_signal_ends_a_comparison(loaded: House) -> None:
     stop = StopSignal()
     stop.set(15)
