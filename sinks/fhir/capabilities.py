@@ -1,6 +1,8 @@
-"""Is this the server the job means?  Asked once, before anything else."""
+"""Is this the server the job means, and does it offer what the job needs?  Asked once, before anything else."""
 
 from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
 
 from sinks.fhir.answers import Verdict, verdict
 from sinks.fhir.documents import Document, Reply
@@ -10,19 +12,43 @@ from tsi_fetch.errors import SettingError
 RELEASES = {"5.0": "R5", "4.0": "R4"}
 """FHIR releases by the first two numbers of `fhirVersion` (FHIR, history.html)."""
 
+NEEDED = ("read", "search-type", "update")
+"""What a job does with every type it writes.  Not `delete`: a policy of retiring, or keeping, never deletes."""
+
+MARKER = "Device"  # what markers are made of
+
 _HINT = "the sink's url must be the FHIR base of the server, and its release the server's"
 
 
-def check(wire: Wire, release: str) -> None:
-    """SettingError where something else than a FHIR server of this release answers; TryAgain where nothing does."""
-    reply = wire.get("metadata", _judge)
-    if reply.kind != "CapabilityStatement" or reply.document is None or not reply.ok:
-        raise SettingError(f"what answers at {wire.url} is not a FHIR server (status {reply.status})", _HINT)
-    offered = _release(reply.document)
-    if offered != release:
-        raise SettingError(f"the sink is set to FHIR {release}, but the server at {wire.url} has {offered}", _HINT)
-    if not _takes_transactions(reply.document):
-        raise SettingError(f"the server at {wire.url} does not offer transactions", "use a server that does")
+class Capabilities:
+    """What one server says of itself; asked for once, however often it is looked at."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._statement: Document | None = None
+
+    def check(self, release: str, types: Collection[str]) -> None:
+        """SettingError where it is no FHIR server of this release that takes these types; TryAgain where it is down."""
+        statement = self._statement or self._ask()
+        offered = _release(statement)
+        if offered != release:
+            raise SettingError(
+                f"the sink is set to FHIR {release}, but the server at {self._wire.url} has {offered}", _HINT
+            )
+        if not _takes_transactions(statement):
+            raise SettingError(f"the server at {self._wire.url} does not offer transactions", "use a server that does")
+        if lacking := "; ".join(_lacking(statement, {*types, MARKER})):
+            raise SettingError(
+                f"the server at {self._wire.url} does not take what the job needs: {lacking}",
+                "enable it there, or use another server",
+            )
+        self._statement = statement
+
+    def _ask(self) -> Document:
+        reply = self._wire.get("metadata", _judge)
+        if reply.kind != "CapabilityStatement" or reply.document is None or not reply.ok:
+            raise SettingError(f"what answers at {self._wire.url} is not a FHIR server (status {reply.status})", _HINT)
+        return reply.document
 
 
 def _judge(reply: Reply) -> Verdict:
@@ -38,3 +64,27 @@ def _release(statement: Document) -> str:
 
 def _takes_transactions(statement: Document) -> bool:
     return any(i.code == "transaction" for rest in statement.rest if rest.mode == "server" for i in rest.interaction)
+
+
+def _lacking(statement: Document, types: Collection[str]) -> Iterator[str]:
+    """What is needed and not offered, both sides named.
+
+    A statement that lists no types, or a type without interactions, says nothing about them (both are optional in
+    FHIR): what is not taken is then refused when it comes.
+    """
+    offered = _offered(statement)
+    for kind in sorted(types) if offered else ():
+        writes = f"the {'marker is a' if kind == MARKER else 'job writes'} {kind}"
+        if kind not in offered:
+            yield f"{writes}, the server does not offer that type"
+        elif missing := [i for i in NEEDED if offered[kind] and i not in offered[kind]]:
+            yield f"{writes}, the server offers no {' and no '.join(missing)} of it"
+
+
+def _offered(statement: Document) -> Mapping[str, frozenset[str]]:
+    return {
+        resource.type: frozenset(i.code for i in resource.interaction)
+        for rest in statement.rest
+        if rest.mode == "server"
+        for resource in rest.resource
+    }

@@ -61,8 +61,14 @@ class Interaction(msgspec.Struct):
     code: str = ""
 
 
+class OfferedType(msgspec.Struct):
+    type: str = ""
+    interaction: list[Interaction] = []
+
+
 class Rest(msgspec.Struct):
     mode: str = ""
+    resource: list[OfferedType] = []
     interaction: list[Interaction] = []
 
 

@@ -12,10 +12,12 @@ from sinks.fhir.answers import Verdict, verdict
 from sinks.fhir.documents import Document, Reply, head, version_in, version_of
 from sinks.fhir.wire import Request, Wire
 from tsi_fetch.errors import SettingError, TryAgain
+from tsi_fetch.http.failures import BodyTooLarge
 from tsi_fetch.http.origin import origin_of
 from tsi_fetch.words import Held, Ref
 
 VERSIONS = 200  # ids asked for at once
+LISTED = 1000  # resources on one page of a listing; a server may give fewer
 BODIES = 50  # fewer, since the answer is held in memory
 
 BUNDLE_VERSIONS = "type,link,entry.resource.id"
@@ -26,6 +28,10 @@ ID = re.compile(r"(?!\.+$)[A-Za-z0-9\-.]{1,64}")  # HAPI-0521 says the same; dot
 TYPE = re.compile(r"[A-Z][A-Za-z]+")
 
 _FORM = {"Content-Type": "application/x-www-form-urlencoded", "Cache-Control": "no-cache"}
+
+
+class _PageGone(Exception):
+    """The server no longer has the page that it named."""
 
 
 class Finder:
@@ -44,9 +50,47 @@ class Finder:
         size = BODIES if bodies else VERSIONS
         for kind, ids in by_type.items():
             for start in range(0, len(ids), size):
-                asked = ids[start : start + size]
-                found |= {h.ref: h for h in self._search(kind, asked, bodies) if h.ref.id in asked}
+                found |= {h.ref: h for h in self._some(kind, ids[start : start + size], bodies)}
         return found
+
+    def _some(self, kind: str, ids: Sequence[str], bodies: bool) -> list[Held]:
+        """Those of `ids`, in halves where the answer would be too large to hold."""
+        try:
+            return [held for held in self._search(kind, ids, bodies) if held.ref.id in ids]
+        except BodyTooLarge:
+            if len(ids) == 1:
+                raise
+            middle = len(ids) // 2
+            return self._some(kind, ids[:middle], bodies) + self._some(kind, ids[middle:], bodies)
+
+    def listing(self, kind: str) -> Iterator[list[Held]]:
+        """Everything alive of a type, without bodies.
+
+        A server forgets its pages after a while (HAPI: 410, HAPI-0417): then it is begun once more, and gives only what
+        was not given before.  TryAgain where that happens again.
+        """
+        seen: set[str] = set()
+        for last in (False, True):
+            try:
+                yield from self._listed(kind, seen)
+                return
+            except _PageGone:
+                if last:
+                    raise TryAgain(
+                        f"the server forgets the pages of a listing of {kind} while they are read",
+                        "run again when it is less busy",
+                    ) from None
+
+    def _listed(self, kind: str, seen: set[str]) -> Iterator[list[Held]]:
+        query = urlencode({"_elements": _elements(kind), "_count": str(LISTED)})
+        reply = self._wire.get(f"{kind}?{query}")
+        if verdict(reply) is Verdict.GONE:
+            return  # the server does not know this type, so it holds none
+        for page in self._pages(reply, kind):
+            new = [h for h in _of_page(page, keep=False) if h.ref.type == kind and h.ref.id not in seen]
+            seen.update(h.ref.id for h in new)
+            if new:
+                yield new
 
     def one(self, ref: Ref) -> Held | None:
         """One resource with its body; a deleted one with the version of its deletion; None where none ever was."""
@@ -70,21 +114,28 @@ class Finder:
     def _search(self, kind: str, ids: Sequence[str], bodies: bool) -> Iterator[Held]:
         query = {"_id": ",".join(ids), "_count": str(len(ids))}
         if not bodies:
-            query["_elements"] = BUNDLE_VERSIONS if kind == "Bundle" else "id"
+            query["_elements"] = _elements(kind)
         path = f"{kind}/_search"
         reply = self._wire.send(Request("POST", path, urlencode(query).encode(), _FORM))
         if verdict(reply) is Verdict.GONE:
             return  # the server does not know this type, so it holds none
+        try:
+            for page in self._pages(reply, path):
+                yield from _of_page(page, keep=bodies)
+        except _PageGone:
+            raise TryAgain(f"the server forgets the pages of {path} while they are read", "run again") from None
+
+    def _pages(self, reply: Reply, path: str) -> Iterator[Document]:
+        """This page and all that follow."""
         while True:
             page = _page(reply, path)
-            for entry in page.entry:
-                held = _held(bytes(entry.resource), keep=bodies)
-                if held:
-                    yield held
+            yield page
             following = next((link.url for link in page.link if link.relation == "next"), None)
             if following is None:
                 return
             reply = self._wire.get(self._same_origin(following))
+            if verdict(reply) is Verdict.GONE:
+                raise _PageGone
 
     def _same_origin(self, url: str) -> str:
         here = origin_of(httpx.URL(self._wire.url))
@@ -101,6 +152,14 @@ def _page(reply: Reply, path: str) -> Document:
     if found and found.type == "searchset":
         return found
     raise TryAgain(f"{path} was answered with status {reply.status} and no search set", "look at the server's log")
+
+
+def _of_page(page: Document, *, keep: bool) -> Iterator[Held]:
+    return (held for entry in page.entry if (held := _held(bytes(entry.resource), keep=keep)))
+
+
+def _elements(kind: str) -> str:
+    return BUNDLE_VERSIONS if kind == "Bundle" else "id"
 
 
 def _held(body: bytes, *, keep: bool) -> Held | None:

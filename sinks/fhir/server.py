@@ -7,7 +7,8 @@ from types import TracebackType
 
 import httpx
 
-from sinks.fhir import bundles, capabilities, marker
+from sinks.fhir import bundles, marker
+from sinks.fhir.capabilities import Capabilities
 from sinks.fhir.delete import Removal
 from sinks.fhir.documents import head
 from sinks.fhir.find import ID, TYPE, Finder
@@ -44,17 +45,22 @@ class FhirServer:
         self.release: str = options.release
         self._options = options
         self._wire = Wire(options, clock, run_id, f"job {job} of store {store_id}", transport, meter)
+        self._capabilities = Capabilities(self._wire)
         self._finder = Finder(self._wire)
         self._lanes = Lanes(options.writers)
         self._proof = Proof(self._wire, marker.device(f"tsi-fetch-{store_id}-{job}-proof"), run_id)
         self.ahead = options.writers + AHEAD
 
     def open(self, types: Collection[str] = ()) -> None:
-        capabilities.check(self._wire, self.release)
+        self._capabilities.check(self.release, types)
 
     def find(self, refs: Sequence[Ref], *, bodies: bool = False) -> Mapping[Ref, Held]:
         """What is alive.  A search does not see deleted resources: they turn up where a write is refused as stale."""
         return self._finder.find(refs, bodies=bodies)
+
+    def listing(self, resource_type: str) -> Iterator[Sequence[Held]]:
+        """Everything alive of a type, in pages.  What is written meanwhile may be in it or not."""
+        return self._finder.listing(resource_type)
 
     def write(self, writes: Sequence[Write], permit: Permit) -> Iterator[Sequence[Outcome]]:
         """PUTs first, in transactions; then deletions, since what was updated may no longer refer to what goes.

@@ -20,6 +20,9 @@ BASE = "http://fhir.invalid/epi/api/fhir"
 _CODES = "https://hapifhir.io/fhir/CodeSystem/hapi-fhir-storage-response-code"
 _REFERENCE = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}")
 
+TYPES = ("Basic", "Bundle", "Device", "Ingredient", "Organization", "Substance")
+INTERACTIONS = ["read", "vread", "update", "patch", "delete", "history-instance", "create", "search-type"]
+
 Fault = Callable[[httpx.Request], httpx.Response | None]
 
 
@@ -50,6 +53,7 @@ class FakeHapi:
     lose: int = 0
     full: bool = False
     gzip: bool = True
+    offers: dict[str, list[str]] | None = None  # types and their interactions; None: all of them
     resources: dict[str, list[Version]] = field(default_factory=dict)
     requests: list[httpx.Request] = field(default_factory=list)
     transactions: list[list[str]] = field(default_factory=list)  # refs of those that were committed
@@ -114,6 +118,14 @@ class FakeHapi:
         if path.endswith("/_search"):
             form = parse_qs(request.content.decode())
             return self._search(path.partition("/")[0], form["_id"][0].split(","), form.get("_elements", [""])[0], 0)
+        if (
+            request.method == "GET"
+            and "/" not in path
+            and "_elements" in request.url.params
+            and "_page" not in str(request.url)
+        ):
+            ids = [ref.partition("/")[2] for ref in sorted(self.resources) if ref.startswith(f"{path}/")]
+            return self._search(path, ids, request.url.params["_elements"], 0)
         if request.method == "GET" and "_page" in request.url.params:
             ids = request.url.params["_ids"].split(",")
             elements = request.url.params.get("_elements", "")
@@ -125,7 +137,9 @@ class FakeHapi:
         raise Refusal(400, f"HAPI-0302: no such operation {request.method} {path}")
 
     def _statement(self) -> dict[str, Any]:
-        rest = [{"mode": "server", "interaction": [{"code": "transaction"}]}]
+        offers = dict.fromkeys(TYPES, INTERACTIONS) if self.offers is None else self.offers
+        types = [{"type": t, "interaction": [{"code": c} for c in codes]} for t, codes in offers.items()]
+        rest = [{"mode": "server", "interaction": [{"code": "transaction"}], "resource": types}]
         return {"resourceType": "CapabilityStatement", "fhirVersion": self.release, "rest": rest}
 
     def _read(self, ref: str) -> httpx.Response:

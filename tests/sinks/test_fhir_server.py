@@ -12,9 +12,10 @@ from pydantic import ValidationError
 from sinks.fhir.marker import device
 from sinks.fhir.options import FhirOptions
 from sinks.fhir.server import FhirServer
-from tests.sinks.fake_hapi import BASE, FakeHapi, answer, breaks
+from tests.sinks.fake_hapi import BASE, FakeHapi, answer, breaks, says, works
 from tsi_fetch.errors import Guarded, SettingError, TryAgain
-from tsi_fetch.words import Mark, Ref
+from tsi_fetch.http.failures import BodyTooLarge
+from tsi_fetch.words import Held, Mark, Ref
 
 Make = Callable[..., FhirServer]
 MARK = "tsi-fetch-ab12cd34-cima"
@@ -40,6 +41,49 @@ def test_an_r4_server_is_opened_by_an_r4_sink(server: Make, hapi_in_memory: Fake
     sink = server(release="R4")
     sink.open()
     assert sink.release == "R4"
+
+
+def test_a_statement_is_asked_for_once_however_often_it_is_looked_at(server: Make, hapi_in_memory: FakeHapi) -> None:
+    sink = server()
+    sink.open()
+    sink.open(["Organization"])
+    assert len(hapi_in_memory.requests) == 1
+
+
+def test_a_type_that_is_not_offered_names_both_sides(server: Make) -> None:
+    with pytest.raises(SettingError, match="the job writes MedicinalProductDefinition, the server does not offer"):
+        server().open(["Organization", "MedicinalProductDefinition"])
+
+
+def test_all_that_is_not_offered_is_named_at_once(server: Make, hapi_in_memory: FakeHapi) -> None:
+    hapi_in_memory.offers = {"Ingredient": ["read", "search-type"], "Substance": ["update", "read"]}
+    with pytest.raises(SettingError) as error:
+        server().open(["Ingredient", "Substance"])
+    assert "the job writes Ingredient, the server offers no update of it" in error.value.message
+    assert "the job writes Substance, the server offers no search-type of it" in error.value.message
+    assert "the marker is a Device, the server does not offer that type" in error.value.message
+
+
+@pytest.mark.parametrize("offers", [{}, {"Device": [], "Ingredient": []}])
+def test_a_statement_that_says_nothing_of_types_is_believed_to_take_them(
+    server: Make, hapi_in_memory: FakeHapi, offers: dict[str, list[str]]
+) -> None:
+    hapi_in_memory.offers = offers
+    server().open(["Ingredient"])
+    assert len(hapi_in_memory.requests) == 1
+
+
+def test_a_server_that_cannot_delete_is_good_for_a_job_that_does_not(server: Make, hapi_in_memory: FakeHapi) -> None:
+    hapi_in_memory.offers = {t: ["read", "search-type", "update"] for t in ("Device", "Ingredient")}
+    server().open(["Ingredient"])
+    assert len(hapi_in_memory.requests) == 1
+
+
+def test_a_server_without_transactions_is_a_wrong_setting(server: Make, hapi_in_memory: FakeHapi) -> None:
+    statement = {"resourceType": "CapabilityStatement", "fhirVersion": "5.0.0", "rest": [{"mode": "server"}]}
+    hapi_in_memory.faults = [answer(200, json=statement)]
+    with pytest.raises(SettingError, match="does not offer transactions"):
+        server().open()
 
 
 @pytest.mark.parametrize(
@@ -119,6 +163,66 @@ def test_a_next_link_that_leads_elsewhere_is_refused(server: Make, hapi_in_memor
     with pytest.raises(SettingError, match=r"elsewhere\.invalid"):
         server().find([Ref("Organization", "a")])
     assert {r.url.host for r in hapi_in_memory.requests} == {"fhir.invalid"}
+
+
+def listed(sink: FhirServer, kind: str) -> list[Held]:
+    return [held for page in sink.listing(kind) for held in page]
+
+
+@pytest.mark.parametrize("kind", ["Organization", "Bundle"])
+def test_everything_alive_of_a_type_is_listed_page_by_page(server: Make, hapi_in_memory: FakeHapi, kind: str) -> None:
+    hapi_in_memory.page = 7
+    for n in range(30):
+        hapi_in_memory.put(f"{kind}/o{n}", run=f"run-{n}")
+    hapi_in_memory.put(f"{kind}/o3", run="run-x")
+    hapi_in_memory.delete(f"{kind}/o4")
+    hapi_in_memory.put("Substance/s")
+    held = {h.ref.id: h for h in listed(server(), kind)}
+    assert sorted(held) == sorted(f"o{n}" for n in range(30) if n != 4)
+    assert (held["o3"].version, held["o3"].run, held["o3"].body) == ("2", "run-x", None)
+    assert len(hapi_in_memory.requests) == 5
+    assert all(r.headers["cache-control"] == "no-cache" for r in hapi_in_memory.requests)
+    assert hapi_in_memory.requests[0].url.params["_count"] == "1000"
+
+
+def test_a_type_that_a_server_does_not_know_has_nothing_to_list(server: Make, hapi_in_memory: FakeHapi) -> None:
+    hapi_in_memory.faults = [says(404, "HAPI-0302: Unknown resource type 'Ingredient'")]
+    assert listed(server(), "Ingredient") == []
+
+
+def test_a_listing_whose_page_is_forgotten_is_begun_once_more(server: Make, hapi_in_memory: FakeHapi) -> None:
+    hapi_in_memory.page = 7
+    for n in range(20):
+        hapi_in_memory.put(f"Organization/o{n:02}")
+    forgotten = says(410, "HAPI-0417: Search ID does not exist and may have expired")
+    hapi_in_memory.faults = [works, works, forgotten]
+    held = listed(server(), "Organization")
+    assert [h.ref.id for h in held] == [f"o{n:02}" for n in range(20)]
+    hapi_in_memory.faults = [works, forgotten, works, forgotten]
+    with pytest.raises(TryAgain, match="forgets the pages"):
+        listed(server(), "Organization")
+
+
+def test_a_listing_that_leads_elsewhere_is_refused(server: Make, hapi_in_memory: FakeHapi) -> None:
+    link = [{"relation": "next", "url": "http://elsewhere.invalid/?page=2"}]
+    hapi_in_memory.faults = [answer(200, json={"resourceType": "Bundle", "type": "searchset", "link": link})]
+    with pytest.raises(SettingError, match=r"elsewhere\.invalid"):
+        listed(server(), "Organization")
+
+
+def test_an_answer_too_large_to_hold_is_asked_for_in_halves(server: Make, hapi_in_memory: FakeHapi) -> None:
+    refs = [Ref("Organization", f"o{n}") for n in range(4)]
+    for ref in refs:
+        hapi_in_memory.put(str(ref))
+
+    def heavy(request: httpx.Request) -> httpx.Response:
+        reply = hapi_in_memory.handle(request)
+        if len(reply.json()["entry"]) > 2:
+            raise BodyTooLarge("POST", "Organization/_search", 5)
+        return reply
+
+    assert set(server(transport=httpx.MockTransport(heavy)).find(refs, bodies=True)) == set(refs)
+    assert len(hapi_in_memory.requests) == 3
 
 
 def test_the_marker_is_a_device_that_says_run_and_counter(server: Make, hapi_in_memory: FakeHapi) -> None:
