@@ -10,6 +10,7 @@ from tsi_fetch.decide import FOREIGN
 from tsi_fetch.fhir.digest import canonical_digest
 from tsi_fetch.fhir.retire import retirable, retired
 from tsi_fetch.words import (
+    FORGOTTEN,
     Doubt,
     Fault,
     Held,
@@ -44,6 +45,9 @@ def carry_out(run: Run) -> None:
 def _some(run: Run, refs: Sequence[Ref]) -> None:
     known, holders = run.store.known(refs), run.store.holders(refs)  # another job may hold one by now: it stays
     live = {ref: k for ref in refs if (k := known.get(ref)) and k.state is State.LIVE and not holders.get(ref)}
+    for ref, k in known.items():
+        if k.state is State.DELETED and k.digest == FORGOTTEN and not holders.get(ref):
+            run.tally.count(ref, "gone")  # the sink had lost it, and now the source has no more of it either
     if run.settings.removal == "keep":
         for ref in live:
             run.tally.count(ref, "kept")
@@ -84,17 +88,16 @@ def _step(run: Run, known: Known, held: Held | None) -> Write | Known | None:
     if held is None or held.deleted:
         version = held.version if held else None
         return replace(known, state=State.DELETED, version=version)
-    if held.version != known.version and not run.wrote(held):
-        return None
+    ours = held.version == known.version or run.wrote(held)
     if run.settings.removal == "delete":
-        return Write(known.ref, WriteAction.DELETE, held.version)
+        return Write(known.ref, WriteAction.DELETE, held.version) if ours else None
     if not retirable(known.ref.type):
         run.tally.note(f"a {known.ref.type} cannot be retired: kept as it is")
-        return replace(known, version=held.version, state=State.RETIRED)
+        return replace(known, version=held.version, state=State.RETIRED) if ours else None
     body = retired(held.body or b"{}")
-    if canonical_digest(body) == canonical_digest(held.body or b"{}"):
+    if canonical_digest(body) == canonical_digest(held.body or b"{}"):  # whoever made it so: nothing is overwritten
         return replace(known, version=held.version, state=State.RETIRED, digest=canonical_digest(body))
-    return Write(known.ref, WriteAction.PUT, held.version, body)
+    return Write(known.ref, WriteAction.PUT, held.version, body) if ours else None
 
 
 def _write(run: Run, writes: Sequence[Write]) -> list[Outcome]:

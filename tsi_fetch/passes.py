@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tsi_fetch import guards
 from tsi_fetch.errors import Exit, Guarded, TryAgain
-from tsi_fetch.words import Batch, Cursor, ListKind, WorkList
+from tsi_fetch.words import Batch, Cursor, ListKind, State, WorkList
 
 if TYPE_CHECKING:
     from tsi_fetch.context import Run
@@ -127,6 +127,8 @@ def _vanish_guard(run: Run) -> None:
         return
     holders = run.store.holders(sorted({p.ref for p in undecided}))
     refs = guards.going(undecided, holders, run.settings.job)
+    known = run.store.known(sorted(refs))
+    refs = frozenset(ref for ref in refs if ref in known and known[ref].state is State.LIVE)  # what is gone cannot go
     tripped = guards.vanishing(refs, run.store.live(), run.settings.max_vanish, run.settings.accept_vanish)
     if not tripped:
         return

@@ -376,7 +376,6 @@ def test_a_signal_ends_a_comparison(loaded: House) -> None:
         compared(loaded)
 
 
-@pytest.mark.xfail(strict=True, reason="the vanish guard counts what the sink has lost already among what would go")
 def test_what_is_gone_already_does_not_trip_the_vanish_guard(loaded: House) -> None:
     wiped(loaded.sink)
     compared(loaded, fix=True)
@@ -387,9 +386,6 @@ def test_what_is_gone_already_does_not_trip_the_vanish_guard(loaded: House) -> N
     in_step(loaded)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="what is retired already by a run that a restored store forgot is called foreign"
-)
 def test_what_was_retired_since_a_store_was_put_back_is_as_it_should_be(loaded: House, tmp_path: Path) -> None:
     put_back = backup(loaded, tmp_path)
     loaded.source.change("p3", None)
