@@ -18,6 +18,7 @@ from tsi_fetch.words import Held, Ref
 
 VERSIONS = 200  # ids asked for at once
 LISTED = 1000  # resources on one page of a listing; a server may give fewer
+LISTED_BUNDLES = 100  # HAPI reads documents whole to name them: a thousand could outlast the timeout
 BODIES = 50  # fewer, since the answer is held in memory
 
 BUNDLE_VERSIONS = "type,link,entry.resource.id"
@@ -82,7 +83,8 @@ class Finder:
                     ) from None
 
     def _listed(self, kind: str, seen: set[str]) -> Iterator[list[Held]]:
-        query = urlencode({"_elements": _elements(kind), "_count": str(LISTED)})
+        size = LISTED_BUNDLES if kind == "Bundle" else LISTED
+        query = urlencode({"_elements": _elements(kind), "_count": str(size)})
         reply = self._wire.get(f"{kind}?{query}")
         if verdict(reply) is Verdict.GONE:
             return  # the server does not know this type, so it holds none

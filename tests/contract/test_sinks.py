@@ -158,6 +158,21 @@ def test_every_write_has_one_outcome(sink: Sink) -> None:
     assert len(sink.find(refs)) == 250
 
 
+def test_everything_alive_of_a_type_is_listed_without_bodies(sink: Sink) -> None:
+    gone = put(sink, ONE, None, name="A")
+    kept = put(sink, TWO, None, name="B")
+    put(sink, Ref("Ingredient", "i"), None)
+    delete(sink, ONE, gone.version)
+    held = [h for page in sink.listing("Organization") for h in page]
+    assert [(h.ref, h.version, h.body) for h in held] == [(TWO, kept.version, None)]
+    assert [h for page in sink.listing("Substance") for h in page] == []
+
+
+def test_opening_again_with_the_types_that_are_written_is_fine(sink: Sink) -> None:
+    sink.open(["Organization", "Ingredient"])
+    assert list(sink.write([], permit)) == []
+
+
 def test_number_tokens_and_unknown_members_arrive_as_they_are(sink: Sink) -> None:
     ref = Ref("Ingredient", "one")
     sent = b'{"resourceType":"Ingredient","id":"one","strength":1.00,"_own":[{"b":2,"a":1}]}'

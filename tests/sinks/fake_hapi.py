@@ -118,12 +118,7 @@ class FakeHapi:
         if path.endswith("/_search"):
             form = parse_qs(request.content.decode())
             return self._search(path.partition("/")[0], form["_id"][0].split(","), form.get("_elements", [""])[0], 0)
-        if (
-            request.method == "GET"
-            and "/" not in path
-            and "_elements" in request.url.params
-            and "_page" not in str(request.url)
-        ):
+        if request.method == "GET" and "_count" in request.url.params:
             ids = [ref.partition("/")[2] for ref in sorted(self.resources) if ref.startswith(f"{path}/")]
             return self._search(path, ids, request.url.params["_elements"], 0)
         if request.method == "GET" and "_page" in request.url.params:

@@ -19,8 +19,8 @@ from sinks.fhir.options import FhirOptions
 from sinks.fhir.server import FhirServer
 from sinks.fhir.trouble import in_words
 from tests.sinks.fake_hapi import BASE, FakeHapi, answer, breaks, content_of
-from tsi_fetch.clock import ReplayClock
-from tsi_fetch.errors import SettingError, TryAgain
+from tsi_fetch.clock import ReplayClock, StopSignal, SystemClock
+from tsi_fetch.errors import SettingError, Stopped, TryAgain
 from tsi_fetch.fhir.tokens import dump
 from tsi_fetch.words import Json, Outcome, Ref, Result, Write, WriteAction
 
@@ -119,6 +119,28 @@ class Gate:
         elif self.probing.is_set() and not self._release.is_set():
             self.beside.append(request.url.path)
         return self._hapi.handle(request)
+
+
+def test_a_signal_ends_the_wait_of_the_one_that_probes_and_of_those_behind_it(hapi_in_memory: FakeHapi) -> None:
+    stop = StopSignal()
+
+    def stopped(request: httpx.Request) -> httpx.Response:
+        stop.set(15)
+        return httpx.Response(503)
+
+    hapi_in_memory.faults = [stopped] * 9
+    with FhirServer(
+        FhirOptions(url=BASE, probe_after=1),
+        SystemClock(stop),
+        "run-1",
+        "cima",
+        "ab12cd34",
+        transport=hapi_in_memory.transport(),
+    ) as sink:
+        for call in [sink.write([org(i)], permit) for i in "abc"]:
+            with pytest.raises(Stopped):
+                list(call)
+    assert len(hapi_in_memory.requests) <= 2  # what was in flight
 
 
 def test_what_a_server_asks_to_wait_holds_all_requests(
