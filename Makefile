@@ -48,8 +48,8 @@ lint: $(VENV)/ready-to-test
 
 check: lint test ## ruff, mypy --strict, import-linter, and the tests with warnings as errors
 
-hapi: $(VENV)/ready-to-test ## a real HAPI FHIR server (R5, PostgreSQL) with the platform's settings, until Ctrl-C
-	dev/hapi/run
+hapi: $(VENV)/ready-to-test ## a real HAPI FHIR server (RELEASE=R4 or R5, PostgreSQL) as deployed, until Ctrl-C
+	dev/hapi/run --release $(or $(RELEASE),R5) $(HAPI_ARGS)
 
 bench-sink: $(VENV)/ready-to-test ## how fast the FHIR sink is on a real HAPI server here; half an hour (BENCH_ARGS=--help)
 	$(BIN)/python -W ignore -m dev.bench_sink $(BENCH_ARGS)

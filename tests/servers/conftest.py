@@ -1,28 +1,26 @@
-"""One real HAPI 7.6 (R5) on PostgreSQL for the session, started by the project's own files."""
+"""The platform's two FHIR servers, real ones, on PostgreSQL: each is started when the first test asks for it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
+
+from tests.servers.conversation import Crowd, Fhir, Ids
 
 if TYPE_CHECKING:
     from dev.hapi.server import Server
 
 
-@pytest.fixture(scope="session")
-def hapi_server() -> Iterator[Server]:
-    """The running server: `url`, `stop_java()`, `start_java()`, `postgres`.
-
-    Skips with the reason where Java or Maven is missing, unless TSI_FETCH_SERVERS=required.
-    """
+def _started(release: Literal["R5", "R4"]) -> Iterator[Server]:
+    """Skips with the reason where Java or Maven is missing, unless TSI_FETCH_SERVERS=required."""
     from dev.hapi.classpath import NotAvailable
     from dev.hapi.server import start
 
     try:
-        server = start("R5", "postgres")
+        server = start(release, "postgres")
     except NotAvailable as e:
         if os.environ.get("TSI_FETCH_SERVERS") == "required":
             raise
@@ -32,6 +30,59 @@ def hapi_server() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def hapi(hapi_server: Server) -> str:
-    """The FHIR base of the real server."""
-    return hapi_server.url
+def hapi_server() -> Iterator[Server]:
+    """HAPI 7.6 (R5), as the platform's ePI server: `url`, `stop_java()`, `start_java()`, `postgres`."""
+    yield from _started("R5")
+
+
+@pytest.fixture(scope="session")
+def hapi_r4_server() -> Iterator[Server]:
+    """HAPI 7.4 (R4), as the platform's IPS server."""
+    yield from _started("R4")
+
+
+@pytest.fixture(scope="session")
+def hapi(request: pytest.FixtureRequest) -> str:
+    """The FHIR base of the R5 server: a running one where TSI_FETCH_HAPI_R5 names its URL."""
+    return _base("R5", request)
+
+
+@pytest.fixture(scope="session")
+def hapi_r4(request: pytest.FixtureRequest) -> str:
+    """The FHIR base of the R4 server: a running one where TSI_FETCH_HAPI_R4 names its URL."""
+    return _base("R4", request)
+
+
+def _base(release: str, request: pytest.FixtureRequest) -> str:
+    running = os.environ.get(f"TSI_FETCH_HAPI_{release}")
+    if running:
+        return running
+    server: Server = request.getfixturevalue("hapi_server" if release == "R5" else "hapi_r4_server")
+    return server.url
+
+
+@pytest.fixture(scope="session", params=["R5", "R4"])
+def fhir(request: pytest.FixtureRequest) -> Iterator[Fhir]:
+    """Each of the two servers in turn."""
+    url = request.getfixturevalue("hapi" if request.param == "R5" else "hapi_r4")
+    with Fhir(url, request.param) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def crowd(fhir: Fhir) -> Crowd:
+    """Two thousand Organizations at this server, made once."""
+    return Crowd.at(fhir)
+
+
+@pytest.fixture(scope="session")
+def epi(hapi: str) -> Iterator[Fhir]:
+    """The R5 server, which generates narratives."""
+    with Fhir(hapi, "R5") as server:
+        yield server
+
+
+@pytest.fixture
+def ids() -> Ids:
+    """Ids of this test."""
+    return Ids()
