@@ -1,10 +1,10 @@
-"""How long the store takes per 1,000 rows: a first load in small batches, an unchanged and a changed run in larger ones.
+"""How long the store takes per 1,000 rows: a first load in small batches, an unchanged run in larger ones, changes.
 
     python dev/bench_store.py [URL] [--refs N] [--batch N] [--unchanged N] [--per-scope N]
 
 Without a URL an SQLite file in a temporary folder; a PostgreSQL database must have been upgraded and be empty.
-Prints milliseconds, of the clock and of our own CPU, for what the loop asks of the store per 1,000 rows, and bytes a ref
-for SQLite.
+Prints milliseconds for what the loop asks of the store per 1,000 rows: of the clock, of our own CPU, and of our CPU by
+the lower quartile of the calls (`quiet`: without most of what others on the machine add); and bytes a ref for SQLite.
 """
 
 from __future__ import annotations
@@ -55,20 +55,25 @@ class Watch:
     """Adds up what each call took."""
 
     def __init__(self) -> None:
-        self._spent: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        self._spent: dict[str, list[tuple[float, float]]] = defaultdict(list)
 
     def __call__(self, name: str, act: Callable[[], T]) -> T:
         wall, cpu = time.perf_counter(), time.process_time()
         result = act()
-        self._spent[name][0] += time.perf_counter() - wall
-        self._spent[name][1] += time.process_time() - cpu
+        self._spent[name].append((time.perf_counter() - wall, time.process_time() - cpu))
         return result
 
     def show(self, title: str, rows: int) -> None:
-        print(f"{title:<32}{'ms':>8}{'CPU ms':>8}   per 1,000 of {rows:,} rows")
-        total = [sum(spent[n] for spent in self._spent.values()) for n in (0, 1)]
-        for name, spent in [*self._spent.items(), ("together", total)]:
-            print(f"  {name:<30}" + "".join(f"{1e6 * seconds / rows:8.1f}" for seconds in spent))
+        print(f"{title:<32}{'ms':>8}{'CPU ms':>8}{'quiet':>8}   per 1,000 of {rows:,} rows")
+        lines = {name: self._line(calls) for name, calls in self._spent.items()}
+        lines["together"] = tuple(map(sum, zip(*lines.values(), strict=True)))
+        for name, figures in lines.items():
+            print(f"  {name:<30}" + "".join(f"{1e6 * seconds / rows:8.1f}" for seconds in figures))
+
+    def _line(self, calls: Sequence[tuple[float, float]]) -> tuple[float, ...]:
+        """The clock, our CPU, and what that would be if every call took the lower quartile."""
+        wall, cpu = zip(*calls, strict=True)
+        return sum(wall), sum(cpu), sorted(cpu)[len(cpu) // 4] * len(cpu)
 
 
 def batches(rows: Sequence[Entry], size: int) -> list[Sequence[Entry]]:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Executable, Table, bindparam, select
+from sqlalchemy import Connection, Executable, Select, Table, bindparam, select, union_all
 
 from store.bulk import add_missing, chosen, given
 from store.engine import Database
@@ -112,13 +112,15 @@ class Access:
     def find(
         self, conn: Connection, names: tuple[str, ...], refs: Iterable[Ref]
     ) -> Iterator[tuple[Ref, Sequence[Any]]]:
-        """Rows of `known` at this sink: the ref, and the columns of these names, as they are stored (a Row, or a list).
-        One statement per resource type."""
-        asked = _known_by_ident(names)
-        for number, by_ident in self.by_type(conn, refs):
-            found = asked.all(conn, sink=self.sink_no, type=number, idents=given(conn, by_ident.keys()))
-            for ident, *values in found:
-                yield by_ident[ident], values
+        """Rows of `known` at this sink: the ref, and the columns of these names, in one statement."""
+        by_type = dict(self.by_type(conn, refs))
+        if not by_type:
+            return
+        asked: dict[str, Any] = {"sink": self.sink_no}
+        for n, (number, by_ident) in enumerate(by_type.items()):
+            asked[f"type{n}"], asked[f"idents{n}"] = number, given(conn, by_ident.keys())
+        for number, ident, *values in _known_by_ident(names, len(by_type)).all(conn, **asked):
+            yield by_type[number][ident], values
 
     def by_type(self, conn: Connection, refs: Iterable[Ref]) -> list[tuple[int, dict[str, Ref]]]:
         """These refs by id, for each resource type by its number; types never stored are left out."""
@@ -143,11 +145,16 @@ class Access:
 
 
 @cache
-def _known_by_ident(names: tuple[str, ...]) -> Prepared:
+def _known_by_ident(names: tuple[str, ...], kinds: int) -> Prepared:
+    """A SELECT for each resource type, so that each goes by the index."""
+
+    def one(n: int, postgres: bool) -> Select[*tuple[Any, ...]]:
+        here = (known.c.sink == bindparam("sink"), known.c.type == bindparam(f"type{n}"))
+        columns = [known.c.type, known.c.ident, *(known.c[name] for name in names)]
+        return select(*columns).where(*here, chosen(postgres, known.c.ident, f"idents{n}"))
+
     def build(postgres: bool) -> Executable:
-        here = (known.c.sink == bindparam("sink"), known.c.type == bindparam("type"))
-        columns = [known.c.ident, *(known.c[name] for name in names)]
-        return select(*columns).where(*here, chosen(postgres, known.c.ident, "idents"))
+        return one(0, postgres) if kinds == 1 else union_all(*(one(n, postgres) for n in range(kinds)))
 
     return Prepared(build)
 

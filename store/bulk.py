@@ -147,16 +147,15 @@ def _rows(table: Table, names: tuple[str, ...], postgres: bool) -> postgresql.In
 
 def _insert_all(conn: Connection, statement: Prepared, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     names = tuple(rows[0])
-    instants = [name for name in names if isinstance(table.c[name].type, Instant)]
-    if instants:
-        rows = [{**row, **{name: stamp(row[name]) for name in instants}} for row in rows]
     if is_postgres(conn):
         statement(conn, **{name: [row[name] for row in rows] for name in names})
     else:
-        values = itemgetter(*names)
-        statement.each(conn, [values(row) for row in rows] if len(names) > 1 else [(values(row),) for row in rows])
+        statement.each(conn, [tuple([row[name] for name in names]) for row in _stored(table, names, rows)])
 
 
-def stamp(instant: datetime | None) -> int | None:
-    """An instant as it is stored."""
-    return None if instant is None else microseconds(instant)
+def _stored(table: Table, names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The rows with instants as they are stored."""
+    instants = [name for name in names if isinstance(table.c[name].type, Instant)]
+    if not instants:
+        return rows
+    return [{**row, **{name: row[name] and microseconds(row[name]) for name in instants}} for row in rows]

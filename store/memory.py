@@ -18,7 +18,7 @@ STATES = (State.LIVE, State.RETIRED, State.DELETED)
 """Their places are the stored numbers."""
 
 
-_KNOWN = ("job", "digest", "version", "order", "mapping", "state")
+_KNOWN = ("job", "digest", "version", "order", "mapping", "state", "run")
 
 
 class Memory:
@@ -43,7 +43,8 @@ class Memory:
         with self._access.read() as conn:
             found = list(self._access.find(conn, _KNOWN, refs))
             owners = self._access.owners(conn, {row[0] for _, row in found})
-        return {ref: _known(ref, row, owners) for ref, row in found}
+        mine = self._access.run[0] if self._access.run else None
+        return {ref: _known(ref, row, owners, mine) for ref, row in found}
 
     def scopes(self, keys: Sequence[str]) -> Mapping[str, ScopeState]:
         """The scopes of this job with these keys that were ever settled."""
@@ -82,9 +83,10 @@ _held_by_scope = Prepared(
 )
 
 
-def _known(ref: Ref, row: Sequence[Any], owners: Mapping[int, str]) -> Known:
-    job, digest, version, order, mapping, state = row
-    return Known(ref, owners[job], bytes(digest), unpack_version(version), order, mapping, STATES[state])
+def _known(ref: Ref, row: Sequence[Any], owners: Mapping[int, str], run: int | None) -> Known:
+    job, digest, version, order, mapping, state, writer = row
+    fresh = run is not None and writer == run
+    return Known(ref, owners[job], bytes(digest), unpack_version(version), order, mapping, STATES[state], fresh)
 
 
 def move_watermark(conn: Connection, job_no: int, stream: str, cursor: Cursor) -> None:

@@ -1,9 +1,7 @@
-"""Statements for the paths that every batch takes: built and compiled once, then given to the driver as text.
+"""Statements for the paths that every batch takes: built once for each database, and compiled once.
 
-SQLAlchemy takes 0.1 to 0.4 ms to build a statement and to find it in its cache, and two microseconds a row and value to
-look at parameters: for batches of a hundred rows that is several times what SQLite needs for all of the work (measured:
-dev/bench_store.py).  The statements are still said in its terms, so that both databases get theirs; what is left out is
-the conversion of values, which go and come as they are stored.
+SQLAlchemy takes 0.1 to 0.4 ms to build a statement, and two microseconds a value to look at the parameters of many
+rows: for batches of a hundred rows that is several times what SQLite needs for the work itself (dev/bench_store.py).
 """
 
 from __future__ import annotations
@@ -16,11 +14,10 @@ from sqlalchemy.sql import ClauseElement
 
 
 class _Text(NamedTuple):
-    """What the driver is given; `names` is the order of the values where it takes them by place."""
+    """What the driver is given for many rows; `rest`: the values that each row ends with."""
 
     sql: str
-    names: tuple[str, ...] | None
-    fixed: dict[str, Any]
+    rest: tuple[Any, ...]
 
 
 class Prepared:
@@ -29,37 +26,33 @@ class Prepared:
     def __init__(self, build: Callable[[bool], Executable], columns: Sequence[str] = ()) -> None:
         self._build = build
         self._columns = columns
+        self._statements: dict[str, Executable] = {}
         self._texts: dict[str, _Text] = {}
 
     def __call__(self, conn: Connection, **values: Any) -> CursorResult[Any]:
         """Execute it once."""
-        text = self._text(conn)
-        if text.fixed:
-            values = {**text.fixed, **values}
-        if text.names is None:
-            return conn.exec_driver_sql(text.sql, values)
-        return conn.exec_driver_sql(text.sql, tuple([values[name] for name in text.names]))
+        return cast(CursorResult[Any], conn.execute(self._statement(conn.dialect), values))
 
     def all(self, conn: Connection, **values: Any) -> Sequence[tuple[Any, ...]]:
         """Execute it once; its rows."""
         return cast(Sequence[tuple[Any, ...]], self(conn, **values).all())
 
     def each(self, conn: Connection, rows: list[tuple[Any, ...]]) -> None:
-        """Execute it once a row, values in the order of `columns`, on a driver that takes them by place (SQLite)."""
-        text = self._text(conn)
-        rest = tuple(text.fixed[name] for name in (text.names or ())[len(self._columns) :])
-        conn.exec_driver_sql(text.sql, [(*row, *rest) for row in rows] if rest else rows)
-
-    def _text(self, conn: Connection) -> _Text:
+        """Execute it once a row, on a driver that takes values by place (SQLite): as they are stored, in the order of
+        `columns`.  The driver gets its text, and the rows as they are."""
         text = self._texts.get(conn.dialect.name)
         if text is None:
-            text = self._texts[conn.dialect.name] = self._compiled(conn.dialect)
-        return text
+            text = self._texts[conn.dialect.name] = self._text(conn.dialect)
+        conn.exec_driver_sql(text.sql, [(*row, *text.rest) for row in rows] if text.rest else rows)
 
-    def _compiled(self, dialect: Dialect) -> _Text:
-        postgres = dialect.name == "postgresql"
-        statement = self._build(postgres)
-        assert isinstance(statement, ClauseElement)
-        compiled: Any = statement.compile(dialect=dialect, column_keys=self._columns or None)
-        fixed = {name: value for name, value in compiled.params.items() if value is not None}
-        return _Text(str(compiled), None if postgres else tuple(compiled.positiontup), fixed)
+    def _statement(self, dialect: Dialect) -> Executable:
+        statement = self._statements.get(dialect.name)
+        if statement is None:
+            statement = self._statements[dialect.name] = self._build(dialect.name == "postgresql")
+        return statement
+
+    def _text(self, dialect: Dialect) -> _Text:
+        compiled: Any = cast(ClauseElement, self._statement(dialect)).compile(
+            dialect=dialect, column_keys=list(self._columns)
+        )
+        return _Text(str(compiled), tuple(compiled.params[name] for name in compiled.positiontup[len(self._columns) :]))

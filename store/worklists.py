@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, delete, exists, func, insert, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 
 from store.access import Access
 from store.bulk import add_missing, add_selected, among, bytewise, chosen, given, now
@@ -13,6 +26,12 @@ from store.memory import start_watermark
 from store.prepared import Prepared
 from store.schema import Item, checkpoints, holds, listed, lists, pending, scopes, waiting, watermarks, work
 from tsi_fetch.words import Cursor, ListKind, WorkList
+
+
+def _is(state: Item) -> ColumnElement[bool]:
+    """Told to be no column, so that keys are looked up one by one: by (list, state) SQLite reads all that is open."""
+    return work.c.state + 0 == int(state)
+
 
 _open_lists = Prepared(
     lambda postgres: select(lists.c.id).where(
@@ -23,7 +42,7 @@ _open_lists = Prepared(
 _done = Prepared(
     lambda postgres: (
         update(work)
-        .where(work.c.list == bindparam("number"), work.c.state == int(Item.OPEN), chosen(postgres, work.c.key, "keys"))
+        .where(work.c.list == bindparam("number"), _is(Item.OPEN), chosen(postgres, work.c.key, "keys"))
         .values(state=int(Item.DONE))
     )
 )
@@ -117,7 +136,7 @@ class WorkLists:
     def items(self, list_id: int, keys: Collection[str]) -> set[str]:
         """Those of these keys that are items of the list and not done."""
         with self._access.read() as conn:
-            of_list = (work.c.list == list_id, work.c.state == Item.OPEN, among(conn, work.c.key, keys))
+            of_list = (work.c.list == list_id, _is(Item.OPEN), among(conn, work.c.key, keys))
             return set(conn.scalars(select(work.c.key).where(*of_list))) if keys else set()
 
     def _is_open(self, list_id: int) -> bool:
@@ -156,7 +175,7 @@ def reopen(conn: Connection, job_no: int, stream: str, keys: Collection[str], cl
     numbers = {*_open(conn, job_no, stream), *closed}
     if not numbers:
         return
-    these = (work.c.list.in_(numbers), work.c.state == Item.DONE, among(conn, work.c.key, keys))
+    these = (work.c.list.in_(numbers), _is(Item.DONE), among(conn, work.c.key, keys))
     conn.execute(update(work).where(*these).values(state=Item.OPEN))
     again = update(lists).where(lists.c.id.in_(numbers), lists.c.state == "closed")
     conn.execute(again.values(state="open", closed=None))
