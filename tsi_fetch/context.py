@@ -16,7 +16,7 @@ from tsi_fetch.identity import KEEP, Identity
 from tsi_fetch.marker import Marker
 from tsi_fetch.ports import JobStore, Progress, Sink, Source
 from tsi_fetch.report import Tally
-from tsi_fetch.words import Held
+from tsi_fetch.words import Held, Ref
 
 if TYPE_CHECKING:
     from tsi_fetch.flight import Air
@@ -73,6 +73,7 @@ class Run:
         self.unfetched_before: frozenset[str] = frozenset()  # keys in quarantine, as the run began
         self.unfetched_again = 0  # rows of such keys that could not be fetched this time either
         self.expects_nothing = False  # the sink held nothing of what was looked up last: guards alone will do
+        self.released: set[Ref] = set()  # what waited, and was written by this run before the source was asked
         self.air: Air  # set for as long as the loop turns
         self.tally = Tally(settings.job, settings.run_id, self.started, plan=settings.plan)
         self.marker = Marker(ports.sink, ports.store, settings.run_id, settings.job, self.permit)

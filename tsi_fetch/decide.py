@@ -63,6 +63,8 @@ def _of_known(upsert: Upsert, digest: bytes, known: Known, policy: Policy) -> De
         return Decision(Action.UNCHANGED, upsert, digest, known.version)
     if older(upsert.order, known.order):
         return Decision(Action.OLDER, upsert, digest, known.version)
+    if known.fresh and not policy.again and not _newer(upsert.order, known.order):
+        return Decision(Action.REFUSE, upsert, digest, known.version, TWICE)
     action = Action.CREATE if known.state is State.DELETED else Action.UPDATE
     return Decision(action, upsert, digest, known.version)
 
@@ -78,6 +80,10 @@ def _of_held(upsert: Upsert, digest: bytes, held: Held, policy: Policy, *, ours:
 def older(order: int | None, known: int | None) -> bool:
     """Lower never replaces higher; where either has no order, the later to come wins."""
     return order is not None and known is not None and order < known
+
+
+def _newer(order: int | None, known: int | None) -> bool:
+    return order is not None and known is not None and order > known
 
 
 @dataclass(frozen=True, slots=True)

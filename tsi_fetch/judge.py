@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tsi_fetch import guards
@@ -156,6 +156,8 @@ def judge(judged: Judged, run: Run) -> None:
     with run.tally.phase("lookup"):
         wanted = [*by_ref, *(ref for ref in judged.skipped_refs() if ref not in by_ref)]
         judged.known = {**run.store.known(wanted), **{k: v for k, v in run.air.foreseen().items() if k in wanted}}
+        for ref in run.released & judged.known.keys():
+            judged.known[ref] = replace(judged.known[ref], fresh=False)  # what waited is of another night
         held = _held(by_ref, judged.known, run)
     with run.tally.phase("decide"):
         for ref, upserts in by_ref.items():

@@ -49,6 +49,7 @@ def release(run: Run) -> None:
     for refs in _together({ref: graph[ref] for ref in graph if ref in ready}):
         run.stop.check()
         _send(run, refs)
+        run.released.update(refs)
 
 
 def too_long(run: Run, oldest: datetime | None) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Order = int
 """The source's own sense of newer: a version number, or microseconds since 1970 (UTC).  Higher replaces lower."""
@@ -19,9 +19,8 @@ Json = Any
 """A parsed JSON value."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Ref:
-    """The identity that source and sink share: `Type/id`."""
+class Ref(NamedTuple):
+    """The identity that source and sink share: `Type/id`.  A tuple, as nothing else is hashed so often."""
 
     type: str
     id: str
@@ -178,7 +177,10 @@ when its source gives it, whatever tombstone the sink holds."""
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is remembered of a ref at a sink: what we last wrote, and the version the sink gave it."""
+    """What is remembered of a ref at a sink: what we last wrote, and the version the sink gave it.
+
+    `fresh`: it was this very run that wrote it.
+    """
 
     ref: Ref
     job: str
@@ -187,6 +189,7 @@ class Known:
     order: Order | None
     mapping: int
     state: State = State.LIVE
+    fresh: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from house import House, org
 from memory_sink import MemorySink
-from table_source import TODAY, organization
+from table_source import TODAY, TableSource, organization
 
 from store.handle import open_store
 from store.overlay import Overlay
 from tsi_fetch.errors import TryAgain
 from tsi_fetch.ports import JobStore
-from tsi_fetch.words import Fault, Ref, Settlement
+from tsi_fetch.words import Fault, Ref, Row, Settlement
 
 TOMORROW = TODAY + timedelta(days=1)
 
@@ -547,3 +548,20 @@ def test_a_key_that_the_source_does_not_have_is_told(loaded: House) -> None:
     report = loaded.run(only=("nobody",))
     assert report.counts == {}
     assert "nothing for nobody" in report.notes[0]
+
+
+class Unordered(TableSource):
+    """A source whose rows have no order."""
+
+    def _row(self, key: str, settles: tuple[str, ...]) -> Row:
+        return replace(super()._row(key, settles), order=None)
+
+
+def test_of_two_changes_of_one_run_that_no_order_tells_apart_the_second_goes_to_quarantine(tmp_path: Path) -> None:
+    house = House(tmp_path, Unordered({"p1": {"x": "one"}, "p2": {"x": "two"}, "p3": {"x": "one"}}, batch=1))
+    report = house.run()
+    assert (report.exit_code, [(t.key, t.code) for t in report.quarantined]) == (65, [("p2 Organization/x", "twice")])
+    assert house.names() == {"x": "one"}
+    house.source.change("p1", {"x": "later"})
+    assert house.run().exit_code == 0, "another night's change is newer, with or without an order"
+    assert house.names() == {"x": "later"}

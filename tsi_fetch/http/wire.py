@@ -48,9 +48,12 @@ class Wire(httpx.BaseTransport):
             return self._pools[origin]
 
     def _open(self, url: httpx.URL) -> httpx.HTTPTransport:
-        context = trusted(self._ca_file)
+        proxy = proxy_of(url)
+        plain = url.scheme == "http" and not (proxy or "").startswith("https") and not self._ca_file
+        # to read the usual authorities takes a tenth of a second: not where no TLS is spoken
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else trusted(self._ca_file)
         try:
-            return httpx.HTTPTransport(verify=context, limits=self._limits, proxy=proxy_of(url), trust_env=False)
+            return httpx.HTTPTransport(verify=context, limits=self._limits, proxy=proxy, trust_env=False)
         except (ValueError, ImportError, httpx.InvalidURL) as e:
             # The address may hold a password: neither it nor the cause is shown.
             raise SettingError(
