@@ -1,5 +1,5 @@
-# Everything a person or CI does, one target each.  Needs Python >= 3.11 and make; only `hapi`, `bench-sink` and `test-servers` need
-# Java 17 and Maven.
+# Everything a person or CI does, one target each.  Needs Python >= 3.11 and make; only `hapi`,
+# `bench-sink` and `test-servers` need Java 17 and Maven.
 
 PYTHON ?= python3
 VENV := .venv

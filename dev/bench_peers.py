@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("fhirpy==2.3.1", "fhir-kindling==1.0.3")
+PACKAGES = ("fhirpy==2.3.1", "fhir-kindling==1.0.3", "httpx<0.28")  # 0.28 took away what fhir-kindling calls it with
 ENTRIES = 100
 AT_ONCE = 2
 

@@ -37,6 +37,7 @@ from dev.hapi.server import start
 ROOT = Path(__file__).parent.parent
 ENTRIES, WRITERS = 100, 2  # the cell of (a) that is the limit
 MATRIX = [(entries, writers) for entries in (50, 100, 200) for writers in (1, 2, 4)]
+WHOLE = {"resources": 3000, "warm": 20_000}
 QUICK = {"resources": 300, "warm": 1000}
 
 
@@ -92,12 +93,12 @@ class Bench:
     def over_again(self, name: str, **differing: Any) -> None:
         """Another run over what the server was warmed with."""
         trial = self.trial("ours", prefix="warm", resources=self.given.warm, store=self._warm_store)
-        self.against(name, dataclasses.replace(trial, **differing))
+        self.against(name, dataclasses.replace(trial, **differing), again=True)
 
     def by_hand(self) -> None:
         trial = self.trial("by hand")
         self.against("e  by hand", trial)
-        self.against("e  by hand, unchanged", trial)
+        self.against("e  by hand, unchanged", trial, again=True)
 
     def peers(self) -> None:
         python = self._peers_python()
@@ -105,9 +106,9 @@ class Bench:
             file = self.folder / f"{tool}.ndjson"
             writes = (w for row in source_of(self.trial("peer")).writes() for w in row)
             file.write_bytes(b"\n".join(w.body or b"" for w in writes))
-            for name in (f"f  {tool}", f"f  {tool}, unchanged"):
-                command = [str(python), str(ROOT / "dev" / "bench_peers.py"), tool, self.url, str(file)]
-                self.against(name, partial(measured, command))
+            command = [str(python), str(ROOT / "dev" / "bench_peers.py"), tool, self.url, str(file)]
+            self.against(f"f  {tool}", partial(measured, command))
+            self.against(f"f  {tool}, unchanged", partial(measured, command), again=True)
 
     def _peers_python(self) -> Path:
         """An environment with the peers, thrown away with the folder: none of them is a dependency of ours."""
@@ -125,16 +126,19 @@ class Bench:
         plain = {"resources": self.given.resources, "prefix": f"t{number}", "run": f"bench-{number}"}
         return Trial(what, self.url, **{**plain, "entries": ENTRIES, "writers": WRITERS, **given})
 
-    def against(self, name: str, trial: Trial | Callable[[], Measured]) -> None:
-        """Between two measurements of the limit, of the same kind of resources."""
+    def against(self, name: str, trial: Trial | Callable[[], Measured], *, again: bool = False) -> None:
+        """Between two measurements of the limit, of the same kind of resources; `again`: sent to where they are."""
         kind = trial.kind if isinstance(trial, Trial) else "observations"
-        before = self.limit(kind)
+        before = self.limit(kind, again=again)
         found = self.child(trial) if isinstance(trial, Trial) else trial()
-        self.add(Line(name, found, (before + self.limit(kind)) / 2))
+        self.add(Line(name, found, (before + self.limit(kind, again=again)) / 2))
 
-    def limit(self, kind: str) -> float:
+    def limit(self, kind: str, *, again: bool) -> float:
         """Resources a second of (a)."""
-        found = self.child(self.trial("saturate", kind=kind))
+        trial = self.trial("saturate", kind=kind)
+        found = self.child(trial)
+        if again:
+            found = self.child(dataclasses.replace(trial, version="1"))
         return found.resources / found.seconds
 
     def child(self, trial: Trial) -> Measured:
@@ -212,8 +216,8 @@ def machine() -> Mapping[str, object]:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--resources", type=int, default=3000, help="of one trial")
-    parser.add_argument("--warm", type=int, default=20000, help="written before anything is measured, and used by c, d")
+    parser.add_argument("--resources", type=int, help="of one trial (3000)")
+    parser.add_argument("--warm", type=int, help="written before anything is measured, and used by c, d (20000)")
     parser.add_argument("--only", type=lambda text: text.split(","), default=list("abcdef"), help="such as a,b,c")
     parser.add_argument("--kinds", type=lambda text: text.split(","), default=["observations", "cima"])
     parser.add_argument("--peers", action="store_true", help="install them, for this run only")
@@ -226,8 +230,8 @@ def arguments() -> argparse.Namespace:
     given = parser.parse_args()
     if given.echo:
         given.only = [letter for letter in given.only if letter in "abcd"]
-    if given.quick:
-        vars(given).update(QUICK)
+    for name, number in (QUICK if given.quick else WHOLE).items():
+        vars(given)[name] = vars(given)[name] or number
     return given
 
 
