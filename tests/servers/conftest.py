@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
+from sinks.fhir.options import FhirOptions
+from sinks.fhir.server import FhirServer
 from tests.servers.conversation import Crowd, Fhir, Ids
+from tests.servers.sink_writes import Make
+from tsi_fetch.clock import SystemClock
 
 if TYPE_CHECKING:
     from dev.hapi.server import Server
@@ -80,6 +84,26 @@ def epi(hapi: str) -> Iterator[Fhir]:
     """The R5 server, which generates narratives."""
     with Fhir(hapi, "R5") as server:
         yield server
+
+
+@pytest.fixture
+def make(fhir: Fhir) -> Iterator[Make]:
+    """Connect our sink to this server."""
+    made: list[FhirServer] = []
+
+    def connect(run: str = "run-1", **options: Any) -> FhirServer:
+        chosen = FhirOptions(**({"url": fhir.url, "release": fhir.release} | options))
+        made.append(FhirServer(chosen, SystemClock(), run, "cima", "ab12cd34"))
+        return made[-1]
+
+    yield connect
+    for sink in made:
+        sink.close()
+
+
+@pytest.fixture
+def sink(make: Make) -> FhirServer:
+    return make()
 
 
 @pytest.fixture
