@@ -1,0 +1,171 @@
+"""For any graph, and whatever the server, the network and others do: what the runs say happened is what happened."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from graph_source import GraphSource, Node
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+
+from store.handle import open_store
+from tests.sinks.disturbed_hapi import BROKEN, DONE_ALL_THE_SAME, LATE, NOTHING_DONE, DisturbedHapi
+from tests.sinks.graph_house import FINISHED, GraphHouse
+from tsi_fetch.words import Ref
+
+EXAMPLES = int(os.environ.get("TSI_EXAMPLES", "150"))
+NEVER = (Ref("Organization", "never0"), Ref("Substance", "never1"))
+SPOILT = {
+    "400": (("active", "dunno"),),
+    "422": (("alias", "unprocessable"),),
+    "500": (("description", "nul \0"),),
+}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A resource of a story; targets are numbers of resources, and those beyond them never come."""
+
+    name: str
+    to: tuple[int, ...] = ()
+    spoilt: str | None = None
+
+
+@dataclass(frozen=True)
+class Night:
+    """What happens before a run, and in it."""
+
+    changes: tuple[tuple[int, Spec], ...] = ()
+    others: tuple[tuple[str, int], ...] = ()
+    bad_day: tuple[str | None, ...] = ()
+    full: bool = False
+
+
+@dataclass(frozen=True)
+class Story:
+    """`rows`: of each resource, the rows that give it."""
+
+    specs: tuple[Spec, ...]
+    rows: tuple[frozenset[int], ...]
+    nights: tuple[Night, ...]
+    batch: int = 2
+    ordered: bool = True
+    writers: int = 2
+    entries: int = 3
+    attempts: int = 3
+    slice: int = 3
+    notices: bool = True
+    linger: bool = True
+
+    def ref(self, number: int) -> Ref:
+        return Ref(("Organization", "Substance")[number % 2], f"n{number}")
+
+    def node(self, spec: Spec) -> Node:
+        pool = [*(self.ref(n) for n in range(len(self.specs))), *NEVER]
+        targets = dict.fromkeys(pool[number % len(pool)] for number in spec.to)
+        return Node(spec.name, tuple(targets), SPOILT[spec.spoilt] if spec.spoilt else ())
+
+    def source(self) -> GraphSource:
+        keys = sorted(set().union(*self.rows))
+        rows = {f"row{k}": [self.ref(n) for n, of in enumerate(self.rows) if k in of] for k in keys}
+        nodes = {self.ref(n): self.node(spec) for n, spec in enumerate(self.specs)}
+        return GraphSource(rows, nodes, batch=self.batch, ordered=self.ordered)
+
+
+def play(story: Story, folder: Path, template: Path) -> GraphHouse:
+    """Every run is looked at when it ends; the last one is calm, and has to finish."""
+    hapi = DisturbedHapi(notices=story.notices, linger=story.linger)
+    options = {"writers": story.writers, "entries": story.entries, "attempts": story.attempts}
+    house = GraphHouse(folder, template, story.source(), hapi, **options)
+    pool = [*(story.ref(n) for n in range(len(story.specs))), *NEVER]
+    for number, night in enumerate((*story.nights, Night())):
+        for n, spec in night.changes:
+            house.source.change(story.ref(n % len(story.specs)), story.node(spec))
+        for act, n in night.others:
+            OTHERS[act](house, pool[n % len(pool)])
+        house.run(*night.bad_day, calm=number == len(story.nights), full=night.full, slice=story.slice)
+    assert house.reports[-1].exit_code in FINISHED, house.reports[-1].reasons
+    return house
+
+
+OTHERS = {
+    "edit": GraphHouse.somebody_edits,
+    "the same": GraphHouse.somebody_does_the_same,
+    "delete": GraphHouse.somebody_deletes,
+}
+
+numbers = st.integers(0, 8)
+specs = st.builds(
+    Spec,
+    st.sampled_from("ABC"),
+    st.lists(numbers, max_size=3).map(tuple),
+    st.sampled_from([None] * 6 + list(SPOILT)),
+)
+faults = st.sampled_from([None] * 10 + [*NOTHING_DONE, *DONE_ALL_THE_SAME * 2, LATE, LATE, LATE])
+
+
+def _one_500(bad_day: tuple[str | None, ...], where: int | None) -> tuple[str | None, ...]:
+    """At most one of a run: two could not be told from a resource's own."""
+    return bad_day if where is None else (*bad_day[:where], BROKEN, *bad_day[where:])
+
+
+nights = st.builds(
+    Night,
+    st.lists(st.tuples(numbers, specs), max_size=4).map(tuple),
+    st.lists(st.tuples(st.sampled_from(sorted(OTHERS)), numbers), max_size=2).map(tuple),
+    st.builds(_one_500, st.lists(faults, max_size=25).map(tuple), st.none() | st.integers(0, 20)),
+    st.sampled_from([False, False, False, True]),
+)
+
+
+@st.composite
+def stories(draw: st.DrawFn) -> Story:
+    some = draw(st.lists(specs, min_size=1, max_size=7).map(tuple))
+    rows = st.frozensets(st.integers(0, 4), min_size=1, max_size=2)
+    return Story(
+        some,
+        tuple(draw(st.lists(rows, min_size=len(some), max_size=len(some)))),
+        draw(st.lists(nights, min_size=1, max_size=4).map(tuple)),
+        batch=draw(st.integers(1, 3)),
+        ordered=draw(st.booleans()),
+        writers=draw(st.integers(1, 3)),
+        entries=draw(st.integers(2, 5)),
+        attempts=draw(st.integers(2, 4)),
+        slice=draw(st.integers(1, 5)),
+        notices=draw(st.booleans()),
+        linger=draw(st.booleans()),
+    )
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an empty store: to make one takes longer than a story."""
+    folder = tmp_path_factory.mktemp("template")
+    open_store(f"sqlite:///{folder / 'store.db'}", create=True).close()
+    return folder
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize="TSI_EXAMPLES" not in os.environ,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(story=stories())
+def test_what_the_runs_say_is_what_the_server_holds(story: Story, template: Path) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        house = play(story, Path(name), template)
+    note(str([report.exit_code for report in house.reports]))
+    assert house.hapi.flaws == []
