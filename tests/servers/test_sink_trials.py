@@ -161,7 +161,7 @@ def test_two_thousand_resources_of_one_row_go_in_many_bundles(hapi: str, tmp_pat
 # -- what is poisoned
 
 WRONG_DATE = {"effectiveDateTime": "2026-13-45"}
-NUL = {"note": [{"text": "a\0b"}]}
+NUL = {"identifier": [{"system": "http://guide.invalid/id", "value": "a\0b"}]}
 LONG_TAG = {"meta": {"tag": [{"system": "http://guide.invalid/tags", "code": "x" * 300}]}}
 
 
@@ -173,7 +173,7 @@ def bisections(poisoned: int, bundle: int = 100) -> int:
 @pytest.mark.parametrize(
     ("poison", "code", "where"),
     [
-        pytest.param(WRONG_DATE, "hapi-1821", {123}, id="a wrong date"),
+        pytest.param(WRONG_DATE, "hapi-0450", {123}, id="a wrong date"),
         pytest.param(NUL, "hapi-0389", {200}, id="a NUL"),
         pytest.param(LONG_TAG, "hapi-2023", {7, 250, 299}, id="three long tags"),
     ],
@@ -190,7 +190,7 @@ def test_two_poisoned_alone_in_a_bundle_are_blamed_for_what_they_do(hapi: str, t
 
 @pytest.mark.parametrize(
     ("poison", "code"),
-    [pytest.param(WRONG_DATE, "hapi-1821", id="a wrong date"), pytest.param(NUL, "hapi-0389", id="a NUL")],
+    [pytest.param(WRONG_DATE, "hapi-0450", id="a wrong date"), pytest.param(NUL, "hapi-0389", id="a NUL")],
 )
 def test_the_other_server_blames_the_poisoned_only_as_well(
     hapi_r4: str, tmp_path: Path, prefix: str, poison: dict[str, Json], code: str
