@@ -190,7 +190,14 @@ class _Loop:
         )
         sink = make_sink(self.to, self.clock, run_id=run_id, job=job, store_id=self.store_id, meter=meter)
         with _closing(source), closing(sink):
-            ports = Ports(source, PlannedSink(sink, store.known) if self.plan else sink, store, self.clock, self.stop, self.progress)
+            ports = Ports(
+                source,
+                PlannedSink(sink, store.known) if self.plan else sink,
+                store,
+                self.clock,
+                self.stop,
+                self.progress,
+            )
             report = run_job(ports, settings_of(self.configuration, self.asked, run_id, plan=self.plan))
         if recorder:
             recorder.close(self._state_of(recorder, report))

@@ -87,7 +87,8 @@ Change = Callable[[Excluded], Mapping[str, ColumnElement[Any]]]
 def add_missing(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert the rows that are not there yet."""
     if rows:
-        _insert_all(conn, _adding(table, tuple(rows[0])), table, rows)
+        names = _in_order(table, rows[0])
+        _insert_all(conn, _adding(table, names), table, names, rows)
 
 
 def add_selected(conn: Connection, table: Table, columns: Sequence[str], query: Select[*tuple[Any, ...]]) -> None:
@@ -112,7 +113,8 @@ def put(
         return
     same = itemgetter(*on)
     unique = {same(row): row for row in rows}
-    _insert_all(conn, _putting(table, tuple(rows[0]), on, change), table, list(unique.values()))
+    names = _in_order(table, rows[0])
+    _insert_all(conn, _putting(table, names, on, change), table, names, list(unique.values()))
 
 
 @cache
@@ -145,8 +147,14 @@ def _rows(table: Table, names: tuple[str, ...], postgres: bool) -> postgresql.In
     return statement.from_select(list(names), select(*(func.unnest(array) for array in arrays)))
 
 
-def _insert_all(conn: Connection, statement: Prepared, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    names = tuple(rows[0])
+def _in_order(table: Table, row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The columns of a row, in the order in which a compiled INSERT has them, however the row names them."""
+    return tuple(column.name for column in table.columns if column.name in row)
+
+
+def _insert_all(
+    conn: Connection, statement: Prepared, table: Table, names: tuple[str, ...], rows: Sequence[Mapping[str, Any]]
+) -> None:
     if is_postgres(conn):
         statement(conn, **{name: [row[name] for row in rows] for name in names})
     else:

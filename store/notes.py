@@ -17,7 +17,7 @@ from store.memory import STATES
 from store.packing import pack_doubt, unpack_doubt
 from store.prepared import Prepared
 from store.schema import holds, known, notes, scopes
-from tsi_fetch.words import DOUBTED, Doubt, Known, Ref, ScopeSettled, ScopeState, Settlement, State
+from tsi_fetch.words import DOUBTED, FORGOTTEN, Doubt, Known, Ref, ScopeSettled, ScopeState, Settlement, State
 
 _noted = Prepared(lambda postgres: insert(notes).returning(notes.c.id), ("job", "doubt"))
 
@@ -52,7 +52,8 @@ class Notes:
         kinds = access.type_numbers(ref.type for ref in doubt.refs)
         with access.write() as conn:
             ids = access.ids(conn, doubt.refs)
-            conn.execute(update(known).where(among(conn, known.c.id, list(ids.values()))).values(digest=DOUBTED))
+            these = (among(conn, known.c.id, list(ids.values())), known.c.digest != FORGOTTEN)
+            conn.execute(update(known).where(*these).values(digest=DOUBTED))
             new = set(doubt.refs) - ids.keys()
             add_missing(conn, known, [self._never_seen(ref, doubt, kinds) for ref in sorted(new)])
             self._hold(conn, doubt, access.ids(conn, new))
@@ -99,5 +100,6 @@ def doubted(doubt: Doubt, job: str, before: Mapping[Ref, Known], states: Mapping
         state = states.get(s.key, ScopeState(s.key))
         held = settled[s.key].refs if s.key in settled else state.refs
         settled[s.key] = ScopeSettled(s.key, held | (s.refs & new), frozenset(), None, state.mapping, s.row)
-    known = [replace(before[ref], digest=DOUBTED) for ref in sorted(before)]
+    seen = [before[ref] for ref in sorted(before)]
+    known = [k if k.digest == FORGOTTEN else replace(k, digest=DOUBTED) for k in seen]
     return Settlement("", known=(*known, *never_seen), scopes=tuple(settled.values()))

@@ -18,7 +18,7 @@ def components(graph: Mapping[Ref, frozenset[Ref]]) -> Iterator[list[Ref]]:
     for start in graph:
         if start in index:
             continue
-        work = [(start, iter(sorted(graph[start])))]
+        work = [(start, iter(sorted(graph[start]) if graph[start] else ()))]
         index[start] = low[start] = len(index)
         open_[start] = None
         while work:

@@ -44,10 +44,7 @@ def carry_out(run: Run) -> None:
 
 def _some(run: Run, refs: Sequence[Ref]) -> None:
     known, holders = run.store.known(refs), run.store.holders(refs)  # another job may hold one by now: it stays
-    live = {ref: k for ref in refs if (k := known.get(ref)) and k.state is State.LIVE and not holders.get(ref)}
-    for ref, k in known.items():
-        if k.state is State.DELETED and k.digest == FORGOTTEN and not holders.get(ref):
-            run.tally.count(ref, "gone")  # the sink had lost it, and now the source has no more of it either
+    live = {ref: k for ref in refs if (k := known.get(ref)) and _may_be_there(k) and not holders.get(ref)}
     if run.settings.removal == "keep":
         for ref in live:
             run.tally.count(ref, "kept")
@@ -61,6 +58,8 @@ def _some(run: Run, refs: Sequence[Ref]) -> None:
             writes.append(step)
         elif isinstance(step, Known):
             settled.append(step)
+            if k.digest == FORGOTTEN and step.state is State.DELETED:
+                run.tally.count(ref, "gone")  # the sink had lost it, and now the source has no more of it either
         else:
             foreign.append(ref)
     doubt = run.store.doubt(Doubt(tuple(w.ref for w in writes), (), run.policy.mapping)) if writes else None
@@ -81,6 +80,11 @@ def _some(run: Run, refs: Sequence[Ref]) -> None:
     )
     for o in outcomes:
         run.tally.count(o.ref, _word(o))
+
+
+def _may_be_there(known: Known) -> bool:
+    """Alive, or lost by the sink: a run that was to bring it back may have been killed before it could remember."""
+    return known.state is State.LIVE or known.digest == FORGOTTEN
 
 
 def _step(run: Run, known: Known, held: Held | None) -> Write | Known | None:

@@ -95,6 +95,11 @@ class Judged:
         refs = (ref for t in self.turned if t.skipped for ref in self.scopes[t.row.scopes[0].key].refs)
         return [ref for ref in dict.fromkeys(refs) if ref not in self.decisions]
 
+    def moved_refs(self) -> list[Ref]:
+        """Those of them whose order may move up: rows without an order move none."""
+        ordered = [t for t in self.turned if t.skipped and t.row.order is not None]
+        return [ref for ref in dict.fromkeys(r for t in ordered for r in self.scopes[t.row.scopes[0].key].refs)]
+
     def count(self, outcomes: Sequence[Outcome], tally: Tally) -> None:
         """Count what became of every ref: the sink's word for what was written."""
         for o in outcomes:
@@ -154,7 +159,7 @@ def judge(judged: Judged, run: Run) -> None:
     for upsert in (u for t in judged.turned for u in t.upserts):
         by_ref.setdefault(upsert.ref, []).append(upsert)
     with run.tally.phase("lookup"):
-        wanted = [*by_ref, *(ref for ref in judged.skipped_refs() if ref not in by_ref)]
+        wanted = [*by_ref, *(ref for ref in judged.moved_refs() if ref not in by_ref)]
         judged.known = {**run.store.known(wanted), **{k: v for k, v in run.air.foreseen().items() if k in wanted}}
         for ref in run.released & judged.known.keys():
             judged.known[ref] = replace(judged.known[ref], fresh=False)  # what waited is of another night

@@ -7,11 +7,12 @@ circle always travel together, whatever the limits (HAPI refuses a reference to 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
+from tsi_fetch.components import components
 from tsi_fetch.fhir.references import references
 from tsi_fetch.fhir.tokens import NotJson
 from tsi_fetch.words import Ref, Write, WriteAction
@@ -71,8 +72,8 @@ def _parsed(body: bytes) -> frozenset[Ref]:
 def units(writes: Sequence[Write], linked: References) -> list[Unit]:
     """The circles, and the single ones, each after all that it refers to; otherwise in the order given."""
     by_ref = {w.ref: w for w in writes}
-    within = {ref: sorted(linked[ref] & by_ref.keys()) for ref in by_ref}
-    return [Unit(tuple(by_ref[ref] for ref in circle)) for circle in _components(within)]
+    within = {ref: linked[ref] & by_ref.keys() for ref in by_ref}
+    return [Unit(tuple(by_ref[ref] for ref in circle)) for circle in components(within)]
 
 
 def cut(writes: Sequence[Write], linked: References, *, entries: int, size: int) -> list[Bundle]:
@@ -91,43 +92,6 @@ def cut(writes: Sequence[Write], linked: References, *, entries: int, size: int)
         filled += unit.size
         count += len(unit.writes)
     return [tuple(group) for group in groups]
-
-
-def _components(linked: Mapping[Ref, Sequence[Ref]]) -> Iterator[list[Ref]]:
-    """Strongly connected components, targets before what refers to them (Tarjan, 1972; without recursion)."""
-    index: dict[Ref, int] = {}
-    low: dict[Ref, int] = {}
-    open_: dict[Ref, None] = {}
-    for start in linked:
-        if start in index:
-            continue
-        work = [(start, iter(linked[start]))]
-        index[start] = low[start] = len(index)
-        open_[start] = None
-        while work:
-            node, targets = work[-1]
-            target = next((t for t in targets if t not in index or t in open_), None)
-            if target is None:
-                work.pop()
-                if work:
-                    low[work[-1][0]] = min(low[work[-1][0]], low[node])
-                if low[node] == index[node]:
-                    yield _closed(open_, node)
-            elif target in index:
-                low[node] = min(low[node], index[target])
-            else:
-                index[target] = low[target] = len(index)
-                open_[target] = None
-                work.append((target, iter(linked[target])))
-
-
-def _closed(open_: dict[Ref, None], root: Ref) -> list[Ref]:
-    component = []
-    while True:
-        ref, _ = open_.popitem()
-        component.append(ref)
-        if ref == root:
-            return component[::-1]
 
 
 def transaction(writes: Sequence[Write]) -> bytes:

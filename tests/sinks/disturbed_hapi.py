@@ -17,7 +17,6 @@ import httpx
 
 from tests.sinks.fake_hapi import FakeHapi, Refusal, Version, outcome
 from tsi_fetch.fhir.references import references
-from tsi_fetch.words import Ref
 
 LINGER = 0.002  # seconds in which another lane's bundle comes, if one comes at all
 SOMEONE = "someone"
@@ -47,6 +46,9 @@ DONE_ALL_THE_SAME = ("lost", "lost by reset", "garbled", "bad gateway")
 
 LATE = "late"
 """The answer times out, and the work is done later: before another request, or after the run."""
+
+UNTRUE = "entries refused"
+"""A transaction answered with success, each entry with a refusal: no server should; nothing is done."""
 
 BROKEN = "500"
 """A 500 of the moment, in FHIR's words.  Two in a row for one bundle could not be told from a resource's fault."""
@@ -141,6 +143,8 @@ class DisturbedHapi(FakeHapi):
         if fault in NOTHING_DONE:
             return self._instead(NOTHING_DONE[fault], request)
         transaction = request.method == "POST" and not request.url.path.endswith("_search")
+        if fault == UNTRUE:
+            return _refused_inside(request) if transaction else super()._handle(request)
         self.lost += transaction
         if fault == LATE and transaction:
             self._late.append(request)
@@ -188,3 +192,17 @@ class DisturbedHapi(FakeHapi):
         self._append(ref, entry["resource"], run)
         number = self.version(ref)
         return {"status": "200 OK", "location": f"{ref}/_history/{number}", "etag": str(number)}
+
+
+def _refused_inside(request: httpx.Request) -> httpx.Response:
+    answers = [
+        {
+            "response": {
+                "status": "412 Precondition Failed",
+                "etag": "1",
+                "location": f"{e['request']['url']}/_history/1",
+            }
+        }
+        for e in json.loads(request.content)["entry"]
+    ]
+    return httpx.Response(200, json={"resourceType": "Bundle", "type": "transaction-response", "entry": answers})

@@ -1,4 +1,4 @@
-"""The whole loop over a graph, a disturbed FHIR server and a real store, and what must be true after each of its runs."""
+"""The whole loop over a graph, a disturbed FHIR server and a real store, and what must hold after each of its runs."""
 
 from __future__ import annotations
 
