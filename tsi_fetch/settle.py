@@ -82,7 +82,7 @@ def remembered(flight: Flight, outcomes: Sequence[Outcome], run: Run) -> Settlem
         keys=() if run.settings.only else tuple(fetched),
         closed=tuple(key for key in fetched if key not in bad_rows),
         waiting=tuple(_waiting(judged, outcomes, run)),
-        arrived=tuple(_arrived(judged, outcomes)),
+        arrived=tuple(_arrived(judged, outcomes, refused)),
         doubt=flight.doubt,
     )
 
@@ -97,12 +97,16 @@ def _waiting(judged: Judged, outcomes: Sequence[Outcome], run: Run) -> Iterator[
         yield Waiting(ref, upsert.body, upsert.scope, row, upsert.order, run.source.mapping, targets)
 
 
-def _arrived(judged: Judged, outcomes: Sequence[Outcome]) -> Iterator[tuple[Ref, Order | None]]:
-    """What is at the sink now, or not to be there: an older change of it that waits is not wanted any more."""
+def _arrived(
+    judged: Judged, outcomes: Sequence[Outcome], refused: Sequence[tuple[Upsert, Fault]]
+) -> Iterator[tuple[Ref, Order | None]]:
+    """What is at the sink now, or not to be there, or was refused: an older change of it that waits is not wanted any
+    more."""
     written = {o.ref for o in outcomes if o.result in ACKNOWLEDGED}
     for ref, decision in judged.decisions.items():
         if ref in written or decision.action is Action.UNCHANGED:
             yield ref, decision.upsert.order
+    yield from ((upsert.ref, upsert.order) for upsert, _ in refused)
     yield from ((d.ref, d.order) for t in judged.turned for d in t.deletions)
 
 

@@ -18,7 +18,7 @@ import httpx
 from tests.sinks.fake_hapi import FakeHapi, Refusal, Version, outcome
 from tsi_fetch.fhir.references import references
 
-LINGER = 0.002  # seconds in which another lane's bundle comes, if one comes at all
+LINGER = 0.01  # seconds in which another lane's bundle comes, if one comes at all
 SOMEONE = "someone"
 
 NOTHING_DONE: dict[str, httpx.Response | type[httpx.RequestError]] = {

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from graph_source import GraphSource, Node
 
 from sinks.fhir.options import FhirOptions
 from sinks.fhir.server import FhirServer
-from store.handle import Stored, open_store
+from store.handle import Stored
 from store.queries import QuarantineRow, quarantine
 from tests.sinks.disturbed_hapi import SOMEONE, DisturbedHapi
 from tests.sinks.fake_hapi import BASE
@@ -30,7 +28,8 @@ from tsi_fetch.words import DOUBTED, Known, Ref, RunRecord, State
 
 FINISHED = (0, 65)
 UNFINISHED = (75, 78)  # 78: for a login page with status 200, which a person must look at
-_JOB, _SINK = "graph", "server"
+
+_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,12 @@ class Memory:
 
 
 class GraphHouse:
-    """Runs the loop again and again.  `template`: a folder with an empty store."""
+    """Runs the loop again and again, as a job of its own.  `stored`: may be shared, since to open one takes longer."""
 
-    def __init__(self, folder: Path, template: Path, source: GraphSource, hapi: DisturbedHapi, **options: Any) -> None:
-        shutil.copytree(template, folder, dirs_exist_ok=True)
-        self.url = f"sqlite:///{folder / 'store.db'}"
-        self.source, self.hapi = source, hapi
+    def __init__(self, stored: Stored, source: GraphSource, hapi: DisturbedHapi, **options: Any) -> None:
+        self.number = next(_numbers)
+        self.job = f"graph-{self.number}"
+        self.stored, self.source, self.hapi = stored, source, hapi
         self.clock = ReplayClock(datetime(2026, 3, 2, 9, 30, tzinfo=UTC))
         self.options = {"max_wait": 60, **options}
         self.given: list[dict[Ref, Node]] = []  # by the number of the run
@@ -67,7 +66,7 @@ class GraphHouse:
         if calm:
             self.hapi.catch_up()
         self.given.append(self.source.given)
-        run_id, lost = f"run-{len(self.given)}", self.hapi.lost
+        run_id, lost = f"run-{self.number}-{len(self.given)}", self.hapi.lost
         report = self._run(run_id, settings)
         self.reports.append(report)
         memory = self.memory()
@@ -79,14 +78,14 @@ class GraphHouse:
 
     def _run(self, run_id: str, settings: Mapping[str, Any]) -> Report:
         with ExitStack() as stack:
-            stored = stack.enter_context(open_store(self.url))
-            store = stack.enter_context(stored.lease(_JOB, _SINK, run_id, expiry=60, wait=self.clock.sleep))
-            store.begin_run(RunRecord(run_id, _JOB, self.clock.now()))
+            lease = self.stored.lease(self.job, self.job, run_id, expiry=60, wait=self.clock.sleep)
+            store = stack.enter_context(lease)
+            store.begin_run(RunRecord(run_id, self.job, self.clock.now()))
             options = FhirOptions(url=BASE, **self.options)
             transport = self.hapi.transport()
-            server = FhirServer(options, self.clock, run_id, _JOB, stored.store_id, transport=transport)
+            server = FhirServer(options, self.clock, run_id, self.job, self.stored.store_id, transport=transport)
             ports = Ports(self.source, stack.enter_context(server), store, self.clock)
-            return run_job(ports, Settings(_JOB, run_id, validate="off", **settings))
+            return run_job(ports, Settings(self.job, run_id, validate="off", **settings))
 
     def somebody_edits(self, ref: Ref) -> None:
         """Or creates."""
@@ -109,17 +108,17 @@ class GraphHouse:
         return self.hapi.live(str(ref)) is not None
 
     def memory(self) -> Memory:
-        with open_store(self.url) as stored:
-            reader = stored.reader(_JOB, _SINK)
-            work = reader.open_list(self.source.stream)
-            refs = {ref for given in self.given for ref in given}
-            return Memory(reader.known(list(refs)), reader.waiting_graph(), _open(stored), work.left if work else 0)
+        reader = self.stored.reader(self.job, self.job)
+        work = reader.open_list(self.source.stream)
+        refs = {ref for given in self.given for ref in given}
+        troubles = quarantine(self.stored, self.job)
+        return Memory(reader.known(list(refs)), reader.waiting_graph(), troubles, work.left if work else 0)
 
     # what must be true
 
     def _look_at_history(self) -> None:
         """Of every run, whatever its end."""
-        assert self.hapi.flaws == []
+        assert self.hapi.flaws == [], self.hapi.flaws
         for name, versions in self.hapi.resources.items():
             for one, two in itertools.pairwise(versions):
                 if SOMEONE in (one.run, two.run) or one.resource is None or two.resource is None:
@@ -220,12 +219,8 @@ class GraphHouse:
         return resource is not None and same(node.body(ref), dump(resource))
 
 
-def _open(stored: Stored) -> list[QuarantineRow]:
-    return quarantine(stored, _JOB)
-
-
 def _number(run: str) -> int:
-    return int(run.removeprefix("run-"))
+    return int(run.rpartition("-")[2])
 
 
 def _targets(resource: Any) -> set[str]:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from graph_source import GraphSource, Node
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from store.handle import open_store
+from store.handle import Stored, open_store
 from tests.sinks.disturbed_hapi import BROKEN, DONE_ALL_THE_SAME, LATE, NOTHING_DONE, UNTRUE, DisturbedHapi
 from tests.sinks.graph_house import FINISHED, GraphHouse
 from tsi_fetch.words import Ref
@@ -77,11 +75,11 @@ class Story:
         return GraphSource(rows, nodes, batch=self.batch, ordered=self.ordered)
 
 
-def play(story: Story, folder: Path, template: Path) -> GraphHouse:
+def play(story: Story, stored: Stored) -> GraphHouse:
     """Every run is looked at when it ends; the last one is calm, and has to finish."""
     hapi = DisturbedHapi(notices=story.notices, linger=story.linger)
     options = {"writers": story.writers, "entries": story.entries, "attempts": story.attempts}
-    house = GraphHouse(folder, template, story.source(), hapi, **options)
+    house = GraphHouse(stored, story.source(), hapi, **options)
     pool = [*(story.ref(n) for n in range(len(story.specs))), *NEVER]
     for number, night in enumerate((*story.nights, Night())):
         for n, spec in night.changes:
@@ -143,17 +141,10 @@ def stories(draw: st.DrawFn) -> Story:
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an empty store: to make one takes longer than a story."""
-    folder = tmp_path_factory.mktemp("template")
-    open_store(f"sqlite:///{folder / 'store.db'}", create=True).close()
-    return folder
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as name:
-        yield Path(name)
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stored]:
+    """One store for all stories, each a job of its own: to open one takes longer than to play."""
+    with open_store(f"sqlite:///{tmp_path_factory.mktemp('store') / 'store.db'}", create=True) as made:
+        yield made
 
 
 @settings(
@@ -164,8 +155,7 @@ def folder() -> Iterator[Path]:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(story=stories())
-def test_what_the_runs_say_is_what_the_server_holds(story: Story, template: Path) -> None:
-    with tempfile.TemporaryDirectory() as name:
-        house = play(story, Path(name), template)
+def test_what_the_runs_say_is_what_the_server_holds(story: Story, stored: Stored) -> None:
+    house = play(story, stored)
     note(str([report.exit_code for report in house.reports]))
     assert house.hapi.flaws == []

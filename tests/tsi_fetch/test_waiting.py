@@ -11,7 +11,7 @@ from house import House, org
 from table_source import TableSource
 
 from tsi_fetch.fhir.tokens import dump, parse
-from tsi_fetch.words import Change, Ref, Row, Upsert
+from tsi_fetch.words import Change, Fault, Ref, Row, Upsert
 
 
 class Referring(TableSource):
@@ -98,6 +98,19 @@ def test_a_newer_change_that_can_be_written_ends_the_wait(tmp_path: Path) -> Non
     assert house.names() == {"a": "free", "late": "L"}
 
 
+def test_a_newer_change_that_is_refused_ends_the_wait_of_the_older_one(tmp_path: Path) -> None:
+    house = referential(tmp_path, {"p1": {"a": "old -> late"}})
+    house.run()
+    house.sink.refuse[org("a")] = Fault("hapi-0450", "name", "too long")
+    house.source.change("p1", {"a": "new"})
+    assert house.run().exit_code == 65
+    assert house.reader(lambda s: s.waiting_graph()) == {}
+    house.sink.refuse.clear()
+    house.source.change("p2", {"late": "L"})
+    house.run()
+    assert "a" not in house.names(), "what the source has taken back is not published"
+
+
 def test_an_update_that_waits_and_is_taken_back_is_forgotten(tmp_path: Path) -> None:
     house = referential(tmp_path, {"p1": {"a": "A"}})
     house.run()
@@ -140,8 +153,6 @@ def test_what_waits_too_long_counts_as_quarantine(tmp_path: Path) -> None:
 
 
 def test_a_released_change_that_the_sink_refuses_goes_to_quarantine(tmp_path: Path) -> None:
-    from tsi_fetch.words import Fault
-
     house = referential(tmp_path, {"p1": {"a": "A -> late"}})
     house.run()
     house.sink.refuse[org("a")] = Fault("hapi-0450", "name", "too long")
