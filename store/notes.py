@@ -6,7 +6,7 @@ for doubting every ref and undoubting it again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
@@ -16,7 +16,7 @@ from store.bulk import add_missing, among
 from store.memory import STATES
 from store.packing import pack_doubt, unpack_doubt
 from store.prepared import Prepared
-from store.schema import holds, known, notes, scopes
+from store.schema import holds, known, notes, pending, scopes
 from tsi_fetch.words import DOUBTED, FORGOTTEN, Doubt, Known, Ref, ScopeSettled, ScopeState, Settlement, State
 
 _noted = Prepared(lambda postgres: insert(notes).returning(notes.c.id), ("job", "doubt"))
@@ -56,8 +56,15 @@ class Notes:
             conn.execute(update(known).where(*these).values(digest=DOUBTED))
             new = set(doubt.refs) - ids.keys()
             add_missing(conn, known, [self._never_seen(ref, doubt, kinds) for ref in sorted(new)])
-            self._hold(conn, doubt, access.ids(conn, new))
+            self._hold(conn, doubt, {**self._brought_back(conn, ids), **access.ids(conn, new)})
             forget(conn, access, number)
+
+    def _brought_back(self, conn: Connection, ids: Mapping[Ref, int]) -> dict[Ref, int]:
+        """What had departed, and may be at the sink again; what is to go in any case needs nobody to let go of it."""
+        mine = select(pending.c.known).where(pending.c.job == self._access.job_no)
+        gone = (known.c.state != STATES.index(State.LIVE), known.c.id.not_in(mine))
+        back = set(conn.scalars(select(known.c.id).where(among(conn, known.c.id, list(ids.values())), *gone)))
+        return {ref: number for ref, number in ids.items() if number in back}
 
     def _never_seen(self, ref: Ref, doubt: Doubt, kinds: Mapping[str, int]) -> dict[str, object]:
         """A ref that was to be created: no version of it was ever seen."""
@@ -72,7 +79,8 @@ class Notes:
         }
 
     def _hold(self, conn: Connection, doubt: Doubt, new: Mapping[Ref, int]) -> None:
-        """The answers of its scopes are forgotten, and they hold what was to be created."""
+        """The answers of its scopes are forgotten, and they hold what was to be created or brought back: if they name it
+        no more, it is to go again."""
         job = self._access.job_no
         named = {s.key: s.row for s in doubt.scopes}
         rows = [{"job": job, "key": key, "row": None if row == key else row} for key, row in named.items()]
@@ -89,12 +97,19 @@ def forget(conn: Connection, access: Access, number: int) -> None:
     _answered(conn, number=number, job=access.job_no)
 
 
-def doubted(doubt: Doubt, job: str, before: Mapping[Ref, Known], states: Mapping[str, ScopeState]) -> Settlement:
-    """What working in a note comes to, as a settlement: for a plan, which may not touch the note itself."""
+def doubted(
+    doubt: Doubt, job: str, before: Mapping[Ref, Known], states: Mapping[str, ScopeState], to_go: Collection[Ref]
+) -> Settlement:
+    """What working in a note comes to, as a settlement: for a plan, which may not touch the note itself.
+
+    `to_go`: refs of which a departure is pending.
+    """
     never_seen = [
         Known(ref, job, DOUBTED, None, None, doubt.mapping) for ref in sorted(set(doubt.refs) - before.keys())
     ]
-    new = {k.ref for k in never_seen}
+    new = {k.ref for k in never_seen} | {
+        ref for ref, k in before.items() if k.state is not State.LIVE and ref not in to_go
+    }
     settled: dict[str, ScopeSettled] = {}
     for s in doubt.scopes:
         state = states.get(s.key, ScopeState(s.key))

@@ -71,7 +71,8 @@ class Overlay:
     def _work_in(self, doubt: Doubt) -> None:
         """What the next run would do first of all with what a killed one has left."""
         states, known = self.scopes([s.key for s in doubt.scopes]), self.known(doubt.refs)
-        settlement = doubted(doubt, self._inner.job, known, states)
+        to_go = {p.ref for p in self._inner.pending(doubt.refs)}
+        settlement = doubted(doubt, self._inner.job, known, states, to_go)
         self._copy(settlement.stream, {ref for state in states.values() for ref in state.refs}, ())
         self._count(settlement.known)
         self._scratch.settle(settlement)

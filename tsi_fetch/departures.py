@@ -10,6 +10,7 @@ from tsi_fetch.decide import FOREIGN
 from tsi_fetch.fhir.digest import canonical_digest
 from tsi_fetch.fhir.retire import retirable, retired
 from tsi_fetch.words import (
+    DOUBTED,
     FORGOTTEN,
     Doubt,
     Fault,
@@ -83,8 +84,8 @@ def _some(run: Run, refs: Sequence[Ref]) -> None:
 
 
 def _may_be_there(known: Known) -> bool:
-    """Alive, or lost by the sink: a run that was to bring it back may have been killed before it could remember."""
-    return known.state is State.LIVE or known.digest == FORGOTTEN
+    """Alive, or a run that was to bring it back may have been killed before it could remember."""
+    return known.state is State.LIVE or known.digest in (FORGOTTEN, DOUBTED)
 
 
 def _step(run: Run, known: Known, held: Held | None) -> Write | Known | None:

@@ -565,3 +565,16 @@ def test_of_two_changes_of_one_run_that_no_order_tells_apart_the_second_goes_to_
     house.source.change("p1", {"x": "later"})
     assert house.run().exit_code == 0, "another night's change is newer, with or without an order"
     assert house.names() == {"x": "later"}
+
+
+def test_killed_while_it_brings_something_back_that_the_source_then_drops(loaded: House) -> None:
+    loaded.source.change("p1", {"s": "shared"})
+    assert loaded.run(removal="delete").exit_code == 0
+    assert "a" not in loaded.names()
+    loaded.source.change("p1", {"a": "A again", "s": "shared"})
+    with pytest.raises(KeyboardInterrupt):
+        loaded.run(removal="delete", wrap_store=lambda s: Dies(s, "settle", 1))  # type: ignore[arg-type,return-value]
+    assert loaded.names()["a"] == "A again"
+    loaded.source.change("p1", {"s": "shared"})
+    assert loaded.run(removal="delete").exit_code == 0
+    assert "a" not in loaded.names()
