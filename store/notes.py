@@ -79,8 +79,8 @@ class Notes:
         }
 
     def _hold(self, conn: Connection, doubt: Doubt, new: Mapping[Ref, int]) -> None:
-        """The answers of its scopes are forgotten, and they hold what was to be created or brought back: if they name it
-        no more, it is to go again."""
+        """The answers of its scopes are forgotten, and they hold what was to be created or brought back: named no more,
+        it is to go again."""
         job = self._access.job_no
         named = {s.key: s.row for s in doubt.scopes}
         rows = [{"job": job, "key": key, "row": None if row == key else row} for key, row in named.items()]

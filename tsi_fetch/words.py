@@ -342,7 +342,8 @@ class Settlement:
     quarantine closes.
     `departed`: refs whose pending deletion or retirement is over (carried out, kept by policy, or quarantined).
     `waiting`: changes that begin to wait, or replace what waits for the same ref.  `arrived`: refs with the order of
-    what is at the sink now, or was refused: what waits and is not newer waits no more.  `doubt`: the note that this answers.
+    what is at the sink now, or was refused: what waits and is not newer waits no more.  `doubt`: the note that this
+    answers.
     """
 
     stream: str
