@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sinks.fhir.diagnostics import PATH, own, where, without_values
 from sinks.fhir.documents import Reply
 from tsi_fetch.errors import SettingError
 from tsi_fetch.words import Fault, Ref
@@ -40,26 +41,18 @@ _IN_FHIR_WORDS = {
 }
 WRONG_SETTING = frozenset({401, 403, 404, 405, 410})
 STALE_CODE = "HAPI-0989"  # HAPI answers 409 where the specification says 412
-LONGEST_RULE = 240  # characters of a server's words that are kept
 
 _CODE = re.compile(r"HAPI-(\d{4})")
 _STALE_REF = re.compile(r"HAPI-0989: Trying to update ([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]+)/_history/")
 _REFERRED = re.compile(
     r"Unable to delete ([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]+) because at least one resource has a reference"
-    r"(?:.*?First reference found was resource (\S+) in path (\S+))?"
+    rf"(?:.*?First reference found was resource (\S+) in path ({PATH}))?"
 )
 _ABSENT = re.compile(
     r"HAPI-(1094|1096): Resource ([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})"
-    r" (?:not found|is deleted), specified in path: ([\w.\[\]()]+)"
+    rf" (?:not found|is deleted), specified in path: ({PATH})"
 )
 _WHY = {"1094": "is not there", "1096": "was deleted"}
-_PATHS = (
-    re.compile(r"specified in path: ([\w.\[\]()]+)"),
-    re.compile(r"in path:? ([\w.\[\]()]+)"),
-    re.compile(r"\[element=\"([\w.\[\]]+)\"\]"),
-)
-_QUOTED = re.compile(r"""(?P<element>\[element="[^"]*"\])|"[^"]*"|'[^']*'""")
-_STATEMENT = re.compile(r" ?[\[(](?:Batch|insert|update|delete|select)\b.*", re.IGNORECASE | re.DOTALL)
 
 
 def verdict(reply: Reply) -> Verdict:
@@ -103,7 +96,7 @@ class Absence:
 
 def absence(reply: Reply) -> Absence | None:
     """The one target that a refusal names (there may be more)."""
-    match = _ABSENT.search(words_of(reply))
+    match = _ABSENT.search(own(words_of(reply)))  # a value may say so, too
     return Absence(Ref(match[2], match[3]), f"hapi-{match[1]}", match[4], _WHY[match[1]]) if match else None
 
 
@@ -130,14 +123,8 @@ def refusal(reply: Reply) -> Fault:
     """Why the server refuses a resource, in its own words without values: code, path, rule."""
     words = words_of(reply)
     code = _CODE.search(words)
-    path = next((m[1] for pattern in _PATHS if (m := pattern.search(words))), "")
     name = f"hapi-{code[1]}" if code else f"fhir-{reply.status}"
-    return Fault(name, path, _without_values(words) or f"the server answered {reply.status}")
-
-
-def _without_values(words: str) -> str:
-    plain = _QUOTED.sub(lambda m: m["element"] or "…", _STATEMENT.sub("", words))
-    return plain if len(plain) <= LONGEST_RULE else plain[: LONGEST_RULE - 1] + "…"
+    return Fault(name, where(words), without_values(words) or f"the server answered {reply.status}")
 
 
 def wrong_setting(reply: Reply, url: str) -> SettingError:

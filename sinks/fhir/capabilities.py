@@ -15,6 +15,10 @@ RELEASES = {"5.0": "R5", "4.0": "R4"}
 NEEDED = ("read", "search-type", "update")
 """What a job does with every type it writes.  Not `delete`: a policy of retiring, or keeping, never deletes."""
 
+WHOLE = "metadata"
+PART = f"{WHOLE}?_elements=fhirVersion,rest.mode,rest.interaction,rest.resource.type,rest.resource.interaction"
+"""What is needed of a statement: 35 KB of HAPI's 3.4 MB.  A server that does not know `_elements` gives all."""
+
 MARKER = "Device"  # what markers are made of
 
 _HINT = "the sink's url must be the FHIR base of the server, and its release the server's"
@@ -45,10 +49,22 @@ class Capabilities:
         self._statement = statement
 
     def _ask(self) -> Document:
-        reply = self._wire.get("metadata", _judge)
-        if reply.kind != "CapabilityStatement" or reply.document is None or not reply.ok:
+        """The part that is needed; the whole where a server refuses to give a part, or leaves out too much."""
+        reply = self._wire.get(PART, _judge)
+        refused = verdict(reply) is Verdict.REFUSED
+        if refused or (_is_statement(reply) and not (reply.document and _tells_enough(reply.document))):
+            reply = self._wire.get(WHOLE, _judge)
+        if reply.document is None or not _is_statement(reply):
             raise SettingError(f"what answers at {self._wire.url} is not a FHIR server (status {reply.status})", _HINT)
         return reply.document
+
+
+def _is_statement(reply: Reply) -> bool:
+    return reply.ok and reply.kind == "CapabilityStatement"
+
+
+def _tells_enough(statement: Document) -> bool:
+    return bool(statement.fhir_version) and _takes_transactions(statement)
 
 
 def _judge(reply: Reply) -> Verdict:

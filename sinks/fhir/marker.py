@@ -9,6 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from sinks.fhir.find import Finder
+from sinks.fhir.receipts import counts_anew
 from tsi_fetch.errors import Guarded, SettingError
 from tsi_fetch.fhir.tokens import dump
 from tsi_fetch.words import Held, Mark, Outcome, Ref, Result, Write, WriteAction
@@ -17,9 +18,10 @@ RUN = "https://github.com/Gravitate-Health/tsi-fetch/marker/run"
 COUNTER = "https://github.com/Gravitate-Health/tsi-fetch/marker/counter"
 
 Deliver = Callable[[Write], Outcome]
-"""Writes one resource, guarded."""
+"""Writes or deletes one resource, guarded."""
 
 _NOTE = "Left by tsi-fetch at the start and the end of every run that writes.  Do not edit: it tells a restored server."
+_LOST = "it was wiped or restored, or another store writes under this name: look at it before the next run"
 _LONGEST_ID = 64
 _MOVED = (Result.CREATED, Result.UPDATED, Result.UNCHANGED)
 
@@ -73,6 +75,8 @@ def move(deliver: Deliver, name: str, mark: Mark) -> Mark:
     if outcome.result is Result.STALE and held and held.deleted and mark.version is None:
         outcome = _write(deliver, name, mark, held.version)  # none there, but one was: it comes back
         held = outcome.held
+    if mark.version is not None and _created(outcome, mark):
+        raise _lost(deliver, outcome)
     if outcome.result in _MOVED:
         return Mark(mark.run, mark.counter, outcome.version)
     if outcome.result is Result.REFUSED:
@@ -80,10 +84,28 @@ def move(deliver: Deliver, name: str, mark: Mark) -> Mark:
         raise SettingError(f"the server does not take the marker {outcome.ref}: {rule}", "it must accept Device")
     if held and not held.deleted and _same(mark_of(held), mark):
         return mark_of(held)  # our own, whose acknowledgement was lost
-    raise Guarded(
-        f"the server does not hold the marker {outcome.ref} that was left there",
-        "it was wiped or restored, or another store writes under this name: look at it before the next run",
-    )
+    raise Guarded(f"the server does not hold the marker {outcome.ref} that was left there", _LOST)
+
+
+def _created(outcome: Outcome, mark: Mark) -> bool:
+    """True where there was nothing to move.
+
+    The answer that said so may have been lost, and the marker that is found then be ours.  Every move changes it, so
+    one that changes nothing comes after such an answer, too.
+    """
+    held = outcome.held
+    if outcome.result is Result.STALE and held and not held.deleted and counts_anew(mark.version, held.version):
+        return _same(mark_of(held), mark)
+    if outcome.result is Result.UNCHANGED:
+        return outcome.version == mark.version
+    return outcome.result is Result.CREATED
+
+
+def _lost(deliver: Deliver, created: Outcome) -> Guarded:
+    """Take away what was created in the place of the lost marker, else the next run would find it as it is intended."""
+    version = created.held.version if created.held else created.version
+    deliver(Write(created.ref, WriteAction.DELETE, version))
+    return Guarded(f"the server has lost the marker {created.ref} that was left there", _LOST)
 
 
 def _same(held: Mark, ours: Mark) -> bool:

@@ -32,7 +32,23 @@ def _outcome(write: Write, response: EntryResponse | None) -> Outcome:
         raise _unreadable(f"{write.ref} has no version")
     if "SUCCESSFUL_UPDATE_NO_CHANGE" in response.codes:
         return Outcome(write.ref, Result.UNCHANGED, response.version)
-    return Outcome(write.ref, Result.CREATED if status == "201" else Result.UPDATED, response.version)
+    return Outcome(write.ref, _change(write, status, response.version), response.version)
+
+
+def _change(write: Write, status: str, version: str) -> Result:
+    """`CREATED` also where a server counts anew: it had lost what we believed to update, whatever it says."""
+    if status == "201" or counts_anew(write.version, version):
+        return Result.CREATED
+    return Result.UNCHANGED if version == write.version else Result.UPDATED
+
+
+def counts_anew(believed: str | None, version: str | None) -> bool:
+    """True where versions are numbers, and this one comes before the one believed.
+
+    HAPI does not check the version of what it never had: `W/"3"` creates version 1.
+    """
+    numbers = (believed or "", version or "")
+    return all(n.isdecimal() for n in numbers) and int(numbers[1]) < int(numbers[0])
 
 
 def _unreadable(what: str) -> TryAgain:

@@ -5,7 +5,21 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from tests.servers.conversation import NO_CHANGE, Fhir, Ids, entry, observed, org, outcomes, ref, verdict
+from sinks.fhir.answers import refusal
+from sinks.fhir.documents import Reply
+from tests.servers.conversation import (
+    NO_CHANGE,
+    Fhir,
+    Ids,
+    entry,
+    narrated,
+    observed,
+    org,
+    outcomes,
+    part_of,
+    ref,
+    verdict,
+)
 from tsi_fetch.fhir.equality import same
 from tsi_fetch.fhir.tokens import dump, number
 from tsi_fetch.words import Json
@@ -101,6 +115,38 @@ def test_a_wrong_code_or_date_is_refused_with_its_element(
 
 def test_a_type_that_the_release_does_not_know_is_refused(fhir: Fhir, ids: Ids) -> None:
     assert verdict(fhir.transact(entry({"resourceType": "Nonsense", "id": ids()}, "0"))) == (400, "HAPI-1684")
+
+
+QUOTED = {
+    "narrative": narrated("a", '<p>jane roe: "said" (aloud): it\'s roe'),
+    "entity": narrated("a", "roe &roe; x"),
+    "root": org("a", text={"status": "additional", "div": '<roe xmlns="http://www.w3.org/1999/xhtml">roe</roe>'}),
+    "code": observed("a", status='jane "roe" x'),
+    "date": observed("a", effectiveDateTime="jane \"roe\" 'y roe"),
+    "boolean": org("a", active="it's roe"),
+    "decimal": observed("a", "roe"),
+    "integer": org("a", extension=[{"url": "http://x.invalid/e", "valueInteger": "roe"}]),
+    "Base64": org("a", extension=[{"url": "http://x.invalid/e", "valueBase64Binary": "jane roe é"}]),
+    "reference": part_of("a", "jane roe/x y"),
+    "urn": part_of("a", "urn:uuid:roe/roe"),
+    "type": org("a", contained=[{"resourceType": "roe"}]),
+    "NUL": org("a", name="jane roe\0"),
+    "surrogate": org("a", name=msgspec.Raw(b'"jane roe\\ud800b"')),
+    "canonical": {"resourceType": "Library", "id": "a", "status": "active", "url": "http://x.invalid/roe" + "x" * 900},
+    "concept": {
+        "resourceType": "CodeSystem", "id": "a", "url": "http://x.invalid/c", "status": "active", "content": "complete",
+        "concept": [{"code": "roe"}, {"code": "roe"}],
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("body", QUOTED.values(), ids=QUOTED)
+def test_what_is_kept_of_a_refusal_holds_no_value(fhir: Fhir, ids: Ids, body: Json) -> None:
+    answer = fhir.transact(entry(body | {"id": ids()}, "0"))
+    assert answer.status_code >= 400
+    fault = refusal(Reply.of(answer))
+    assert "roe" not in f"{fault.code} {fault.path} {fault.rule}"
+    assert len(fault.rule.split()) > 3, "an operator learns what it is"
 
 
 DETERMINISTIC = {

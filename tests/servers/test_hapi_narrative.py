@@ -50,9 +50,20 @@ def test_xhtml_comes_back_respelt_and_equal(fhir: Fhir, ids: Ids, sent: str, hel
 
 
 def test_a_comment_in_a_narrative_is_indented(fhir: Fhir, ids: Ids) -> None:
-    fhir.put(narrated(ids(), "<!-- c --><p>x</p>"))
-    held = fhir.read(ref(org(ids())))["text"]["div"]
-    assert held == f'<div xmlns="{XHTML}">    <!-- c --><p>x</p></div>'
+    sent = narrated(ids(), "<!-- c --><p>x <!--d-->y</p>")
+    fhir.put(sent)
+    read = fhir.get(ref(sent))
+    assert read.json()["text"]["div"] == f'<div xmlns="{XHTML}">    <!-- c --><p>x     <!-- d -->y</p></div>'
+    assert same(dump(sent), read.content)
+    assert outcomes(fhir.transact(entry(sent, "1"))) == [NO_CHANGE]
+
+
+def test_a_processing_instruction_in_a_narrative_becomes_a_comment(fhir: Fhir, ids: Ids) -> None:
+    sent = narrated(ids(), "<?x y?><p>x</p>")
+    fhir.put(sent)
+    read = fhir.get(ref(sent))
+    assert read.json()["text"]["div"] == f'<div xmlns="{XHTML}">    <!-- ?x y? --><p>x</p></div>'
+    assert same(dump(sent), read.content)
 
 
 def test_malformed_xhtml_is_refused_and_quoted_in_the_answer(fhir: Fhir, ids: Ids) -> None:
@@ -94,7 +105,9 @@ def test_a_text_is_added_to_contained_resources_too(epi: Fhir, ids: Ids) -> None
     extension = [{"url": "http://x.invalid/e", "valueReference": {"reference": "#p"}}]
     holder = org(ids(), contained=[PATIENT], extension=extension)
     epi.put(holder)
-    assert epi.read(ref(holder))["contained"][0]["text"]["status"] == "generated"
+    read = epi.get(ref(holder))
+    assert read.json()["contained"][0]["text"]["status"] == "generated"
+    assert same(dump(holder), read.content)
 
 
 def test_texts_are_added_inside_bundles_and_our_equality_takes_them_away(fhir: Fhir, ids: Ids) -> None:

@@ -9,11 +9,12 @@ import pytest
 
 from sinks.fhir.options import FhirOptions
 from sinks.fhir.server import FhirServer
-from tests.servers.conversation import Fhir, Ids
-from tests.servers.sink_writes import Make, a_part_of, an_org, gone, held, results, write
+from tests.servers.conversation import Fhir, Ids, observed
+from tests.servers.sink_writes import Make, a_part_of, a_put, an_org, gone, held, permit, results, write
 from tsi_fetch.clock import SystemClock
+from tsi_fetch.errors import Guarded
 from tsi_fetch.fhir.equality import same
-from tsi_fetch.words import Held, Json, Ref, Result
+from tsi_fetch.words import Held, Json, Mark, Ref, Result
 
 pytestmark = pytest.mark.servers
 
@@ -25,6 +26,25 @@ def test_version_nought_creates_only(sink: FhirServer, ids: Ids) -> None:
     assert stale.result is Result.STALE
     assert stale.held is not None
     assert (stale.held.version, stale.held.run) == ("1", "run-1")
+
+
+def test_what_the_server_had_lost_is_created_whatever_version_is_believed(sink: FhirServer, ids: Ids) -> None:
+    [outcome] = write(sink, an_org(ids("a"), "3"))
+    assert (outcome.result, outcome.version) == (Result.CREATED, "1")
+
+
+def test_a_marker_that_the_server_had_lost_is_guarded_and_not_left_anew(sink: FhirServer, ids: Ids) -> None:
+    name = ids("marker")
+    with pytest.raises(Guarded, match="has lost the marker"):
+        sink.move_mark(name, Mark("run-1", 4, "3"), permit)
+    assert sink.read_mark(name) is None
+
+
+def test_a_path_with_a_filter_is_told_whole(sink: FhirServer, ids: Ids) -> None:
+    refers = observed(ids("a"), subject={"reference": f"Patient/{ids('nobody')}"})
+    [outcome] = write(sink, a_put(refers))
+    assert outcome.fault is not None
+    assert outcome.fault.path in ("Observation.subject", "Observation.subject.where(resolve() is Patient)")
 
 
 def test_identical_content_makes_no_version(sink: FhirServer, ids: Ids) -> None:

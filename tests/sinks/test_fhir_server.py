@@ -81,9 +81,42 @@ def test_a_server_that_cannot_delete_is_good_for_a_job_that_does_not(server: Mak
 
 def test_a_server_without_transactions_is_a_wrong_setting(server: Make, hapi_in_memory: FakeHapi) -> None:
     statement = {"resourceType": "CapabilityStatement", "fhirVersion": "5.0.0", "rest": [{"mode": "server"}]}
-    hapi_in_memory.faults = [answer(200, json=statement)]
+    hapi_in_memory.faults = [answer(200, json=statement)] * 2
     with pytest.raises(SettingError, match="does not offer transactions"):
         server().open()
+
+
+def test_only_the_part_of_a_statement_that_is_needed_is_asked_for(server: Make, hapi_in_memory: FakeHapi) -> None:
+    server().open(["Ingredient"])
+    [request] = hapi_in_memory.requests
+    assert request.url.params["_elements"].split(",") == [
+        "fhirVersion", "rest.mode", "rest.interaction", "rest.resource.type", "rest.resource.interaction",
+    ]  # fmt: skip
+
+
+def test_a_server_that_gives_the_whole_statement_all_the_same_is_asked_once(
+    server: Make, hapi_in_memory: FakeHapi
+) -> None:
+    hapi_in_memory.elements = False
+    server().open(["Ingredient"])
+    assert len(hapi_in_memory.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        says(400, "unknown parameter _elements"),
+        answer(200, json={"resourceType": "CapabilityStatement", "fhirVersion": "5.0.0"}),
+        answer(200, json={"resourceType": "CapabilityStatement", "rest": [{"mode": "server"}]}),
+    ],
+    ids=["refused", "without rest", "without a version"],
+)
+def test_a_server_that_gives_no_part_of_its_statement_or_too_little_is_asked_for_the_whole(
+    server: Make, hapi_in_memory: FakeHapi, part: Callable[[httpx.Request], httpx.Response]
+) -> None:
+    hapi_in_memory.faults = [part]
+    server().open(["Ingredient"])
+    assert [r.url.query for r in hapi_in_memory.requests][1:] == [b""]
 
 
 @pytest.mark.parametrize(
@@ -249,6 +282,25 @@ def test_a_marker_that_was_deleted_comes_back_only_where_none_is_remembered(
     with pytest.raises(Guarded):
         sink.move_mark(MARK, Mark("run-2", 2, first.version), permit)
     assert sink.move_mark(MARK, Mark("run-2", 2), permit).version == "3"
+
+
+@pytest.mark.parametrize("lost", [0, 1], ids=["answered", "answer lost"])
+@pytest.mark.parametrize("version", ["1", "5"])
+def test_a_marker_that_is_gone_without_a_trace_is_not_made_anew(
+    server: Make, hapi_in_memory: FakeHapi, version: str, lost: int
+) -> None:
+    hapi_in_memory.lose = lost
+    sink = server()
+    with pytest.raises(Guarded, match="has lost the marker"):
+        sink.move_mark(MARK, Mark("run-1", 6, version), permit)
+    assert sink.read_mark(MARK) is None, "the next run would take it for the one that was intended"
+
+
+def test_a_marker_that_is_moved_counts_on_although_the_answer_was_lost(server: Make, hapi_in_memory: FakeHapi) -> None:
+    sink = server()
+    first = sink.move_mark(MARK, Mark("run-1", 1), permit)
+    hapi_in_memory.lose = 1
+    assert sink.move_mark(MARK, Mark("run-1", 2, first.version), permit) == Mark("run-1", 2, "2")
 
 
 def test_a_marker_that_somebody_made_something_else_is_guarded(server: Make, hapi_in_memory: FakeHapi) -> None:

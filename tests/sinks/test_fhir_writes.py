@@ -66,6 +66,38 @@ def test_all_entries_are_read(server: Make, hapi_in_memory: FakeHapi) -> None:
     assert [outcomes[i].version for i in "abc"] == ["1", "2", "1"]
 
 
+def test_what_a_server_had_lost_is_created_whatever_version_was_believed(
+    server: Make, hapi_in_memory: FakeHapi
+) -> None:
+    hapi_in_memory.put("Organization/b")
+    outcomes = write(server(), org("a", "3"), org("b", "1", name="new"))
+    assert results(outcomes) == {"a": Result.CREATED, "b": Result.UPDATED}
+    assert outcomes["a"].version == "1"
+
+
+@pytest.mark.parametrize(
+    ("believed", "status", "version", "result"),
+    [
+        ("3", "200 OK", "4", Result.UPDATED),
+        ("3", "201 Created", "1", Result.CREATED),
+        ("3", "200 OK", "1", Result.CREATED),
+        ("10", "200 OK", "9", Result.CREATED),
+        ("9", "200 OK", "10", Result.UPDATED),
+        ("3", "200 OK", "3", Result.UNCHANGED),
+        ("3", "201 Created", "4", Result.CREATED),
+        ("b7c", "200 OK", "a01", Result.UPDATED),
+        (None, "201 Created", "1", Result.CREATED),
+    ],
+)
+def test_a_version_that_does_not_follow_the_one_believed_is_no_update(
+    server: Make, hapi_in_memory: FakeHapi, believed: str | None, status: str, version: str, result: Result
+) -> None:
+    done = {"response": {"status": status, "location": f"Organization/a/_history/{version}", "etag": version}}
+    bundle = {"resourceType": "Bundle", "type": "transaction-response", "entry": [done]}
+    hapi_in_memory.faults = [answer(200, json=bundle)]
+    assert results(write(server(), org("a", believed))) == {"a": result}
+
+
 def test_what_is_stale_is_read_and_the_rest_is_written(server: Make, hapi_in_memory: FakeHapi) -> None:
     hapi_in_memory.put("Organization/b", run="run-0", name="theirs")
     outcomes = write(server(), org("a"), org("b", name="ours"), org("c"))

@@ -2,14 +2,17 @@
 
 Ignored, because servers change it on their own: key order, white space between tokens, the spelling of a number (`1e2`
 is `100`; `1.00` is not `1.0`), entities in XHTML, `meta.versionId`, `meta.lastUpdated`, `meta.source`, the version in a
-reference, and a resource-level `text` with status `generated` that was not sent, inside Bundles too (HAPI with
-narratives on adds one to every read).  Everything else counts, the order of arrays included.
+reference, comments and processing instructions in XHTML with the spaces before them (HAPI writes four before each), and
+a resource-level `text` with status `generated` that was not sent, inside Bundles and `contained` too (HAPI with
+narratives on adds one to some types when they are read).  Everything else counts, the order of arrays included.
 """
 
 from __future__ import annotations
 
 import html
+import itertools
 import re
+from collections.abc import Iterator
 from decimal import Decimal
 
 import msgspec
@@ -21,6 +24,7 @@ from tsi_fetch.words import Json
 
 _VERSIONED = re.compile(r"(.+)/_history/[A-Za-z0-9\-.]{1,64}")
 _NAMED_ENTITY = re.compile(r"&(?!(?:amp|lt|gt|quot|apos);)([A-Za-z][A-Za-z0-9]*);")
+_BEFORE_COMMENT = re.compile(r" +(?=<!--|<\?)")  # HAPI turns processing instructions into comments
 _SUBSTITUTED_ALT = "null"  # HAPI turns alt="" into alt="null"
 
 
@@ -36,13 +40,14 @@ def without_added_text(held: Json, sent: Json) -> Json:
     """`held` without the generated narratives that `sent` lacks."""
     if not isinstance(held, dict):
         return held
+    ours = sent if isinstance(sent, dict) else {}
     result = dict(held)
-    if "text" in held and generated(held) and not (isinstance(sent, dict) and "text" in sent):
+    if "text" in held and generated(held) and "text" not in ours:
         del result["text"]
-    if held.get("resourceType") == "Bundle":
-        result["entry"] = _entries(held.get("entry"), sent.get("entry") if isinstance(sent, dict) else None)
-        if result["entry"] is None:
-            del result["entry"]
+    if isinstance(contained := held.get("contained"), list):
+        result["contained"] = [without_added_text(*pair) for pair in _pairs(contained, ours.get("contained"))]
+    if held.get("resourceType") == "Bundle" and isinstance(entries := held.get("entry"), list):
+        result["entry"] = [_entry(*pair) for pair in _pairs(entries, ours.get("entry"))]
     return result
 
 
@@ -52,18 +57,17 @@ def generated(resource: Json) -> bool:
     return isinstance(text, dict) and text.get("status") == "generated"
 
 
-def _entries(held: Json, sent: Json) -> Json:
-    if not isinstance(held, list):
-        return held
+def _pairs(held: list[Json], sent: Json) -> Iterator[tuple[Json, Json]]:
+    """Each with the one that was sent in its place; None where none was."""
     ours = sent if isinstance(sent, list) else []
-    result = []
-    for index, entry in enumerate(held):
-        if isinstance(entry, dict) and "resource" in entry:
-            mine = ours[index] if index < len(ours) and isinstance(ours[index], dict) else {}
-            result.append({**entry, "resource": without_added_text(entry["resource"], mine.get("resource", {}))})
-        else:
-            result.append(entry)
-    return result
+    return itertools.zip_longest(held, ours[: len(held)])
+
+
+def _entry(held: Json, sent: Json) -> Json:
+    if not (isinstance(held, dict) and "resource" in held):
+        return held
+    ours = sent.get("resource") if isinstance(sent, dict) else None
+    return {**held, "resource": without_added_text(held["resource"], ours)}
 
 
 def _normal(node: Json, key: str = "") -> Json:
@@ -88,8 +92,8 @@ def _text(value: str, key: str) -> str:
 
 def canonical_xhtml(div: str) -> str:
     """XHTML in canonical form (Canonical XML 2.0), entities resolved; the string itself where it is not well-formed."""
-    plain = _NAMED_ENTITY.sub(lambda m: html.unescape(m[0]), div)
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, remove_comments=True)
+    plain = _NAMED_ENTITY.sub(lambda m: html.unescape(m[0]), _BEFORE_COMMENT.sub("", div))
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True)
     try:
         root = etree.fromstring(plain.encode(), parser)
     except etree.XMLSyntaxError:

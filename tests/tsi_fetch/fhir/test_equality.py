@@ -20,7 +20,10 @@ def div(inner: str) -> str:
     return organization(f'"text":{{"status":"additional","div":"{narrative}"}}')
 
 
+INNER = '{"resourceType":"Patient","id":"p"}'
+HOLDER = organization(f'"contained":[{INNER}]')
 GENERATED = '"text":{"status":"generated","div":"<div xmlns=\\"http://www.w3.org/1999/xhtml\\">made</div>"}'
+NARRATED = INNER[:-1] + "," + GENERATED + "}"
 
 
 @pytest.mark.parametrize(
@@ -42,6 +45,18 @@ GENERATED = '"text":{"status":"generated","div":"<div xmlns=\\"http://www.w3.org
             f'{{"resourceType":"Bundle","entry":[{{"resource":{organization(GENERATED)}}}]}}',
             id="a generated narrative inside a Bundle",
         ),
+        pytest.param(
+            organization('"contained":[{"resourceType":"Patient"},{"resourceType":"Patient","id":"p"}]'),
+            organization(f'"contained":[{{"resourceType":"Patient"}},{{"resourceType":"Patient","id":"p",{GENERATED}}}]'),
+            id="a generated narrative in contained",
+        ),
+        pytest.param(
+            f'{{"resourceType":"Bundle","entry":[{{}},{{"resource":{HOLDER}}}]}}',
+            f'{{"resourceType":"Bundle","entry":[{{}},{{"resource":{HOLDER.replace(INNER, NARRATED)}}}]}}',
+            id="a generated narrative in contained inside a Bundle",
+        ),
+        pytest.param(div("<!--c--><p>a <!-- d -->b</p>"), div("    <!-- c --><p>a     <!-- d -->b</p>"), id="comments"),
+        pytest.param(div("<?x y?>a"), div("    <!-- ?x y? -->a"), id="processing instructions"),
         pytest.param(div("&#160;&aacute;"), div("\u00a0á"), id="entities"),
         pytest.param(div('<a name=\\"x\\"></a>'), div('<a name=\\"x\\"/>'), id="empty elements"),
         pytest.param(
@@ -65,6 +80,18 @@ def test_what_servers_change_on_their_own_does_not_count(sent: str, held: str) -
         ),
         pytest.param(organization(GENERATED), SENT, id="a sent narrative that is missing"),
         pytest.param(organization('"meta":{"tag":[{"code":"t"}]}'), SENT, id="tags"),
+        pytest.param(
+            HOLDER.replace(INNER, NARRATED), HOLDER, id="a sent narrative that is missing in contained"
+        ),
+        pytest.param(HOLDER, organization(f'"contained":[{INNER},{INNER}]'), id="a contained resource more"),
+        pytest.param(HOLDER, organization('"contained":[]'), id="a contained resource less"),
+        pytest.param(
+            organization('"contained":[{"resourceType":"Composition","section":[{}]}]'),
+            organization(f'"contained":[{{"resourceType":"Composition","section":[{{{GENERATED}}}]}}]'),
+            id="a section's text in contained",
+        ),
+        pytest.param(div("a<!--c-->b"), div("a\\n<!--c-->b"), id="a line's end before a comment"),
+        pytest.param(div("a<!--c--> b"), div("a<!--c-->b"), id="a space behind a comment"),
         pytest.param(div("a b"), div("ab"), id="white space in the text"),
         pytest.param(div("a"), div("b"), id="the text"),
         pytest.param(
