@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
 
 import httpx
 from document_source import DocumentSource, ref_of
@@ -21,6 +22,7 @@ from tsi_fetch.clock import StopSignal, SystemClock
 from tsi_fetch.fhir.equality import same
 from tsi_fetch.fhir.tokens import dump, parse
 from tsi_fetch.http.wire import Wire
+from tsi_fetch.marker import marker_name
 from tsi_fetch.reconcile import Comparison, Reconciler, Subject
 from tsi_fetch.run import Ports, Settings, run_job
 from tsi_fetch.words import Json, Ref, RunRecord
@@ -40,18 +42,27 @@ def own_prefix() -> str:
 
 
 class Counting(httpx.BaseTransport):
-    """The network; counts transactions and calls `hook` with their number before each."""
+    """The network; counts transactions and calls `hook` with their number before each.
+
+    `versions`, `bodies`: the ids that each search asked for, by what it asked of them.
+    """
 
     def __init__(self, hook: Hook) -> None:
         self._inner, self._hook, self._lock = Wire(connections=12), hook, threading.Lock()
         self.requests = self.transactions = 0
+        self.versions: list[list[str]] = []
+        self.bodies: list[list[str]] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        writes = request.method == "POST" and not request.url.path.endswith("/_search")
+        searches = request.method == "POST" and request.url.path.endswith("/_search")
+        writes = request.method in ("POST", "PUT", "DELETE") and not searches
         with self._lock:
             self.requests += 1
             self.transactions += writes
             number = self.transactions
+            if searches:
+                form = parse_qs(request.read().decode())
+                (self.versions if "_elements" in form else self.bodies).append(form["_id"][0].split(","))
         if writes:
             self._hook(number)
         return self._inner.handle_request(request)
@@ -65,13 +76,15 @@ def _nothing(number: int) -> None:
 
 
 class Trial:
-    """One job, run again and again.  `options`: of the sink; `sent`: what the last run sent."""
+    """One job, run again and again.  `options`: of the sink; `sent`: what the last run sent; `file`: the store."""
 
     def __init__(self, folder: Path, url: str, source: DocumentSource, release: str = "R5", **options: object) -> None:
         self.source, self.url, self.sent = source, url, Counting(_nothing)
         self._options = FhirOptions.model_validate({"url": url, "release": release, **options})
-        self._store = f"sqlite:///{folder / f'{uuid.uuid4().hex}.db'}"
-        open_store(self._store, create=True).close()
+        self.file = folder / f"{uuid.uuid4().hex}.db"
+        self._store = f"sqlite:///{self.file}"
+        with open_store(self._store, create=True) as stored:
+            self.marker = Ref("Device", marker_name(stored.store_id, JOB))
 
     def run(self, *, hook: Hook = _nothing, options: Mapping[str, object] | None = None, **settings: object) -> Report:
         """One run.  `hook` is called with the number of each transaction before it is sent."""
