@@ -146,14 +146,14 @@ def test_a_document_as_large_as_they_come_is_written_whole(
     assert trial.run().counts == {}
 
 
-def test_two_thousand_resources_of_one_row_go_in_many_bundles(hapi: str, tmp_path: Path, prefix: str) -> None:
+def test_a_thousand_resources_of_one_row_go_in_many_bundles(hapi: str, tmp_path: Path, prefix: str) -> None:
     source = DocumentSource()
-    source.give("all", *observations(prefix, 2000))
+    source.give("all", *observations(prefix, 1000))
     trial, look = Trial(tmp_path, hapi, source), Look(hapi)
     report = trial.run(validate="off")
     assert ended(report) == ("done", 0, 0), (report.reasons, report.quarantined)
-    assert report.counts["Observation"] == {"created": 2000}
-    assert trial.sent.transactions == MARKER + 20
+    assert report.counts["Observation"] == {"created": 1000}
+    assert trial.sent.transactions == MARKER + 10
     assert look.differs(source.resources()) == []
     assert look.versions(source.resources()) == {"1"}
 
