@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tsi_fetch.words import Ref
 
@@ -45,3 +45,15 @@ def _closed(open_: dict[Ref, None], root: Ref) -> list[Ref]:
         component.append(node)
         if node == root:
             return component[::-1]
+
+
+def grouped(circles: Iterable[Sequence[Ref]], most: int) -> Iterator[list[Ref]]:
+    """Circles in the order given, some at a time: at most so many resources together, but a larger circle whole."""
+    group: list[Ref] = []
+    for circle in circles:
+        if group and len(group) + len(circle) > most:
+            yield group
+            group = []
+        group += circle
+    if group:
+        yield group

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tsi_fetch.components import components, grouped
 from tsi_fetch.decide import FOREIGN
 from tsi_fetch.fhir.digest import canonical_digest
+from tsi_fetch.fhir.references import references
 from tsi_fetch.fhir.retire import retirable, retired
+from tsi_fetch.fhir.tokens import NotJson
 from tsi_fetch.words import (
     DOUBTED,
     FORGOTTEN,
@@ -38,9 +41,30 @@ AT_ONCE = 50
 def carry_out(run: Run) -> None:
     """Remove, retire or keep every accepted ref, by the job's policy; remember what the sink acknowledged."""
     refs = sorted({p.ref for p in run.store.pending() if p.accepted})
-    for start in range(0, len(refs), AT_ONCE):
+    for some in _in_order(run, refs):
         run.stop.check()
-        _some(run, refs[start : start + AT_ONCE])
+        _some(run, some)
+
+
+def _in_order(run: Run, refs: Sequence[Ref]) -> Iterator[Sequence[Ref]]:
+    """Some at a time; where the sink keeps what is still referred to, referrers first and circles whole."""
+    pages = [refs[start : start + AT_ONCE] for start in range(0, len(refs), AT_ONCE)]
+    if len(pages) < 2 or run.settings.removal != "delete" or not run.sink.referential:
+        yield from pages
+        return
+    wanted, graph = frozenset(refs), dict[Ref, frozenset[Ref]]()
+    for page in pages:
+        run.stop.check()
+        held = run.sink.find(page, bodies=True)
+        graph |= {ref: _targets(held.get(ref)) & wanted for ref in page}
+    yield from grouped(reversed(list(components(graph))), AT_ONCE)
+
+
+def _targets(held: Held | None) -> frozenset[Ref]:
+    try:
+        return references(held.body) if held and held.body else frozenset()
+    except NotJson:
+        return frozenset()  # then the sink says what still refers to what
 
 
 def _some(run: Run, refs: Sequence[Ref]) -> None:
@@ -68,9 +92,7 @@ def _some(run: Run, refs: Sequence[Ref]) -> None:
     bodies = {w.ref: w.body for w in writes}
     settled += [_after(known[o.ref], o, bodies[o.ref]) if _done(o) else known[o.ref] for o in outcomes]
     foreign += [o.ref for o in outcomes if o.result is Result.REFUSED]
-    waiting = {o.ref for o in outcomes if o.result is Result.REFERRED}
-    if waiting:
-        run.tally.note(f"{len(waiting)} resources are still referred to and are kept until nothing refers to them")
+    waiting = _wait_on(run, outcomes)
     faults = {o.ref: o.fault for o in outcomes if o.fault}
     _remember(
         run,
@@ -81,6 +103,20 @@ def _some(run: Run, refs: Sequence[Ref]) -> None:
     )
     for o in outcomes:
         run.tally.count(o.ref, _word(o))
+
+
+def _wait_on(run: Run, outcomes: Sequence[Outcome]) -> frozenset[Ref]:
+    """What cannot go yet stays pending, and every run tries again."""
+    referred = frozenset(o.ref for o in outcomes if o.result is Result.REFERRED)
+    if referred:
+        run.tally.note(f"{len(referred)} resources are still referred to and are kept until nothing refers to them")
+    lacking = frozenset(o.ref for o in outcomes if o.result is Result.MISSING)
+    if lacking:
+        run.tally.note(
+            f"{len(lacking)} resources cannot be retired until what they refer to is there: {min(lacking)} refers to"
+            f" {min(t for o in outcomes for t in o.missing)}"
+        )
+    return referred | lacking
 
 
 def _may_be_there(known: Known) -> bool:
@@ -127,7 +163,8 @@ def _after(known: Known, outcome: Outcome, body: bytes | None) -> Known:
 def _word(outcome: Outcome) -> str:
     if outcome.result in (Result.UPDATED, Result.UNCHANGED, Result.CREATED):
         return "retired"
-    return {Result.DELETED: "deleted", Result.REFERRED: "kept"}.get(outcome.result, "refused")
+    words = {Result.DELETED: "deleted", Result.REFERRED: "kept", Result.MISSING: "waiting"}
+    return words.get(outcome.result, "refused")
 
 
 def _quarantined(run: Run, ref: Ref, fault: Fault, held: Held | None) -> Quarantined:

@@ -6,12 +6,12 @@ brought it.  What waits for each other goes together, so that circles meet here 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from tsi_fetch.components import components
+from tsi_fetch.components import components, grouped
 from tsi_fetch.decide import Decision, decide
 from tsi_fetch.errors import Exit
 from tsi_fetch.judge import ACKNOWLEDGED, WORDS, quarantine_digest
@@ -46,7 +46,7 @@ def release(run: Run) -> None:
     """Send what no longer waits for anything, or only for what is sent with it."""
     graph = run.store.waiting_graph()
     ready = _ready(graph, _there(run, graph)) if graph else frozenset()
-    for refs in _together({ref: graph[ref] for ref in graph if ref in ready}):
+    for refs in grouped(components({ref: graph[ref] for ref in graph if ref in ready}), AT_ONCE):
         run.stop.check()
         _send(run, refs)
         run.released.update(refs)
@@ -86,18 +86,6 @@ def _ready(graph: Mapping[Ref, frozenset[Ref]], there: frozenset[Ref]) -> frozen
                 held_up.add(ref)
                 blocked.append(ref)
     return frozenset(graph.keys() - held_up)
-
-
-def _together(graph: Mapping[Ref, frozenset[Ref]]) -> Iterator[list[Ref]]:
-    """Some at a time, targets first, circles whole."""
-    group: list[Ref] = []
-    for circle in components(graph):
-        if group and len(group) + len(circle) > AT_ONCE:
-            yield group
-            group = []
-        group += circle
-    if group:
-        yield group
 
 
 @dataclass(frozen=True, slots=True)

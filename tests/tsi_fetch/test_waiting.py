@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 from house import House, org
 from table_source import TableSource
 
 from tsi_fetch.fhir.tokens import dump, parse
-from tsi_fetch.words import Change, Fault, Ref, Row, Upsert
+from tsi_fetch.ports import Permit, Sink
+from tsi_fetch.words import Change, Fault, Outcome, Ref, Row, Upsert, Write
 
 
 class Referring(TableSource):
@@ -192,3 +194,53 @@ def test_a_plan_says_what_would_wait(tmp_path: Path) -> None:
         plan = house.run(wrap_store=lambda s: Overlay(s, overlay), plan=True)
     assert plan.counts == {"Organization": {"created": 2, "waiting": 1}}
     assert plan.counts == house.run().counts
+
+
+def test_what_departs_goes_referrers_first_however_much_it_is(tmp_path: Path) -> None:
+    texts = {f"a{n:03}": f"A -> z{n:03}" for n in range(70)} | {f"z{n:03}": "Z" for n in range(70)}
+    house = referential(tmp_path, {"p1": dict(reversed(texts.items())), "p2": {"b": "B"}})
+    assert house.run().exit_code == 0
+    house.source.change("p1", {"c": "C"})
+    before = house.sink.writes
+    report = house.run(removal="delete", accept_vanish=200)
+    assert report.counts == {"Organization": {"created": 1, "deleted": 140}}
+    assert house.sink.writes - before == 141, "nothing was tried in vain"
+    assert house.names() == {"b": "B", "c": "C"}
+
+
+class Counting:
+    """Notes how many are written together."""
+
+    def __init__(self, inner: Sink, seen: list[int]) -> None:
+        self._inner, self._seen = inner, seen
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    def write(self, writes: Sequence[Write], permit: Permit) -> Iterator[Sequence[Outcome]]:
+        self._seen.append(len(writes))
+        return iter(self._inner.write(writes, permit))
+
+
+def test_what_departs_in_a_circle_goes_whole(tmp_path: Path) -> None:
+    ring = {f"a{n:03}": f"A -> a{(n + 1) % 120:03}" for n in range(120)}
+    house = referential(tmp_path, {"p1": ring, "p2": {"b": "B"}}, batch=200)
+    house.sink.bundle = 200
+    assert house.run().counts == {"Organization": {"created": 121}}
+    house.source.change("p1", {"c": "C"})
+    seen: list[int] = []
+    house.run(removal="delete", accept_vanish=200, wrap_sink=lambda sink: cast(Sink, Counting(sink, seen)))
+    assert seen == [1, 120], "the sink, which decides, saw the circle whole"
+
+
+def test_a_retirement_that_lacks_what_it_refers_to_stays_pending_and_is_said(tmp_path: Path) -> None:
+    house = referential(tmp_path, {"p1": {"a": "A -> t", "x": "X"}, "p2": {"t": "T"}})
+    house.run()
+    house.sink.edit(org("t"), None)
+    house.source.change("p1", {"x": "X"})
+    report = house.run(removal="retire")
+    assert report.counts["Organization"].get("waiting") == 1
+    assert any("cannot be retired" in note for note in report.notes)
+    assert [p.ref for p in house.reader(lambda s: s.pending())] == [org("a")]
+    house.sink.edit(org("t"), b'{"resourceType":"Organization","id":"t"}')
+    assert house.run(removal="retire").counts == {"Organization": {"retired": 1}}
