@@ -1,10 +1,15 @@
 """Does the sink hold what we sent?  One function, used by every answer to a stale version and by every checker.
 
 Ignored, because servers change it on their own: key order, white space between tokens, the spelling of a number (`1e2`
-is `100`; `1.00` is not `1.0`), entities in XHTML, `meta.versionId`, `meta.lastUpdated`, `meta.source`, the version in a
-reference, comments and processing instructions in XHTML with the spaces before them (HAPI writes four before each), and
-a resource-level `text` with status `generated` that was not sent, inside Bundles and `contained` too (HAPI with
-narratives on adds one to some types when they are read).  Everything else counts, the order of arrays included.
+is `100`; `1.00` is not `1.0`), entities in XHTML, `meta.versionId`, `meta.lastUpdated`, `meta.source`, the order and
+repetition of `meta.tag`, `meta.security` and `meta.profile` (HAPI keeps sets, and sorts them when they are read), the
+version in a reference, white space in base64, comments and processing instructions in XHTML with the spaces before
+them (HAPI writes four before each), and a resource-level `text` with status `generated` that was not sent, inside
+Bundles and `contained` too (HAPI with narratives on adds one to some types when they are read).
+
+Everything else counts, the order of arrays included; also what HAPI respells and nothing here could know: an address
+under the server's own base, which comes back relative, and the `display` of a tag, which stays the first one that the
+server saw for that code.
 """
 
 from __future__ import annotations
@@ -25,6 +30,11 @@ from tsi_fetch.words import Json
 _VERSIONED = re.compile(r"(.+)/_history/[A-Za-z0-9\-.]{1,64}")
 _NAMED_ENTITY = re.compile(r"&(?!(?:amp|lt|gt|quot|apos);)([A-Za-z][A-Za-z0-9]*);")
 _BEFORE_COMMENT = re.compile(r" +(?=<!--|<\?)")  # HAPI turns processing instructions into comments
+_WHITE_SPACE = re.compile(r"[ \t\r\n]+")
+_SETS = ("tag", "security", "profile")  # of a resource's own meta
+_BASE64 = "valueBase64Binary"
+_DATA = frozenset({"contentType", "sigFormat"})
+"""What stands beside `data` where that is base64 (Binary, Attachment, Signature): the data of samples are a string."""
 _SUBSTITUTED_ALT = "null"  # HAPI turns alt="" into alt="null"
 
 
@@ -33,7 +43,7 @@ def same(sent: bytes, held: bytes) -> bool:
     if sent == held:
         return True
     ours, theirs = parse(sent), parse(held)
-    return canonical(_normal(ours)) == canonical(_normal(without_added_text(theirs, ours)))
+    return _form(ours) == _form(without_added_text(theirs, ours))
 
 
 def without_added_text(held: Json, sent: Json) -> Json:
@@ -70,10 +80,28 @@ def _entry(held: Json, sent: Json) -> Json:
     return {**held, "resource": without_added_text(held["resource"], ours)}
 
 
+def _form(resource: Json) -> bytes:
+    """What is compared: the same bytes for all spellings of one resource."""
+    return canonical(_normal(_with_sets(resource)))
+
+
+def _with_sets(resource: Json) -> Json:
+    """With the lists of its own meta sorted and without repetition.  Those of inner resources are kept as written."""
+    meta = resource.get("meta") if isinstance(resource, dict) else None
+    if not isinstance(meta, dict):
+        return resource
+    return {**resource, "meta": {k: _set(v) if k in _SETS and isinstance(v, list) else v for k, v in meta.items()}}
+
+
+def _set(values: list[Json]) -> list[Json]:
+    members = {canonical(value): value for value in values}
+    return [members[key] for key in sorted(members)]
+
+
 def _normal(node: Json, key: str = "") -> Json:
     if isinstance(node, dict):
         owned = without_server_meta(node) if "resourceType" in node else node
-        return {k: _normal(v, k) for k, v in owned.items()}
+        return {k: _normal(v, _BASE64 if k == "data" and _DATA & node.keys() else k) for k, v in owned.items()}
     if isinstance(node, list):
         return [_normal(child, key) for child in node]
     if isinstance(node, msgspec.Raw):
@@ -87,6 +115,8 @@ def _text(value: str, key: str) -> str:
     if key == "reference":
         match = _VERSIONED.fullmatch(value)
         return match[1] if match else value
+    if key == _BASE64:
+        return _WHITE_SPACE.sub("", value)
     return canonical_xhtml(value) if key == "div" else value
 
 

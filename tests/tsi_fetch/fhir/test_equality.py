@@ -20,6 +20,15 @@ def div(inner: str) -> str:
     return organization(f'"text":{{"status":"additional","div":"{narrative}"}}')
 
 
+def meta(rest: str) -> str:
+    return organization(f'"meta":{{{rest}}}')
+
+
+def attachment(rest: str) -> str:
+    return organization(f'"extension":[{{"url":"http://x.invalid","value":{{{rest}}}}}]')
+
+
+A, B = (f'{{"system":"http://t.invalid","code":"{code}"}}' for code in "ab")
 INNER = '{"resourceType":"Patient","id":"p"}'
 HOLDER = organization(f'"contained":[{INNER}]')
 GENERATED = '"text":{"status":"generated","div":"<div xmlns=\\"http://www.w3.org/1999/xhtml\\">made</div>"}'
@@ -38,6 +47,28 @@ NARRATED = INNER[:-1] + "," + GENERATED + "}"
         pytest.param(
             organization('"r":{"reference":"List/1"}'), organization('"r":{"reference":"List/1/_history/2"}'),
             id="the version of a reference",
+        ),
+        pytest.param(meta(f'"tag":[{B},{A},{B}]'), meta(f'"tag":[{A},{B}]'), id="order and repetition of tags"),
+        pytest.param(meta(f'"security":[{B},{A}]'), meta(f'"security":[{A},{B}]'), id="the order of labels"),
+        pytest.param(
+            meta('"profile":["http://z.invalid","http://a.invalid","http://z.invalid"]'),
+            meta('"profile":["http://a.invalid","http://z.invalid"]'),
+            id="order and repetition of profiles",
+        ),
+        pytest.param(
+            attachment('"contentType":"text/plain","data":"YW Jj\\r\\nZA=="'),
+            attachment('"contentType":"text/plain","data":"YWJjZA=="'),
+            id="white space in an attachment",
+        ),
+        pytest.param(
+            attachment('"sigFormat":"application/jose","data":"YW Jj"'),
+            attachment('"sigFormat":"application/jose","data":"YWJj"'),
+            id="white space in a signature",
+        ),
+        pytest.param(
+            organization('"extension":[{"url":"http://x.invalid","valueBase64Binary":"YW Jj"}]'),
+            organization('"extension":[{"url":"http://x.invalid","valueBase64Binary":"YWJj"}]'),
+            id="white space in a base64Binary",
         ),
         pytest.param(SENT, organization(GENERATED), id="a generated narrative that was not sent"),
         pytest.param(
@@ -80,6 +111,28 @@ def test_what_servers_change_on_their_own_does_not_count(sent: str, held: str) -
         ),
         pytest.param(organization(GENERATED), SENT, id="a sent narrative that is missing"),
         pytest.param(organization('"meta":{"tag":[{"code":"t"}]}'), SENT, id="tags"),
+        pytest.param(meta(f'"tag":[{A},{B}]'), meta(f'"tag":[{A}]'), id="a tag less"),
+        pytest.param(meta(f'"tag":[{A}]'), meta(f'"security":[{A}]'), id="a label in place of a tag"),
+        pytest.param(
+            meta(f'"tag":[{A}]'), meta(f'"tag":[{A[:-1]},"display":"x"}}]'), id="a tag's display"
+        ),
+        pytest.param(meta(f'"tag":[{A}]'), meta(f'"tag":[{A[:-1]},"version":"1"}}]'), id="a tag's version"),
+        pytest.param(meta('"profile":["http://a.invalid"]'), meta('"profile":["http://b.invalid"]'), id="profiles"),
+        pytest.param(
+            organization('"valueSampledData":{"dimensions":1,"data":"1 23"}'),
+            organization('"valueSampledData":{"dimensions":1,"data":"12 3"}'),
+            id="white space between samples",
+        ),
+        pytest.param(
+            attachment('"contentType":"text/plain","data":"YWJj"'),
+            attachment('"contentType":"text/plain","data":"YWJk"'),
+            id="an attachment's data",
+        ),
+        pytest.param(
+            attachment('"contentType":"text/plain","title":"a b"'),
+            attachment('"contentType":"text/plain","title":"ab"'),
+            id="white space in an attachment's title",
+        ),
         pytest.param(
             HOLDER.replace(INNER, NARRATED), HOLDER, id="a sent narrative that is missing in contained"
         ),
