@@ -64,6 +64,13 @@ def test_decides(
     assert (decision.action, decision.version) == (action, version)
 
 
+@pytest.mark.parametrize("token", ["1e9999999999999999999", "1e-9999999999999999999", "1e999999999"])
+def test_a_number_without_bounds_is_decided_like_any_other(token: str) -> None:
+    body = NEW.replace(b'"new"', token.encode())
+    assert decide(upsert(body), None, Held(REF, "7", OLD), POLICY).fault == FOREIGN
+    assert decide(upsert(body), None, Held(REF, "7", body + b" "), POLICY).action is Action.UNCHANGED
+
+
 def test_refusals_say_why() -> None:
     assert decide(upsert(), known(job="other"), None, POLICY).fault == OWNED
     assert decide(upsert(), None, Held(REF, "7", OLD), POLICY).fault == FOREIGN

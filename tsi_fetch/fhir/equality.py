@@ -18,13 +18,12 @@ import html
 import itertools
 import re
 from collections.abc import Iterator
-from decimal import Decimal
 
 import msgspec
 from lxml import etree
 
 from tsi_fetch.fhir.digest import without_server_meta
-from tsi_fetch.fhir.tokens import canonical, parse
+from tsi_fetch.fhir.tokens import canonical, numeral, parse
 from tsi_fetch.words import Json
 
 _VERSIONED = re.compile(r"(.+)/_history/[A-Za-z0-9\-.]{1,64}")
@@ -105,7 +104,9 @@ def _normal(node: Json, key: str = "") -> Json:
     if isinstance(node, list):
         return [_normal(child, key) for child in node]
     if isinstance(node, msgspec.Raw):
-        return msgspec.Raw(format(Decimal(bytes(node).decode()), "f").encode())
+        return msgspec.Raw(numeral(bytes(node).decode()).encode())
+    if type(node) is int:  # no bool
+        return msgspec.Raw(numeral(str(node)).encode())
     if isinstance(node, str):
         return _text(node, key)
     return node

@@ -7,6 +7,7 @@ a float.  Used for what is mapped, compared and fingerprinted; what is passed on
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -18,6 +19,7 @@ MAX_DEPTH = 200
 """Nesting accepted from a source; no FHIR resource and no register answer comes near it."""
 
 _LONGEST_INT = 18  # digits; what fits into 64 bits whatever the sign
+_NUMBER = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?)0*([0-9]*))?")
 
 
 class NotJson(ValueError):
@@ -33,6 +35,26 @@ def number(token: str) -> msgspec.Raw:
     if not valid:
         raise NotJson("not a JSON number")
     return msgspec.Raw(token.encode())
+
+
+def numeral(token: str) -> str:
+    """One spelling for all tokens of the same value and precision: `1e2` is `100`, and `1.00` is not `1.0`.
+
+    Made without writing exponents out, as that may take more memory than there is.  An exponent that no server could
+    count to is left as it is written.  Zero has no sign (HAPI drops it).
+    """
+    match = _NUMBER.fullmatch(token)
+    if not match or len(match[5] or "") > _LONGEST_INT:
+        return token
+    sign, fraction = match[1], match[3] or ""
+    exponent = int(f"{match[4] or ''}{match[5] or 0}") - len(fraction)
+    digits = (match[2] + fraction).lstrip("0")
+    if not digits:
+        return f"0e{min(exponent, 0)}"
+    if exponent >= 0:  # a whole number: its last zeros are the same as a higher exponent
+        whole = digits.rstrip("0")
+        return f"{sign}{whole}e{exponent + len(digits) - len(whole)}"
+    return f"{sign}{digits}e{exponent}"
 
 
 def _pairs(pairs: list[tuple[str, Json]]) -> dict[str, Json]:

@@ -157,6 +157,50 @@ def test_everything_else_counts(sent: str, held: str) -> None:
     assert not same(sent.encode(), held.encode())
 
 
+@pytest.mark.parametrize(
+    ("sent", "held"),
+    [
+        ("1e40", "1" + "0" * 40),
+        ("1e400", "1" + "0" * 400),
+        ("1.0e3", "1000"),
+        ("120E+1", "1200"),
+        ("1.50E-3", "0.00150"),
+        ("1e-9", "0.000000001"),
+        ("-12.5e1", "-125"),
+        ("-0.0", "0.0"),
+        ("-0", "0"),
+        ("0e5", "0"),
+        ("0.00e1", "0.0"),
+        ("1e" + "0" * 5000 + "2", "100"),
+        ("1e999999999", "10e999999998"),
+        ("1e-999999999", "0.1e-999999998"),
+        ("1e9999999999999999999", "1e9999999999999999999"),
+    ],
+)
+def test_numbers_of_one_value_and_precision_are_the_same(sent: str, held: str) -> None:
+    assert same(organization(f'"n":{sent}').encode(), organization(f'"n":{held}').encode())
+
+
+@pytest.mark.parametrize(
+    ("sent", "held"),
+    [
+        ("1e2", "1e3"),
+        ("1e2", "100.0"),
+        ("0", "0.0"),
+        ("1e-2", "0.010"),
+        ("1", "-1"),
+        ("1e9999999999999999999", "1"),
+        ("1e9999999999999999999", "1e9999999999999999998"),
+        ("1e-9999999999999999999", "0"),
+        ("1e999999999", "1e999999998"),
+        ("1e" + "9" * 5000, "1"),
+        ("1" * 5000, "1" * 4999 + "2"),
+    ],
+)
+def test_numbers_of_another_value_or_precision_are_not(sent: str, held: str) -> None:
+    assert not same(organization(f'"n":{sent}').encode(), organization(f'"n":{held}').encode())
+
+
 def test_the_digest_ignores_key_order_and_what_the_server_owns() -> None:
     held = b'{"meta":{"versionId":"3","source":"x"},"name":"x","id":"a","resourceType":"Organization"}'
     assert canonical_digest(SENT.encode()) == canonical_digest(held)
