@@ -7,6 +7,7 @@ belong to the server (FHIR R5, resource.html#Meta; HAPI rewrites `source` as `so
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 
 import msgspec
 
@@ -18,12 +19,12 @@ SERVER_OWNED_META = ("versionId", "lastUpdated", "source")
 _decoder: msgspec.json.Decoder[Json] = msgspec.json.Decoder(float_hook=lambda token: msgspec.Raw(token.encode()))
 
 
-def without_server_meta(resource: Json) -> Json:
+def without_server_meta(resource: Json, owned: Collection[str] = SERVER_OWNED_META) -> Json:
     """The resource without what the server owns of its meta; an empty meta goes too.  The argument is not changed."""
     meta = resource.get("meta") if isinstance(resource, dict) else None
     if not isinstance(meta, dict):
         return resource
-    kept = {k: v for k, v in meta.items() if k not in SERVER_OWNED_META}
+    kept = {k: v for k, v in meta.items() if k not in owned}
     rest = {k: v for k, v in resource.items() if k != "meta"}
     return {**rest, "meta": kept} if kept else rest
 

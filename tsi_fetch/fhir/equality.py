@@ -7,6 +7,9 @@ version in a reference, white space in base64, comments and processing instructi
 them (HAPI writes four before each), and a resource-level `text` with status `generated` that was not sent, inside
 Bundles and `contained` too (HAPI with narratives on adds one to some types when they are read).
 
+The meta of an entry inside a Bundle is content: HAPI keeps all of it as it is written.  Of a contained resource's it
+drops `versionId` and `lastUpdated`, which are ignored there.
+
 Everything else counts, the order of arrays included; also what HAPI respells and nothing here could know: an address
 under the server's own base, which comes back relative, and the `display` of a tag, which stays the first one that the
 server saw for that code.
@@ -30,6 +33,7 @@ _VERSIONED = re.compile(r"(.+)/_history/[A-Za-z0-9\-.]{1,64}")
 _NAMED_ENTITY = re.compile(r"&(?!(?:amp|lt|gt|quot|apos);)([A-Za-z][A-Za-z0-9]*);")
 _BEFORE_COMMENT = re.compile(r" +(?=<!--|<\?)")  # HAPI turns processing instructions into comments
 _WHITE_SPACE = re.compile(r"[ \t\r\n]+")
+_DROPPED_META = ("versionId", "lastUpdated")  # of a contained resource, by HAPI
 _SETS = ("tag", "security", "profile")  # of a resource's own meta
 _BASE64 = "valueBase64Binary"
 _DATA = frozenset({"contentType", "sigFormat"})
@@ -81,7 +85,7 @@ def _entry(held: Json, sent: Json) -> Json:
 
 def _form(resource: Json) -> bytes:
     """What is compared: the same bytes for all spellings of one resource."""
-    return canonical(_normal(_with_sets(resource)))
+    return canonical(_normal(_with_sets(without_server_meta(resource))))
 
 
 def _with_sets(resource: Json) -> Json:
@@ -99,10 +103,10 @@ def _set(values: list[Json]) -> list[Json]:
 
 def _normal(node: Json, key: str = "") -> Json:
     if isinstance(node, dict):
-        owned = without_server_meta(node) if "resourceType" in node else node
-        return {k: _normal(v, _BASE64 if k == "data" and _DATA & node.keys() else k) for k, v in owned.items()}
+        return {k: _normal(v, _BASE64 if k == "data" and _DATA & node.keys() else k) for k, v in node.items()}
     if isinstance(node, list):
-        return [_normal(child, key) for child in node]
+        children = [without_server_meta(c, _DROPPED_META) for c in node] if key == "contained" else node
+        return [_normal(child, key) for child in children]
     if isinstance(node, msgspec.Raw):
         return msgspec.Raw(numeral(bytes(node).decode()).encode())
     if type(node) is int:  # no bool

@@ -24,6 +24,15 @@ def meta(rest: str) -> str:
     return organization(f'"meta":{{{rest}}}')
 
 
+def entry(resource: str) -> str:
+    return f'{{"resourceType":"Bundle","id":"b","type":"document","entry":[{{"resource":{resource}}}]}}'
+
+
+def contained(*members: str) -> str:
+    inner = ",".join(('{"resourceType":"Organization","id":"c"', *members))
+    return organization(f'"contained":[{inner}}}]')
+
+
 def attachment(rest: str) -> str:
     return organization(f'"extension":[{{"url":"http://x.invalid","value":{{{rest}}}}}]')
 
@@ -54,6 +63,19 @@ NARRATED = INNER[:-1] + "," + GENERATED + "}"
             meta('"profile":["http://z.invalid","http://a.invalid","http://z.invalid"]'),
             meta('"profile":["http://a.invalid","http://z.invalid"]'),
             id="order and repetition of profiles",
+        ),
+        pytest.param(
+            contained('"meta":{"versionId":"9","lastUpdated":"2020-01-01T00:00:00Z"}'), contained(),
+            id="version and instant of a contained resource",
+        ),
+        pytest.param(
+            entry(contained('"meta":{"versionId":"9","source":"http://s.invalid"}')),
+            entry(contained('"meta":{"source":"http://s.invalid"}')),
+            id="the version of a contained resource inside a Bundle",
+        ),
+        pytest.param(
+            entry(organization('"r":{"reference":"List/1/_history/2"}')), entry(organization('"r":{"reference":"List/1"}')),
+            id="the version of a reference inside a Bundle",
         ),
         pytest.param(
             attachment('"contentType":"text/plain","data":"YW Jj\\r\\nZA=="'),
@@ -112,6 +134,17 @@ def test_what_servers_change_on_their_own_does_not_count(sent: str, held: str) -
         pytest.param(organization(GENERATED), SENT, id="a sent narrative that is missing"),
         pytest.param(organization('"meta":{"tag":[{"code":"t"}]}'), SENT, id="tags"),
         pytest.param(meta(f'"tag":[{A},{B}]'), meta(f'"tag":[{A}]'), id="a tag less"),
+        *(
+            pytest.param(entry(meta(f'"{k}":"2"')), entry(meta(f'"{k}":"1"')), id=f"{k} inside a Bundle")
+            for k in ("versionId", "lastUpdated", "source")
+        ),
+        pytest.param(
+            entry(meta(f'"tag":[{A},{B}]')), entry(meta(f'"tag":[{B},{A}]')), id="the order of tags inside a Bundle"
+        ),
+        pytest.param(
+            contained('"meta":{"source":"http://a.invalid"}'), contained('"meta":{"source":"http://b.invalid"}'),
+            id="the source of a contained resource",
+        ),
         pytest.param(meta(f'"tag":[{A}]'), meta(f'"security":[{A}]'), id="a label in place of a tag"),
         pytest.param(
             meta(f'"tag":[{A}]'), meta(f'"tag":[{A[:-1]},"display":"x"}}]'), id="a tag's display"
