@@ -10,7 +10,7 @@ from enum import StrEnum
 from tsi_fetch.fhir.digest import canonical_digest
 from tsi_fetch.fhir.equality import without_added_text
 from tsi_fetch.fhir.tokens import NotJson, canonical, parse
-from tsi_fetch.words import FORGOTTEN, Held, Known, Ref, State
+from tsi_fetch.words import AWAITED, FORGOTTEN, Held, Known, Ref, State
 
 IN_STEP = "in step"
 UNKNOWN = "unknown"
@@ -20,7 +20,7 @@ class Kind(StrEnum):
     """How it differs; in the order in which it is told."""
 
     MISSING = "missing"  # remembered, and not there
-    CHANGED = "changed"  # somebody else wrote the version that is there
+    CHANGED = "changed"  # somebody else wrote the version that is there; perhaps the same content, spelt otherwise
     OURS = "ours"  # a run of this job wrote it, and it is not the one remembered: the sink or the store was restored
     BACK = "back"  # removed by us, and there again
     TOUCHED = "touched"  # the content is what we wrote; only the version is another
@@ -70,6 +70,8 @@ def difference(entry: Entry, held: Held | None, *, ours: bool) -> Difference | N
     it.
     """
     known = entry.known
+    if known.digest == AWAITED:
+        return None  # nothing was ever written of it; what is there is somebody's, and found when its wait is over
     if held is None or held.deleted:
         awaited = known.state is not State.DELETED or (entry.held and known.digest == FORGOTTEN)
         return Difference(Kind.MISSING) if awaited else None
@@ -97,7 +99,12 @@ def repair(entry: Entry, found: Difference) -> Repair:
 
 def has_digest(body: bytes, digest: bytes) -> bool:
     """True where `body`, as a sink holds it, is what was written with this digest: as it is, or without the narratives
-    that the server may have generated.  What is no JSON is not."""
+    that the server may have generated.  What is no JSON is not.
+
+    Stricter than `same`, which needs the body that was sent, and that is not remembered: what somebody else wrote
+    counts as changed although it is only spelt otherwise (entities, exponents, the order of tags, comments).  A run
+    that reads its source again decides with `same`.
+    """
     try:
         return digest in (canonical_digest(body), canonical_digest(_plain(body)))
     except NotJson:

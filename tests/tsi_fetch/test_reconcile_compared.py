@@ -6,7 +6,8 @@ import pytest
 
 from tsi_fetch.differences import Action, Counts, Difference, Entry, Kind, difference, has_digest, repair
 from tsi_fetch.fhir.digest import canonical_digest
-from tsi_fetch.fhir.tokens import dump
+from tsi_fetch.fhir.retire import retired
+from tsi_fetch.fhir.tokens import dump, parse
 from tsi_fetch.words import DOUBTED, FORGOTTEN, Held, Known, Ref, State
 
 A = Ref("Organization", "a")
@@ -91,6 +92,20 @@ def test_narratives_that_the_server_added_are_no_change_and_a_name_is() -> None:
     assert has_digest(dump(told), canonical_digest(dump(told)))
     renamed = {**bundle, "entry": [{"resource": {**inner, "title": "U"}}]}
     assert not has_digest(dump(renamed), canonical_digest(dump(bundle)))
+
+
+def test_a_retired_document_has_its_digest_whatever_narratives_the_server_adds() -> None:
+    text = {"text": {"status": "generated", "div": '<div xmlns="http://www.w3.org/1999/xhtml">x</div>'}}
+    inner = {"resourceType": "Medication", "id": "m", **text}
+    composition = {"resourceType": "Composition", "id": "c", "contained": [inner]}
+    entries = [{"resource": composition}, {"resource": inner}]
+    sent = retired(dump({"resourceType": "Bundle", "id": "b", "type": "document", "entry": entries}))
+    read = parse(sent)
+    first, second = (e["resource"] for e in read["entry"])
+    first["contained"][0] |= text
+    second |= text
+    retired_entry = entry(State.RETIRED, canonical_digest(sent), held=False)
+    assert difference(retired_entry, there("4", dump(read)), ours=False) == Difference(Kind.TOUCHED, True, "4")
 
 
 def test_nothing_has_the_digests_of_what_is_doubted_or_forgotten() -> None:

@@ -6,7 +6,7 @@ DocumentReference `superseded`; Organization `active: false`.  A type that has n
 
 from __future__ import annotations
 
-from tsi_fetch.fhir.equality import generated
+from tsi_fetch.fhir.equality import without_added_text
 from tsi_fetch.fhir.tokens import dump, parse
 from tsi_fetch.words import Json
 
@@ -33,23 +33,23 @@ def retirable(resource_type: str) -> bool:
 
 
 def retired(body: bytes) -> bytes:
-    """The body of a retired resource, made from what the sink holds; a generated narrative is left out.
+    """The body of a retired resource, made from what the sink holds; generated narratives are left out at every depth.
 
+    One that stayed would be sent as ours, and what is held later could not be told from what was written.
     Idempotent.  NotJson where the body is not JSON; ValueError where the type cannot be retired.
     """
-    return dump(_retired(parse(body)))
+    return dump(_retired(without_added_text(parse(body), None)))
 
 
 def _retired(resource: Json) -> Json:
     kind = resource.get("resourceType")
     if not retirable(str(kind)):
         raise ValueError(f"a {kind} cannot be retired")
-    result = {k: v for k, v in resource.items() if not (k == "text" and generated(resource))}
     if kind == "Bundle":
-        return {**result, "entry": [_retired_entry(e) for e in resource.get("entry", [])]}
+        return {**resource, "entry": [_retired_entry(e) for e in resource.get("entry", [])]}
     if kind == "Organization":
-        return {**result, "active": False}
-    return {**result, "status": RETIRED_STATUS[str(kind)]}
+        return {**resource, "active": False}
+    return {**resource, "status": RETIRED_STATUS[str(kind)]}
 
 
 def _retired_entry(entry: Json) -> Json:
@@ -58,6 +58,4 @@ def _retired_entry(entry: Json) -> Json:
         return entry
     kept = resource.get("resourceType") == "Organization" or not retirable(str(resource.get("resourceType")))
     # An Organization inside a document says who published it; that does not end with the document.
-    if kept:
-        return {**entry, "resource": {k: v for k, v in resource.items() if not (k == "text" and generated(resource))}}
-    return {**entry, "resource": _retired(resource)}
+    return entry if kept else {**entry, "resource": _retired(resource)}

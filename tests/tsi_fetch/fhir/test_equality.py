@@ -74,7 +74,8 @@ NARRATED = INNER[:-1] + "," + GENERATED + "}"
             id="the version of a contained resource inside a Bundle",
         ),
         pytest.param(
-            entry(organization('"r":{"reference":"List/1/_history/2"}')), entry(organization('"r":{"reference":"List/1"}')),
+            entry(organization('"r":{"reference":"List/1/_history/2"}')),
+            entry(organization('"r":{"reference":"List/1"}')),
             id="the version of a reference inside a Bundle",
         ),
         pytest.param(

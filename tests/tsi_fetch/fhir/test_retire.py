@@ -28,6 +28,20 @@ def test_a_document_keeps_its_text_and_changes_its_statuses() -> None:
     assert organization == {"resourceType": "Organization", "id": "o"}
 
 
+def test_generated_texts_go_at_every_depth_and_those_of_sections_stay() -> None:
+    text = {"text": {"status": "generated", "div": "<div/>"}}
+    inner = {"resourceType": "Medication", "id": "m", **text}
+    composition = {"resourceType": "Composition", "id": "c", "contained": [inner], "section": [text], **text}
+    entries = [{"resource": composition}, {"resource": inner}]
+    document = {"resourceType": "Bundle", "id": "b", "type": "document", "entry": entries}
+    plain = {"resourceType": "Medication", "id": "m"}
+    first, second = (e["resource"] for e in parse(retired(dump(document)))["entry"])
+    assert first == {
+        "resourceType": "Composition", "id": "c", "contained": [plain], "section": [text], "status": "deprecated",
+    }  # fmt: skip
+    assert second == plain
+
+
 def test_an_organization_is_no_longer_active() -> None:
     assert parse(retired(b'{"resourceType":"Organization","id":"o","name":"x"}'))["active"] is False
 
