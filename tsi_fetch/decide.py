@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tsi_fetch.fhir.digest import canonical_digest
-from tsi_fetch.fhir.equality import same
+from tsi_fetch.fhir.equality import alike, same
 from tsi_fetch.words import Action, Fault, Held, Known, Ref, State, Upsert, Write, WriteAction
 
 FOREIGN = Fault("foreign", "$", "the sink holds a version that this store did not write; see on_existing")
@@ -95,18 +95,27 @@ class Collapsed:
 
 
 def collapse(upserts: Sequence[Upsert]) -> Collapsed:
-    """Equal content collapses; else the highest order wins; a tie of different content, or no order, is a clash."""
+    """Equal content collapses; else the highest order wins; a tie of different content, or no order, is a clash.
+
+    Of one batch.  Where a later batch of the same run differs and no order tells, the first change is written already
+    and stays: the later one alone is refused (`Known.fresh`), and there only equal digests are equal content.
+    """
     if len(upserts) == 1:
         return Collapsed(upserts[0])
-    if len({canonical_digest(u.body) for u in upserts}) == 1:
+    if _alike(upserts):
         return Collapsed(max(upserts, key=lambda u: -1 if u.order is None else u.order))
     if any(u.order is None for u in upserts):
         return Collapsed(None, tuple(upserts))
     newest = max(u.order for u in upserts if u.order is not None)
     winners = [u for u in upserts if u.order == newest]
-    if len({canonical_digest(u.body) for u in winners}) > 1:
-        return Collapsed(None, tuple(winners))
-    return Collapsed(winners[0])
+    return Collapsed(winners[0]) if _alike(winners) else Collapsed(None, tuple(winners))
+
+
+def _alike(upserts: Sequence[Upsert]) -> bool:
+    """Equal digests tell at less cost; different ones may be spellings."""
+    first, *others = upserts
+    digest = canonical_digest(first.body)
+    return all(canonical_digest(u.body) == digest or alike(first.body, u.body) for u in others)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,22 @@ def test_equal_content_collapses_and_keeps_the_highest_order() -> None:
     assert collapse([upsert(order=1), upsert(order=9)]).upsert == upsert(order=9)
 
 
+HUNDRED, EXPONENT = (NEW.replace(b'"new"', token) for token in (b"100", b"1e2"))
+
+
+@pytest.mark.parametrize("orders", [(None, None), (None, 3), (3, 3)])
+def test_equal_content_in_another_spelling_collapses(orders: tuple[int | None, int | None]) -> None:
+    result = collapse([upsert(HUNDRED, orders[0]), upsert(EXPONENT, orders[1])])
+    assert (result.clashing, result.upsert and result.upsert.order) == ((), orders[1])
+
+
+def test_two_changes_are_not_equal_where_one_alone_has_a_generated_text() -> None:
+    text = b',"text":{"status":"generated","div":"<div xmlns=\\"http://www.w3.org/1999/xhtml\\">x</div>"}}'
+    told = NEW[:-1] + text
+    assert len(collapse([upsert(NEW, None), upsert(told, None)]).clashing) == 2
+    assert len(collapse([upsert(told, None), upsert(NEW, None)]).clashing) == 2
+
+
 def test_the_later_order_wins() -> None:
     assert collapse([upsert(OLD, 9), upsert(NEW, 1)]).upsert == upsert(OLD, 9)
 

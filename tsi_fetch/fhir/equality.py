@@ -49,6 +49,11 @@ def same(sent: bytes, held: bytes) -> bool:
     return _form(ours) == _form(without_added_text(theirs, ours))
 
 
+def alike(one: bytes, other: bytes) -> bool:
+    """True where a sink makes the same of both, of which each may be sent.  NotJson where either is not JSON."""
+    return one == other or _form(parse(one)) == _form(parse(other))
+
+
 def without_added_text(held: Json, sent: Json) -> Json:
     """`held` without the generated narratives that `sent` lacks."""
     if not isinstance(held, dict):
