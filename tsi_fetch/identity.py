@@ -22,11 +22,11 @@ PREFIX = r"[A-Za-z0-9.-]{1,16}"
 
 LONGEST_ID = 64
 _HASH = 40  # hex digits
-_REWRITING = b"prefix 1"
+_REWRITING = b"prefix 2"
 """Raised whenever the same prefix would give another result: it is part of the salt."""
 
 _ID = r"[^/?#|\s]+"  # wider than FHIR's: what refers to an id that the sink is going to refuse still names that one
-_BINARY = re.compile(f"Binary/({_ID})")
+_EXTENSIONS = ("extension", "modifierExtension")
 
 
 @cache
@@ -61,8 +61,8 @@ class Identity:
         """The same changes under the sink's ids; `Unusable` where a body is not a JSON object.
 
         Rewritten are the ref, the body's own id, every literal reference to a resource of the same source (wherever it
-        stands, extensions and contained resources included), and what a `url` says of a Binary.  A reference loses its
-        version, as versions are the source's own.  The entries of a Bundle are its own and stay as they are, as do
+        stands, extensions and contained resources included), and a `url` that is such a reference to a Binary (that of an
+        extension is its name).  A reference loses its version, as versions are the source's own.  The entries of a Bundle are its own and stay as they are, as do
         narratives, `#contained` and `urn:` references, and every number as it is written.
         """
         return [self._change(change) for change in changes] if self.prefix else changes
@@ -88,25 +88,24 @@ class Identity:
         self._rewrite(resource)
         return dump(resource)
 
-    def _rewrite(self, node: Json) -> None:
+    def _rewrite(self, node: Json, *, extension: bool = False) -> None:
         """In place.  Narratives need no care: their XHTML is one string, and no reference."""
         if isinstance(node, list):
             for child in node:
-                self._rewrite(child)
+                self._rewrite(child, extension=extension)
         elif isinstance(node, dict):
             bundle = node.get("resourceType") == "Bundle"
             for key, value in node.items():
                 if isinstance(value, str):
-                    node[key] = self._text(key, value)
+                    node[key] = value if extension and key == "url" else self._text(key, value)
                 elif not (bundle and key == "entry"):
-                    self._rewrite(value)
+                    self._rewrite(value, extension=key in _EXTENSIONS)
 
     def _text(self, key: str, value: str) -> str:
-        if key == "reference" and (match := _literal(self.bases).fullmatch(value)):
-            return f"{match[1]}/{self._id(match[2])}{match[3] or ''}"
-        if key == "url" and (match := _BINARY.fullmatch(value)):
-            return f"Binary/{self._id(match[1])}"
-        return value
+        match = _literal(self.bases).fullmatch(value) if key in ("reference", "url") else None
+        if match is None or (key == "url" and match[1] != "Binary"):
+            return value
+        return f"{match[1]}/{self._id(match[2])}{match[3] or ''}"
 
     def _id(self, ident: str) -> str:
         plain = f"{self.prefix}-{ident}"

@@ -97,6 +97,7 @@ def test_extensions_contained_resources_and_attachments_are_rewritten() -> None:
         "contained": [{"resourceType": "Basic", "id": "local", "subject": {"reference": "Organization/1"}}],
         "subject": {"concept": {"reference": {"reference": "Organization/1"}}},
         "photo": [{"url": "Binary/7"}, {"url": "Binary/7?x=1"}, {"url": "https://x.invalid/Binary/7"}],
+        "content": [{"attachment": {"url": f"{BASE}/Binary/7"}}, {"attachment": {"url": "Binary/7/_history/1"}}],
     }  # fmt: skip
     found = _applied(given_)
     assert found["_language"]["extension"][0]["valueReference"]["reference"] == "Organization/ch-bag-1"
@@ -108,6 +109,29 @@ def test_extensions_contained_resources_and_attachments_are_rewritten() -> None:
     assert [photo["url"] for photo in found["photo"]] == [
         "Binary/ch-bag-7", "Binary/7?x=1", "https://x.invalid/Binary/7",
     ]  # fmt: skip
+    assert [content["attachment"]["url"] for content in found["content"]] == ["Binary/ch-bag-7", "Binary/ch-bag-7"]
+
+
+EXTENSION = {"url": "Binary/1", "extension": [{"url": "Binary/2", "valueCode": "x"}]}
+
+
+def test_the_url_of_an_extension_is_its_name_and_stays() -> None:
+    given_ = {
+        "resourceType": "Basic", "id": "b", "extension": [EXTENSION], "modifierExtension": [EXTENSION],
+        "_language": {"extension": [EXTENSION]}, "contained": [{"resourceType": "Basic", "extension": [EXTENSION]}],
+    }  # fmt: skip
+    assert _applied(given_) == given_ | {"id": "ch-bag-b"}
+
+
+def test_a_binary_named_inside_an_extension_is_rewritten() -> None:
+    attachment = {"url": "http://x.invalid/e", "valueAttachment": {"url": f"{BASE}/Binary/7"}}
+    found = _applied({"resourceType": "Basic", "id": "b", "extension": [attachment]})
+    assert found["extension"] == [{"url": "http://x.invalid/e", "valueAttachment": {"url": "Binary/ch-bag-7"}}]
+
+
+def test_a_url_of_another_type_than_a_binary_is_no_reference() -> None:
+    given_ = {"resourceType": "Basic", "id": "b", "photo": [{"url": "Organization/1"}, {"url": f"{BASE}/Basic/7"}]}
+    assert _applied(given_)["photo"] == given_["photo"]
 
 
 def test_the_entries_of_a_document_and_narratives_stay_as_they_are() -> None:
