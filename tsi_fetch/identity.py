@@ -61,9 +61,10 @@ class Identity:
         """The same changes under the sink's ids; `Unusable` where a body is not a JSON object.
 
         Rewritten are the ref, the body's own id, every literal reference to a resource of the same source (wherever it
-        stands, extensions and contained resources included), and a `url` that is such a reference to a Binary (that of an
-        extension is its name).  A reference loses its version, as versions are the source's own.  The entries of a Bundle are its own and stay as they are, as do
-        narratives, `#contained` and `urn:` references, and every number as it is written.
+        stands, extensions and contained resources included), and a `url` that is such a reference to a Binary (the
+        `url` of an extension is its name).  A reference loses its version, as versions are the source's own.  The
+        entries of a Bundle are its own and stay as they are, as do narratives, `#contained` and `urn:` references, and
+        every number as it is written.
         """
         return [self._change(change) for change in changes] if self.prefix else changes
 
