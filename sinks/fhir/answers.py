@@ -24,9 +24,10 @@ class Verdict(StrEnum):
     REFERRED = "referred"  # a deletion of what others still refer to
     MISSING = "missing"  # something in it refers to what is not there: HAPI-1094, HAPI-1096
     REFUSED = "refused"  # something in it will never be taken
+    CONFLICT = "conflict"  # a 409 that is none of the conflicts we know: again, then something in it is refused
     BROKEN = "broken"  # a 500 with an OperationOutcome: a resource's fault if it comes again
     TOO_LARGE = "too large"
-    GONE = "gone"  # 404 or 410 in FHIR's words
+    GONE = "gone"  # 404 or 410 in FHIR's words; of a transaction: something in it refers to nothing
     SETTING = "setting"  # credential or address are wrong
 
 
@@ -36,11 +37,13 @@ _IN_FHIR_WORDS = {
     404: Verdict.GONE,
     410: Verdict.GONE,
     500: Verdict.BROKEN,
-    409: None,  # three things: see _conflict
-    412: None,
+    409: None,  # four things: see _conflict
+    412: None,  # two: see _precondition
 }
 WRONG_SETTING = frozenset({401, 403, 404, 405, 410})
 STALE_CODE = "HAPI-0989"  # HAPI answers 409 where the specification says 412
+EDIT_CONFLICT = "conflict"  # FHIR's issue-type: "Content could not be accepted because of an edit conflict"
+RACES = frozenset({"0823", "0825"})
 
 _CODE = re.compile(r"HAPI-(\d{4})")
 _STALE_REF = re.compile(r"HAPI-0989: Trying to update ([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]+)/_history/")
@@ -60,7 +63,7 @@ def verdict(reply: Reply) -> Verdict:
     if reply.ok:
         return Verdict.OK if reply.document else Verdict.AGAIN
     if reply.kind == "OperationOutcome" and reply.status in _IN_FHIR_WORDS:
-        return _IN_FHIR_WORDS[reply.status] or (_refused(reply) if reply.status == 400 else _conflict(reply))
+        return _IN_FHIR_WORDS[reply.status] or _BY_WORDS[reply.status](reply)
     if reply.status in WRONG_SETTING or 300 <= reply.status < 400:
         return Verdict.SETTING
     return Verdict.TOO_LARGE if reply.status == 413 else Verdict.AGAIN
@@ -70,13 +73,29 @@ def _refused(reply: Reply) -> Verdict:
     return Verdict.MISSING if absence(reply) else Verdict.REFUSED
 
 
+def _precondition(reply: Reply) -> Verdict:
+    """HAPI says 412 of a search inside a bundle that finds several (HAPI-2207), never of a version."""
+    issues = reply.document.issue if reply.document else []
+    stale = STALE_CODE in words_of(reply) or any(i.code == EDIT_CONFLICT for i in issues)
+    return Verdict.STALE if stale else Verdict.REFUSED
+
+
 def _conflict(reply: Reply) -> Verdict:
     words = words_of(reply)
-    if STALE_CODE in words or reply.status == 412:
+    if STALE_CODE in words:
         return Verdict.STALE
     if _REFERRED.search(words):
         return Verdict.REFERRED
-    return Verdict.AGAIN  # a version race: HAPI-0823, HAPI-0825, "could not execute batch"
+    return Verdict.AGAIN if _is_race(words) else Verdict.CONFLICT
+
+
+def _is_race(words: str) -> bool:
+    """HAPI-0550 wraps others; alone it is the database's own word for writers that met."""
+    codes = set(_CODE.findall(words))
+    return bool(codes & RACES) or codes == {"0550"} or "could not execute batch" in words
+
+
+_BY_WORDS = {400: _refused, 409: _conflict, 412: _precondition}
 
 
 def words_of(reply: Reply) -> str:

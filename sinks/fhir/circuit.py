@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from sinks.fhir.documents import Reply
 from tsi_fetch.clock import Clock
 
 FIRST_WAIT = 1.0  # seconds; doubled with every attempt, the wait drawn between zero and it (full jitter)
@@ -19,11 +20,20 @@ _FOREVER = timedelta(days=3650)  # what may be added to any instant; a server ma
 
 class Unwell(Exception):
     """An attempt that may be repeated.  `asked`: seconds that the server asks to wait.  `page`: it answered 200 with
-    something that is no FHIR.  `alive`: it is well, and only this request is to be repeated."""
+    something that is no FHIR.  `alive`: it is well, and only this request is to be repeated.  `conflict`: its answer,
+    where what was sent may be to blame if that comes again and again."""
 
-    def __init__(self, reason: str, *, asked: float = 0.0, page: bool = False, alive: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        asked: float = 0.0,
+        page: bool = False,
+        alive: bool = False,
+        conflict: Reply | None = None,
+    ) -> None:
         super().__init__(reason)
-        self.asked, self.page, self.alive = asked, page, alive
+        self.asked, self.page, self.alive, self.conflict = asked, page, alive, conflict
 
 
 class OutOfPatience(Exception):
@@ -41,15 +51,22 @@ class Patience:
         self._clock, self._host, self._most = clock, host, most
         self._spent = 0.0
 
-    def wait(self, seconds: float, why: Unwell) -> None:
-        """Wait so long; OutOfPatience where that is too long.  A wait that a person would notice is logged."""
-        if self._spent + seconds > self._most:
+    def wait(self, seconds: float, why: Unwell, more: float = 0.0) -> None:
+        """Wait so long; OutOfPatience where that is too long.  A wait that a person would notice is logged.
+
+        `more`: seconds added so that not all clients come back at the same moment; they do not count.
+        """
+        if not self.bears(seconds):
             raise OutOfPatience(why)
-        if seconds > SAID_ALOUD:
+        if seconds + more > SAID_ALOUD:
             log = structlog.get_logger()
-            log.warning("waiting for the FHIR server", host=self._host, why=str(why), seconds=round(seconds, 1))
-        self._clock.sleep(seconds)
+            log.warning("waiting for the FHIR server", host=self._host, why=str(why), seconds=round(seconds + more, 1))
+        self._clock.sleep(seconds + more)
         self._spent += seconds
+
+    def bears(self, seconds: float) -> bool:
+        """True where so long may still be waited."""
+        return self._spent + seconds <= self._most
 
     def waited(self, seconds: float) -> None:
         """Another one waited so long, and this one with it."""
@@ -84,12 +101,12 @@ class Circuit:
                 self._turn.wait()  # the one that probes leaves by any way, and says so
                 patience.waited((self._clock.now() - begun).total_seconds())
                 return False
-            seconds, why, mine = self._seconds(), self._why, self._open
+            (seconds, more), why, mine = self._seconds(), self._why, self._open
             if not (seconds or mine):
                 return True
             self._probing = mine
         try:
-            patience.wait(seconds, why)
+            patience.wait(seconds, why, more)
             if mine:
                 self._try()
         finally:
@@ -99,12 +116,13 @@ class Circuit:
                     self._turn.notify_all()
         return False
 
-    def _seconds(self) -> float:
+    def _seconds(self) -> tuple[float, float]:
+        """What is to be waited for, and a little more than what was asked for."""
         held = (self._not_before - self._clock.now()).total_seconds() if self._not_before else 0.0
-        if held > 0:  # a little later than asked, so that not all clients come back at the same moment
-            return held + self._rng.uniform(0, FIRST_WAIT)
+        if held > 0:
+            return held, self.jitter(1)
         self._not_before = None
-        return self.jitter(self._round + 1) if self._open else 0.0
+        return (self.jitter(self._round + 1) if self._open else 0.0), 0.0
 
     def jitter(self, attempt: int) -> float:
         """Seconds to back off after attempt 1, 2, …"""

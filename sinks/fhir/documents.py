@@ -21,6 +21,7 @@ class Details(msgspec.Struct):
 
 class Issue(msgspec.Struct):
     severity: str = ""
+    code: str = ""
     diagnostics: str = ""
     details: Details | None = None
 

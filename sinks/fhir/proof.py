@@ -1,4 +1,4 @@
-"""Is the server well?  Only then may a resource be blamed for a 500.
+"""Is the server well?  Only then may a resource be blamed for a 500, or for a 404 that may be the address's.
 
 A server whose database is down or full answers 500 to every write, in FHIR's words.  It may still read, and accept a
 resource that it already holds as it is: only a write that changed something proves that it stores.
@@ -12,7 +12,7 @@ from sinks.fhir.answers import Verdict, refusal, verdict
 from sinks.fhir.bundles import unguarded
 from sinks.fhir.receipts import CHANGED, acknowledged
 from sinks.fhir.wire import Wire
-from tsi_fetch.errors import TryAgain
+from tsi_fetch.errors import SettingError, TryAgain
 from tsi_fetch.fhir.tokens import dump
 from tsi_fetch.ports import Permit
 from tsi_fetch.words import Json, Ref, Write, WriteAction
@@ -50,12 +50,15 @@ class Proof:
             found = verdict(reply)
             if found is Verdict.OK and acknowledged([write], reply)[0].result in CHANGED:
                 self.saw_change()
+            elif found is Verdict.GONE:
+                raise SettingError(f"{self._wire.url} takes no transactions", "the sink's url must be the FHIR base")
             elif found is Verdict.BROKEN:
                 code = refusal(reply).code
                 raise TryAgain(f"the server answers 500 to everything ({code})", "look at its log, then run again")
             else:
                 raise TryAgain(
-                    f"the server answers 500, and {self._device} does not prove that it stores", "look at its log"
+                    f"the server blames what is sent, and {self._device} does not prove that it stores",
+                    "look at its log",
                 )
 
     def _body(self) -> Json:

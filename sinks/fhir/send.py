@@ -11,10 +11,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sinks.fhir.answers import Verdict, absence, refusal, stale_ref, verdict
+from sinks.fhir.answers import Verdict, absence, referred_fault, referred_ref, refusal, stale_ref, verdict
 from sinks.fhir.bundles import References, Unit, transaction
 from sinks.fhir.documents import Reply
 from sinks.fhir.find import Finder
+from sinks.fhir.lanes import Emit
 from sinks.fhir.missing import set_aside, waits
 from sinks.fhir.proof import Proof
 from sinks.fhir.receipts import CHANGED, acknowledged
@@ -27,13 +28,16 @@ UNEXPLAINED = 3  # refusals of one bundle as stale that no version explains, bef
 DOUBTFUL = 6  # answers of 500 to a bundle and its parts in a row, nothing being stored meanwhile, before a proof
 
 _SPOILED = frozenset({Result.REFUSED, Result.MISSING})
-_GUILTY = frozenset({Verdict.REFUSED, Verdict.BROKEN, Verdict.MISSING})
+_GUILTY = frozenset({Verdict.REFUSED, Verdict.CONFLICT, Verdict.BROKEN, Verdict.GONE, Verdict.MISSING})
 """Refusals of a resource: where one half of a bundle was taken, the other holds the culprit."""
+
+_DOUBTED = frozenset({Verdict.BROKEN, Verdict.GONE})
+"""Refusals that may be the server's own trouble, or a wrong address: it has to prove itself first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A single unit that was answered 500.  `stored`: what the server had stored until then."""
+    """A single unit that was answered 500 or 404.  `stored`: what the server had stored until then."""
 
     unit: Unit
     stored: int
@@ -45,6 +49,7 @@ class Case:
 
     `doubtful`: so many answers of 500 in a row, while what the server had `stored` stayed the same.  `proved`: it was
     asked for a proof in the middle.  `last_word`: it has proved itself: a single unit that still gets 500 is to blame.
+    `hasty`: there was a conflict that nothing explains, often enough not to be one of the moment.
     """
 
     outcomes: list[Outcome] = field(default_factory=list)
@@ -53,6 +58,7 @@ class Case:
     doubtful: int = 0
     proved: bool = False
     last_word: bool = False
+    hasty: bool = False
 
     @property
     def spoiled(self) -> int:
@@ -68,18 +74,25 @@ class Delivery:
         self._absent: set[Ref] = set()  # stale, and not there: what refers to them cannot be written yet
         self._lock = threading.Lock()
 
-    def deliver(self, units: Sequence[Unit]) -> list[Outcome]:
-        """Write a bundle: one outcome per write.  TryAgain where the server is down, SettingError where it is wrong."""
+    def deliver(self, units: Sequence[Unit], emit: Emit) -> None:
+        """Write a bundle: one outcome per write.  TryAgain where the server is down, SettingError where it is wrong.
+
+        What was acknowledged is handed over before anything is raised.
+        """
         case = Case()
-        self._deliver(case, tuple(units), tries=2)
-        self._judge(case)
-        return case.outcomes
+        try:
+            self._deliver(case, tuple(units), tries=2)
+            self._judge(case)
+        finally:
+            emit(case.outcomes)
 
-    def post(self, writes: Sequence[Write]) -> Reply:
-        """Send one transaction."""
-        return self._wire.transact(transaction(writes), self._permit)
+    def _post(self, case: Case, writes: Sequence[Write]) -> tuple[Verdict, Reply]:
+        reply = self._wire.transact(transaction(writes), self._permit, hasty=case.hasty)
+        found = verdict(reply)
+        case.hasty |= found is Verdict.CONFLICT
+        return found, reply
 
-    def acknowledged(self, writes: Sequence[Write], reply: Reply) -> list[Outcome]:
+    def _acknowledged(self, writes: Sequence[Write], reply: Reply) -> list[Outcome]:
         """The outcomes of a transaction that was taken."""
         outcomes = acknowledged(writes, reply)
         if any(o.result in CHANGED for o in outcomes):
@@ -91,26 +104,35 @@ class Delivery:
         unexplained = 0
         while units := self._without_absent(case, units):
             writes = [w for unit in units for w in unit.writes]
-            reply = self.post(writes)
-            found = verdict(reply)
-            tries -= found is Verdict.BROKEN
+            found, reply = self._post(case, writes)
             if found is Verdict.OK:
-                case.outcomes += self.acknowledged(writes, reply)
+                case.outcomes += self._acknowledged(writes, reply)
                 return
-            if found is Verdict.BROKEN:
+            if found in _DOUBTED:
                 self._doubt(case)
+            tries -= found is Verdict.BROKEN
+            left = self._left(case, units, found, reply)
             if found is Verdict.STALE:
-                stale = self._stale(writes, reply)
-                unexplained += not stale
+                unexplained += left == units
                 if unexplained > UNEXPLAINED:
                     raise TryAgain("the server calls versions stale that it holds", "run again; look at its log")
-                case.outcomes += stale
-                units = _without(units, {o.ref for o in stale})
-            elif found is Verdict.MISSING and (left := self._set_aside(case, units, reply)) != units:
-                units = left
-            elif found is not Verdict.BROKEN or not tries:
+            elif left == units and not (found is Verdict.BROKEN and tries):
                 self._narrow(case, units, found, reply)
                 return
+            units = left
+
+    def _left(self, case: Case, units: tuple[Unit, ...], found: Verdict, reply: Reply) -> tuple[Unit, ...]:
+        """What is left without those that the answer tells: all, where it tells none."""
+        if found is Verdict.MISSING:
+            return self._set_aside(case, units, reply)
+        told: list[Outcome] = []
+        if found is Verdict.STALE:
+            told = self._stale([w for unit in units for w in unit.writes], reply)
+        elif found is Verdict.REFERRED:
+            named = referred_ref(reply)
+            told = [_referred(w, reply) for unit in units for w in unit.writes if w.ref == named]
+        case.outcomes += told
+        return _without(units, {o.ref for o in told}) if told else units
 
     def _set_aside(self, case: Case, units: tuple[Unit, ...], reply: Reply) -> tuple[Unit, ...]:
         """What is left without those that refer to what the server misses; all, where no reference to it is found."""
@@ -122,7 +144,7 @@ class Delivery:
         return kept
 
     def _doubt(self, case: Case) -> None:
-        """A server that answers nothing but 500 is not asked about every half: first it must store something."""
+        """A server that answers nothing but 500, or 404, is not asked about every half: first it must store something."""
         stored = self._proof.stored
         case.doubtful = case.doubtful + 1 if stored == case.stored else 1
         case.stored = stored
@@ -145,17 +167,19 @@ class Delivery:
 
     def _blame(self, case: Case, unit: Unit, found: Verdict, reply: Reply) -> None:
         named = absence(reply)
-        if found is Verdict.BROKEN and not case.last_word:
+        if found in _DOUBTED and not case.last_word:
             case.suspects.append(Suspect(unit, self._proof.stored))
         elif found is Verdict.MISSING and named:
             case.outcomes += waits(unit, {named.target}, named)
+        elif found is Verdict.REFERRED:
+            case.outcomes += [_referred(w, reply) for w in unit.writes]
         elif found is Verdict.TOO_LARGE:
             case.outcomes += _refused(unit, Fault("fhir-413", "", "larger than the server takes"))
         else:
             case.outcomes += _refused(unit, refusal(reply))
 
     def _judge(self, case: Case) -> None:
-        """A resource is to blame for a 500 that came before the server stored something, and comes again after it.
+        """A resource is to blame for a 500 or 404 that came before the server stored something, and comes again after it.
 
         So a server that is down or full blames nobody, and one that was down for a moment takes the resource now.
         """
@@ -195,6 +219,10 @@ class Delivery:
         held |= self._finder.all([w.ref for w in held_back if w.version and w.ref not in held])  # its own tombstone
         case.outcomes += [Outcome(w.ref, Result.STALE, held=held.get(w.ref)) for w in held_back]
         return tuple(kept)
+
+
+def _referred(write: Write, reply: Reply) -> Outcome:
+    return Outcome(write.ref, Result.REFERRED, fault=referred_fault(reply))
 
 
 def _refused(unit: Unit, fault: Fault) -> list[Outcome]:

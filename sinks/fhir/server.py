@@ -79,7 +79,7 @@ class FhirServer:
     def _jobs(self, writes: Sequence[Write], permit: Permit) -> list[Job]:
         puts = [w for w in writes if w.action is WriteAction.PUT]
         deletions = [w for w in writes if w.action is WriteAction.DELETE]
-        linked = bundles.links(puts)
+        linked = bundles.links(writes)
         delivery = Delivery(self._wire, self._finder, self._proof, permit, linked)
         cut = bundles.cut(puts, linked, entries=self._options.entries, size=self._options.bytes)
         jobs = [_carrying(units, linked, delivery) for units in cut]
@@ -116,7 +116,7 @@ def _carrying(units: bundles.Bundle, linked: bundles.References, delivery: Deliv
     refs = frozenset(w.ref for w in writes)
     refers = frozenset().union(*(linked[ref] for ref in refs)) - refs
     created = frozenset(w.ref for w in writes if w.version is None)
-    return Job(refs, refers, lambda emit: emit(delivery.deliver(units)), created)
+    return Job(refs, refers, lambda emit: delivery.deliver(units, emit), created)
 
 
 def _unsendable(write: Write) -> Fault | None:

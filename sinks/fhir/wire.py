@@ -35,6 +35,7 @@ MAX_ANSWER = 256 * 1024 * 1024
 """Bytes of one answer after decompression; a search that gives more is asked in parts."""
 
 READERS = 4  # connections beside the writers'
+HASTY = 2  # attempts of a part of a bundle that was sent often enough as a whole
 PROBE = "metadata?_summary=true"  # any FHIR server answers it, cheaply, and to anybody
 
 _USER_AGENT = "tsi-fetch ({}; +https://github.com/Gravitate-Health/tsi-fetch)"
@@ -106,22 +107,19 @@ class Wire:
     def get(self, path: str, judge: Judge = verdict) -> Reply:
         return self.send(Request("GET", path, headers={"Cache-Control": "no-cache"}), judge=judge)
 
-    def transact(self, content: bytes, permit: Permit) -> Reply:
-        """Send one transaction; SettingError where the base takes none."""
+    def transact(self, content: bytes, permit: Permit, *, hasty: bool = False) -> Reply:
+        """Send one transaction.  `hasty`: a conflict that cannot be explained is sent `HASTY` times, no more."""
         packed = self._compression.packed(content)
-        reply = self._packed(packed, content, permit) if packed else self._plain(content, permit)
-        if verdict(reply) is Verdict.GONE:
-            raise SettingError(f"{self.url} takes no transactions", "the sink's url must be the FHIR base")
-        return reply
+        return self._packed(packed, content, permit, hasty) if packed else self._plain(content, permit, hasty)
 
-    def _plain(self, content: bytes, permit: Permit) -> Reply:
-        return self.send(Request("POST", "", content, self._of_a_transaction()), permit)
+    def _plain(self, content: bytes, permit: Permit, hasty: bool) -> Reply:
+        return self.send(Request("POST", "", content, self._of_a_transaction()), permit, hasty=hasty)
 
-    def _packed(self, packed: bytes, content: bytes, permit: Permit) -> Reply:
+    def _packed(self, packed: bytes, content: bytes, permit: Permit, hasty: bool) -> Reply:
         """As `_plain`; what may be meant for the compression is answered by sending it again without."""
         headers = {**self._of_a_transaction(), "Content-Encoding": "gzip"}
-        reply = self.send(Request("POST", "", packed, headers), permit, judge=judged_packed)
-        plain = self._plain(content, permit) if self._compression.doubted(reply) else None
+        reply = self.send(Request("POST", "", packed, headers), permit, judge=judged_packed, hasty=hasty)
+        plain = self._plain(content, permit, hasty) if self._compression.doubted(reply) else None
         self._compression.learn(reply, plain)
         return plain or reply
 
@@ -131,11 +129,12 @@ class Wire:
             headers["X-Meta-Snapshot-Mode"] = "TAG, PROFILE, SECURITY_LABEL"
         return headers
 
-    def send(self, request: Request, permit: Permit = always, judge: Judge = verdict) -> Reply:
+    def send(self, request: Request, permit: Permit = always, judge: Judge = verdict, *, hasty: bool = False) -> Reply:
         """Send until the answer is one that means something; `judge` says what it means.
 
         `permit` is asked before each attempt.  SettingError where address or credential are wrong; TryAgain where the
-        attempts are used up, or the server asks for more patience than `max_wait`.
+        attempts are used up, or the server asks for more patience than `max_wait`.  A conflict that cannot be explained
+        is given back in the end.
         """
         patience = Patience(self._clock, self._host, self._options.max_wait)
         for attempt in itertools.count(1):
@@ -143,21 +142,29 @@ class Wire:
                 self._circuit.enter(patience)
                 return self._once(request, permit, judge)
             except OutOfPatience as e:
-                raise self._given_up(request, e.why) from e.why.__cause__
+                raise self._given_up(request, e.why, patience) from e.why.__cause__
             except Unwell as e:
-                if attempt >= self._options.attempts:
-                    raise self._given_up(request, e) from e.__cause__
-                self._back_off(request, attempt, patience, e)
+                most = min(HASTY, self._options.attempts) if hasty and e.conflict else self._options.attempts
+                if attempt < most and self._backed_off(attempt, patience, e):
+                    continue
+                if e.conflict and patience.bears(e.asked):
+                    return e.conflict
+                raise self._given_up(request, e, patience) from e.__cause__
         raise AssertionError("counting has no end")
 
-    def _back_off(self, request: Request, attempt: int, patience: Patience, why: Unwell) -> None:
+    def _backed_off(self, attempt: int, patience: Patience, why: Unwell) -> bool:
+        """Wait; False where that would be longer than may be waited."""
         self._meter.retried(self._host)
-        if why.asked:
-            return  # the circuit holds all lanes as long
+        if why.asked and not why.alive:
+            return True  # the circuit holds all lanes as long
         try:
-            patience.wait(self._circuit.jitter(attempt), why)
-        except OutOfPatience as e:
-            raise self._given_up(request, e.why) from why.__cause__
+            if why.asked:
+                patience.wait(why.asked, why, self._circuit.jitter(1))
+            else:
+                patience.wait(self._circuit.jitter(attempt), why)
+        except OutOfPatience:
+            return False
+        return True
 
     def _once(self, request: Request, permit: Permit, judge: Judge) -> Reply:
         permit()
@@ -175,8 +182,10 @@ class Wire:
         found = judge(reply)
         if found is Verdict.SETTING:
             raise wrong_setting(reply, self.url)
-        if found is Verdict.AGAIN:
-            raise Unwell(_reason(reply), asked=self._asked(reply), page=reply.ok, alive=reply.status == 409)
+        if found in (Verdict.AGAIN, Verdict.CONFLICT):
+            conflict = reply if found is Verdict.CONFLICT else None
+            alive = reply.status == 409
+            raise Unwell(_reason(reply), asked=self._asked(reply), page=reply.ok, alive=alive, conflict=conflict)
         return reply
 
     def _answer(self, request: Request) -> httpx.Response:
@@ -207,11 +216,11 @@ class Wire:
     def _asked(self, reply: Reply) -> float:
         return retry_after(reply.headers.get("retry-after", ""), self._clock.now())
 
-    def _given_up(self, request: Request, why: Unwell) -> SettingError | TryAgain:
+    def _given_up(self, request: Request, why: Unwell, patience: Patience) -> SettingError | TryAgain:
         if why.page:
             return self._no_fhir()
         hint = "run again once it is well"
-        if why.asked:
+        if not patience.bears(why.asked):
             hint = f"it asks to come back in {why.asked:.0f} s; a run waits for {self._options.max_wait:.0f} s at most"
         if isinstance(why.__cause__, httpx.RequestError):
             return TryAgain(f"the FHIR server at {self.url} cannot be reached: {why}", hint)
