@@ -68,6 +68,12 @@ class Patience:
         """True where so long may still be waited."""
         return self._spent + seconds <= self._most
 
+    @property
+    def bounds(self) -> str:
+        """How long is waited, for a person."""
+        before = f", and waited {self._spent:.0f} s already" if self._spent >= 1 else ""
+        return f"a run waits for {self._most:.0f} s at most{before}"
+
     def waited(self, seconds: float) -> None:
         """Another one waited so long, and this one with it."""
         self._spent += max(0.0, seconds)

@@ -144,7 +144,7 @@ class Delivery:
         return kept
 
     def _doubt(self, case: Case) -> None:
-        """A server that answers nothing but 500, or 404, is not asked about every half: first it must store something."""
+        """A server that answers nothing but 500, or 404, is not asked about every half: first it must store."""
         stored = self._proof.stored
         case.doubtful = case.doubtful + 1 if stored == case.stored else 1
         case.stored = stored
@@ -179,7 +179,7 @@ class Delivery:
             case.outcomes += _refused(unit, refusal(reply))
 
     def _judge(self, case: Case) -> None:
-        """A resource is to blame for a 500 or 404 that came before the server stored something, and comes again after it.
+        """A resource is to blame for a 500 or 404 that came before the server stored something and comes again after.
 
         So a server that is down or full blames nobody, and one that was down for a moment takes the resource now.
         """

@@ -10,7 +10,8 @@ import itertools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 import httpx
 
@@ -214,14 +215,16 @@ class Wire:
             raise
 
     def _asked(self, reply: Reply) -> float:
-        return retry_after(reply.headers.get("retry-after", ""), self._clock.now())
+        """Seconds; a date is counted from the server's own clock, where the answer tells it."""
+        at = _instant(reply.headers.get("date", "")) or self._clock.now()
+        return retry_after(reply.headers.get("retry-after", ""), at)
 
     def _given_up(self, request: Request, why: Unwell, patience: Patience) -> SettingError | TryAgain:
         if why.page:
             return self._no_fhir()
         hint = "run again once it is well"
         if not patience.bears(why.asked):
-            hint = f"it asks to come back in {why.asked:.0f} s; a run waits for {self._options.max_wait:.0f} s at most"
+            hint = f"it asks to come back in {why.asked:.0f} s; {patience.bounds}"
         if isinstance(why.__cause__, httpx.RequestError):
             return TryAgain(f"the FHIR server at {self.url} cannot be reached: {why}", hint)
         return TryAgain(
@@ -241,6 +244,15 @@ class Wire:
 def _since(begun: float) -> int:
     """Whole microseconds since `begun`, of the performance counter."""
     return round((time.perf_counter() - begun) * 1e6)
+
+
+def _instant(date: str) -> datetime | None:
+    """An HTTP-date; None where it is none."""
+    try:
+        instant = parsedate_to_datetime(date)
+    except (ValueError, OverflowError):
+        return None
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
 def _reason(reply: Reply) -> str:
