@@ -130,7 +130,9 @@ class JobBook:
 
     def waiting_graph(self) -> Mapping[Ref, frozenset[Ref]]:
         waits = self._waits.all()
-        return still_wanted(waits, self._departures.pending([w.ref for w in waits])) if waits else {}
+        pending = self._departures.pending([w.ref for w in waits]) if waits else ()
+        holders = self._departures.holders([p.ref for p in pending]) if pending else {}
+        return still_wanted(waits, pending, holders, self.job)
 
     def waiting(self, refs: Sequence[Ref]) -> Sequence[Waiting]:
         return self._waits.waiting(refs)

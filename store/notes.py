@@ -17,6 +17,7 @@ from store.memory import STATES
 from store.packing import pack_doubt, unpack_doubt
 from store.prepared import Prepared
 from store.schema import holds, known, notes, pending, scopes
+from store.waits import wait_no_more
 from tsi_fetch.words import DOUBTED, FORGOTTEN, Doubt, Known, Ref, ScopeSettled, ScopeState, Settlement, State
 
 _noted = Prepared(lambda postgres: insert(notes).returning(notes.c.id), ("job", "doubt"))
@@ -57,6 +58,7 @@ class Notes:
             new = set(doubt.refs) - ids.keys()
             add_missing(conn, known, [self._never_seen(ref, doubt, kinds) for ref in sorted(new)])
             self._hold(conn, doubt, {**self._brought_back(conn, ids), **access.ids(conn, new)})
+            wait_no_more(conn, access, Settlement("", arrived=doubt.overtakes))
             forget(conn, access, number)
 
     def _brought_back(self, conn: Connection, ids: Mapping[Ref, int]) -> dict[Ref, int]:
@@ -117,4 +119,4 @@ def doubted(
         settled[s.key] = ScopeSettled(s.key, held | (s.refs & new), frozenset(), None, state.mapping, s.row)
     seen = [before[ref] for ref in sorted(before)]
     known = [k if k.digest == FORGOTTEN else replace(k, digest=DOUBTED) for k in seen]
-    return Settlement("", known=(*known, *never_seen), scopes=tuple(settled.values()))
+    return Settlement("", known=(*known, *never_seen), scopes=tuple(settled.values()), arrived=doubt.overtakes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from store.job_store import JobBook
@@ -23,9 +23,8 @@ class OverlaidWaits:
         """Copy up whatever this settlement may replace or end."""
         if not self._below:
             return
-        whole = {s.key for s in settlement.scopes if s.whole}
         touched = {w.ref for w in settlement.waiting} | {ref for ref, _ in settlement.arrived}
-        touched |= set(settlement.departed) | {ref for ref, w in self._below.items() if w.scope in whole}
+        touched |= set(settlement.departed)
         if refs := sorted(touched & self._below.keys()):
             self._scratch.settle(Settlement(settlement.stream, waiting=tuple(self._inner.waiting(refs))))
             for ref in refs:
@@ -34,8 +33,10 @@ class OverlaidWaits:
     def refs(self) -> list[Ref]:
         return [w.ref for w in self._all()]
 
-    def graph(self, pending: Iterable[Pending]) -> dict[Ref, frozenset[Ref]]:
-        return still_wanted(self._all(), pending)
+    def graph(
+        self, pending: Iterable[Pending], holders: Mapping[Ref, frozenset[str]], job: str
+    ) -> dict[Ref, frozenset[Ref]]:
+        return still_wanted(self._all(), pending, holders, job)
 
     def waiting(self, refs: Sequence[Ref]) -> Sequence[Waiting]:
         below = [ref for ref in refs if ref in self._below]

@@ -74,6 +74,7 @@ class Overlay:
         to_go = {p.ref for p in self._inner.pending(doubt.refs)}
         settlement = doubted(doubt, self._inner.job, known, states, to_go)
         self._copy(settlement.stream, {ref for state in states.values() for ref in state.refs}, ())
+        self._waits.bring(settlement)
         self._count(settlement.known)
         self._scratch.settle(settlement)
 
@@ -197,7 +198,8 @@ class Overlay:
     # -- what waits
 
     def waiting_graph(self) -> Mapping[Ref, frozenset[Ref]]:
-        return self._waits.graph(self.pending(self._waits.refs()))
+        pending = self.pending(self._waits.refs())
+        return self._waits.graph(pending, self.holders([p.ref for p in pending]), self._inner.job)
 
     def waiting(self, refs: Sequence[Ref]) -> Sequence[Waiting]:
         return self._waits.waiting(refs)

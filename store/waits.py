@@ -62,29 +62,28 @@ def read_waits(conn: Connection, job_no: int, most: int | None = None) -> list[W
     return [Wait(Ref(r.name, r.ident), r.scope, r.row, missing[r.id], r.since) for r in rows]
 
 
-def still_wanted(waits: Iterable[Wait], pending: Iterable[Pending]) -> dict[Ref, frozenset[Ref]]:
-    """What waits, with what it waits for, but for what its scope is letting go of, and what nobody holds any more."""
-    let_go: set[tuple[str | None, Ref]] = {(None if p.accepted else p.scope, p.ref) for p in pending}
-    return {w.ref: w.missing for w in waits if not {(w.scope, w.ref), (None, w.ref)} & let_go}
+def still_wanted(
+    waits: Iterable[Wait], pending: Iterable[Pending], holders: Mapping[Ref, frozenset[str]], job: str
+) -> dict[Ref, frozenset[Ref]]:
+    """What waits, with what it waits for, but for what every scope of this job is letting go of."""
+    leaving: dict[Ref, set[str]] = {}
+    gone = set()
+    for p in pending:
+        leaving.setdefault(p.ref, set()).add(f"{job}/{p.scope}")
+        if p.accepted:
+            gone.add(p.ref)
+    for ref, scopes in leaving.items():
+        mine = {name for name in holders.get(ref, ()) if name.startswith(f"{job}/")}
+        if mine <= scopes:
+            gone.add(ref)
+    return {w.ref: w.missing for w in waits if w.ref not in gone}
 
 
 def wait_no_more(conn: Connection, access: Access, settlement: Settlement) -> None:
-    """What arrived and is not older, what its whole scope names no more, and what departed is forgotten."""
-    whole = {s.key: s.refs for s in settlement.scopes if s.whole}
-    over = set(_left_out(conn, access, whole)) | set(_overtaken(conn, access, settlement))
+    """What arrived and is not older, and what departed, waits no longer."""
+    over = set(_overtaken(conn, access, settlement))
     if over:
         conn.execute(delete(waiting).where(among(conn, waiting.c.id, over)))
-
-
-def _left_out(conn: Connection, access: Access, whole: Mapping[str, frozenset[Ref]]) -> Iterable[int]:
-    if not whole:
-        return
-    columns = (waiting.c.id, types.c.name, waiting.c.ident, waiting.c.scope)
-    named = select(*columns).join(types, types.c.id == waiting.c.type)
-    mine = (waiting.c.job == access.job_no, among(conn, waiting.c.scope, whole.keys()))
-    for number, kind, ident, scope in conn.execute(named.where(*mine)):
-        if Ref(kind, ident) not in whole[scope]:
-            yield number
 
 
 def _overtaken(conn: Connection, access: Access, settlement: Settlement) -> Iterable[int]:

@@ -6,26 +6,30 @@ Nothing here writes; `run` calls these in the only order that is right.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tsi_fetch import guards
-from tsi_fetch.decide import TWICE, Decision, collapse, decide
+from tsi_fetch.decide import TWICE, Decision, collapse, decide, older
 from tsi_fetch.errors import Guarded, TryAgain, Unusable
 from tsi_fetch.fhir.tokens import NotJson
 from tsi_fetch.words import (
+    AWAITED,
     Action,
     Batch,
+    Change,
     Deletion,
     Fault,
     Held,
     Known,
+    Order,
     Outcome,
     Ref,
     Result,
     Row,
     ScopeState,
+    State,
     Upsert,
     Write,
 )
@@ -53,11 +57,16 @@ class Turned:
 
 @dataclass(slots=True)
 class Judged:
-    """A batch: turned, then decided.  `refused`: changes that may not be written, with the upsert that asked for it."""
+    """A batch: turned, then decided.
+
+    `moved`: what is known of refs whose answers came again, later, with that order.  `refused`: changes that may not
+    be written, with the upsert that asked for it.
+    """
 
     turned: list[Turned]
     scopes: dict[str, ScopeState]
     known: dict[Ref, Known] = field(default_factory=dict)
+    moved: dict[Ref, Known] = field(default_factory=dict)
     decisions: dict[Ref, Decision] = field(default_factory=dict)
     refused: list[tuple[Upsert, Fault]] = field(default_factory=list)
     newly_refused: int = 0
@@ -83,7 +92,8 @@ class Judged:
         return [k for k in moved if self.known.get(k.ref) != k]
 
     def _known(self, decision: Decision, version: str | None, policy: Policy) -> Known:
-        before, upsert = self.known.get(decision.upsert.ref), decision.upsert
+        upsert = decision.upsert
+        before = self.moved.get(upsert.ref) or self.known.get(upsert.ref)
         order = upsert.order
         if before and before.order is not None and (order is None or order < before.order):
             order = before.order
@@ -95,10 +105,19 @@ class Judged:
         refs = (ref for t in self.turned if t.skipped for ref in self.scopes[t.row.scopes[0].key].refs)
         return [ref for ref in dict.fromkeys(refs) if ref not in self.decisions]
 
-    def moved_refs(self) -> list[Ref]:
-        """Those of them whose order may move up: rows without an order move none."""
-        ordered = [t for t in self.turned if t.skipped and t.row.order is not None]
-        return [ref for ref in dict.fromkeys(r for t in ordered for r in self.scopes[t.row.scopes[0].key].refs)]
+    def orders(self) -> dict[Ref, Order]:
+        """Those of them whose order may move up, with the highest: rows without an order move none."""
+        highest: dict[Ref, Order] = {}
+        for t in self.turned:
+            if t.skipped and t.row.order is not None:
+                for ref in self.scopes[t.row.scopes[0].key].refs:
+                    highest[ref] = max(t.row.order, highest.get(ref, t.row.order))
+        return highest
+
+    def moved_on(self) -> list[Known]:
+        """Of `moved`, what nothing newer was decided of."""
+        decided = {ref for ref, d in self.decisions.items() if d.action is not Action.OLDER}
+        return [k for ref, k in self.moved.items() if ref not in decided]
 
     def count(self, outcomes: Sequence[Outcome], tally: Tally) -> None:
         """Count what became of every ref: the sink's word for what was written."""
@@ -126,7 +145,31 @@ def turn(batch: Batch, run: Run) -> Judged:
     for key in claims:
         states.setdefault(key, ScopeState(key))
     with run.tally.phase("map"):
-        return Judged([_turn_row(row, states, run) for row in batch.rows], states)
+        return Judged(_last_word([_turn_row(row, states, run) for row in batch.rows]), states)
+
+
+def _last_word(turned: list[Turned]) -> list[Turned]:
+    """Where rows of one batch both give a ref and delete it, what is said last holds: by their order, else as they
+    come."""
+    deleted = {d.ref for t in turned for d in t.deletions}
+    both = deleted.intersection(u.ref for t in turned for u in t.upserts) if deleted else deleted
+    if not both:
+        return turned
+    last: dict[Ref, Change] = {}
+    for t in turned:
+        changes: tuple[Change, ...] = (*t.upserts, *t.deletions)
+        for change in changes:
+            before = last.get(change.ref)
+            if change.ref in both and (before is None or not older(change.order, before.order)):
+                last[change.ref] = change
+    return [
+        replace(
+            t,
+            upserts=tuple(u for u in t.upserts if not isinstance(last.get(u.ref), Deletion)),
+            deletions=tuple(d for d in t.deletions if not isinstance(last.get(d.ref), Upsert)),
+        )
+        for t in turned
+    ]
 
 
 def _turn_row(row: Row, states: Mapping[str, ScopeState], run: Run) -> Turned:
@@ -159,10 +202,13 @@ def judge(judged: Judged, run: Run) -> None:
     for upsert in (u for t in judged.turned for u in t.upserts):
         by_ref.setdefault(upsert.ref, []).append(upsert)
     with run.tally.phase("lookup"):
-        wanted = [*by_ref, *(ref for ref in judged.moved_refs() if ref not in by_ref)]
-        judged.known = {**run.store.known(wanted), **{k: v for k, v in run.air.foreseen().items() if k in wanted}}
+        orders = judged.orders()
+        wanted = {**dict.fromkeys(by_ref), **dict.fromkeys(orders)}
+        judged.known = {ref: k for ref, k in run.store.known(list(wanted)).items() if k.digest != AWAITED}
+        judged.known |= {ref: k for ref, k in run.air.foreseen().items() if ref in wanted}
         for ref in run.released & judged.known.keys():
             judged.known[ref] = replace(judged.known[ref], fresh=False)  # what waited is of another night
+        judged.moved = dict(_moved(judged.known, orders))
         held = _held(by_ref, judged.known, run)
     with run.tally.phase("decide"):
         for ref, upserts in by_ref.items():
@@ -170,6 +216,14 @@ def judge(judged: Judged, run: Run) -> None:
             _decide_ref(ref, upserts, judged, there, run.policy, ours=there is not None and run.wrote(there))
     with run.tally.phase("validate"):
         _validate(judged, run)
+
+
+def _moved(known: Mapping[Ref, Known], orders: Mapping[Ref, Order]) -> Iterator[tuple[Ref, Known]]:
+    """The same answers came again, later: the order of what they were mapped to moves up."""
+    for ref, order in orders.items():
+        k = known.get(ref)
+        if k and k.state is State.LIVE and (k.order is None or k.order < order):
+            yield ref, replace(k, order=order)
 
 
 def _held(refs: Collection[Ref], known: Mapping[Ref, Known], run: Run) -> dict[Ref, Held]:

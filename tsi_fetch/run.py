@@ -20,7 +20,7 @@ from tsi_fetch.flight import Air, Flight
 from tsi_fetch.judge import Judged, judge, rows_guard, sink_guard, turn
 from tsi_fetch.report import Report
 from tsi_fetch.settle import doubted, names, remembered, so_far, take_off
-from tsi_fetch.words import Batch, Outcome
+from tsi_fetch.words import Batch, Outcome, Result
 from tsi_fetch.write import write_all
 
 __all__ = ["Ports", "Settings", "run_job"]
@@ -77,6 +77,7 @@ def _land(run: Run, flight: Flight) -> None:
         run.store.settle(remembered(flight, outcomes, run))
     run.source.settled(flight.batch)  # 3. tell the source, who may forget it now
     flight.judged.count(outcomes, run.tally)
+    run.said_to_wait.update(o.ref for o in outcomes if o.result is Result.MISSING)
 
 
 def _note(run: Run, judged: Judged) -> int | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tsi_fetch.decide import leaving
 from tsi_fetch.flight import Flight
 from tsi_fetch.judge import ACKNOWLEDGED, Judged, Turned, quarantine_digest, raw_digest
 from tsi_fetch.words import (
+    AWAITED,
+    DOUBTED,
     Action,
     Batch,
     Doubt,
@@ -42,7 +43,7 @@ def take_off(run: Run, batch: Batch, judged: Judged, *, doubt: int | None, in_pa
     """A batch whose write begins."""
     writes = judged.writes
     outcomes, done = run.air.write(writes)
-    foreseen = {k.ref: k for k in (*judged.unchanged(run.policy), *_skipped(judged))} if run.sink.ahead else {}
+    foreseen = {k.ref: k for k in (*judged.unchanged(run.policy), *judged.moved_on())} if run.sink.ahead else {}
     return Flight(
         batch=batch,
         in_pass=in_pass,
@@ -69,10 +70,12 @@ def remembered(flight: Flight, outcomes: Sequence[Outcome], run: Run) -> Settlem
         if o.result not in SETTLED
     ]
     unsure = {u.ref for u, _ in refused} | {ref for ref, d in judged.decisions.items() if d.action is Action.OLDER}
+    unsure |= {o.ref for o in outcomes if o.result is Result.MISSING}
     quarantined = _quarantined(judged, refused, run)
     bad_rows = {q.key for q in quarantined}
     fetched = [t.row.key for t in judged.turned if t.row.answers or t.row.unfetched]
-    known = [*judged.acknowledged(outcomes, run.policy), *judged.unchanged(run.policy), *_skipped(judged)]
+    known = [*judged.acknowledged(outcomes, run.policy), *judged.unchanged(run.policy), *judged.moved_on()]
+    known += _awaited(judged, outcomes, run)
     return Settlement(
         stream=flight.batch.stream,
         known=tuple(known),
@@ -97,6 +100,16 @@ def _waiting(judged: Judged, outcomes: Sequence[Outcome], run: Run) -> Iterator[
         yield Waiting(ref, upsert.body, upsert.scope, row, upsert.order, run.source.mapping, targets)
 
 
+def _awaited(judged: Judged, outcomes: Sequence[Outcome], run: Run) -> Iterator[Known]:
+    """Of what waits and was never written: something for its scopes to hold."""
+    for o in outcomes:
+        known = judged.known.get(o.ref)
+        unwritten = known is None or (known.digest == DOUBTED and judged.decisions[o.ref].version is None)
+        if o.result is Result.MISSING and unwritten:
+            job = known.job if known else run.settings.job
+            yield Known(o.ref, job, AWAITED, None, None, run.source.mapping, State.DELETED)
+
+
 def _arrived(
     judged: Judged, outcomes: Sequence[Outcome], refused: Sequence[tuple[Upsert, Fault]]
 ) -> Iterator[tuple[Ref, Order | None]]:
@@ -117,7 +130,8 @@ def doubted(judged: Judged, run: Run) -> Doubt:
     source that takes its change back would find everything unchanged, and the sink would keep what it took back.
     """
     refs = tuple(w.ref for w in judged.writes)
-    return Doubt(refs, tuple(_touched(judged, set(refs))), run.policy.mapping)
+    overtakes = tuple((ref, judged.decisions[ref].upsert.order) for ref in refs)
+    return Doubt(refs, tuple(_touched(judged, set(refs))), run.policy.mapping, overtakes)
 
 
 def so_far(judged: Judged, outcomes: Sequence[Outcome], run: Run) -> Settlement:
@@ -148,21 +162,6 @@ def _quarantined(judged: Judged, refused: list[tuple[Upsert, Fault]], run: Run) 
     return result
 
 
-def _skipped(judged: Judged) -> list[Known]:
-    """The same answers came again, later: the order of what they were mapped to moves up."""
-    orders = {
-        ref: t.row.order
-        for t in judged.turned
-        if t.skipped and t.row.order is not None
-        for ref in judged.scopes[t.row.scopes[0].key].refs
-    }
-    return [
-        replace(k, order=order)
-        for ref, order in orders.items()
-        if (k := judged.known.get(ref)) and k.state is State.LIVE and (k.order is None or k.order < order)
-    ]
-
-
 def _scopes(turned: Turned, judged: Judged, unsure: set[Ref], run: Run) -> list[ScopeSettled]:
     """What the row says of its scopes.  Answers of which a change was not acknowledged are to be mapped again."""
     result = []
@@ -175,5 +174,5 @@ def _scopes(turned: Turned, judged: Judged, unsure: set[Ref], run: Run) -> list[
         kept = refs if claim.whole else refs - deleted  # what else it holds, it still holds, or is letting go of
         raw = raw_digest(turned.row, run) if sure else None
         mapping = run.source.mapping if sure else None
-        result.append(ScopeSettled(claim.key, kept, gone, raw, mapping, turned.row.key, claim.whole))
+        result.append(ScopeSettled(claim.key, kept, gone, raw, mapping, turned.row.key))
     return result

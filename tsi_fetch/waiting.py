@@ -16,6 +16,7 @@ from tsi_fetch.decide import Decision, decide
 from tsi_fetch.errors import Exit
 from tsi_fetch.judge import ACKNOWLEDGED, WORDS, quarantine_digest
 from tsi_fetch.words import (
+    AWAITED,
     Action,
     Doubt,
     Fault,
@@ -26,8 +27,8 @@ from tsi_fetch.words import (
     Ref,
     Result,
     Row,
-    ScopeSettled,
     Settlement,
+    State,
     Upsert,
     Waiting,
 )
@@ -65,11 +66,15 @@ def too_long(run: Run, oldest: datetime | None) -> None:
 
 
 def _there(run: Run, graph: Mapping[Ref, frozenset[Ref]]) -> frozenset[Ref]:
-    """Those of the targets outside the graph that the sink holds alive."""
+    """Those of the targets outside the graph that the sink holds alive; for a plan, also those that it would bring."""
     targets = sorted({target for found in graph.values() for target in found} - graph.keys())
-    pages = (targets[i : i + _LOOKED_UP] for i in range(0, len(targets), _LOOKED_UP))
+    there: set[Ref] = set()
     with run.tally.phase("lookup"):
-        return frozenset(ref for page in pages for ref in run.sink.find(page))
+        for page in (targets[i : i + _LOOKED_UP] for i in range(0, len(targets), _LOOKED_UP)):
+            there.update(run.sink.find(page))
+            if run.settings.plan:
+                there.update(ref for ref, k in run.store.known(page).items() if k.state is State.LIVE)
+    return frozenset(there)
 
 
 def _ready(graph: Mapping[Ref, frozenset[Ref]], there: frozenset[Ref]) -> frozenset[Ref]:
@@ -103,10 +108,8 @@ def _send(run: Run, refs: Sequence[Ref]) -> None:
     outcomes: list[Outcome] = []
     doubt = None
     if writes:
-        written = {w.ref for w in writes}
-        scopes = tuple(_held_by(w) for w in sending.waits.values() if w.ref in written)
         with run.tally.phase("remember"):
-            doubt = run.store.doubt(Doubt(tuple(written), scopes, run.policy.mapping))
+            doubt = run.store.doubt(Doubt(tuple(w.ref for w in writes), (), run.policy.mapping))
         run.marker.move()
         with run.tally.phase("write"):
             outcomes = [o for some in write_all(run, writes) for o in some]
@@ -117,7 +120,7 @@ def _send(run: Run, refs: Sequence[Ref]) -> None:
 def _decide(run: Run, refs: Sequence[Ref]) -> _Sending:
     """Decide anew: something newer may have come, or somebody else may have created it."""
     waits = {w.ref: w for w in run.store.waiting(refs)}
-    known = run.store.known(list(waits))
+    known = {ref: k for ref, k in run.store.known(list(waits)).items() if k.digest != AWAITED}
     unseen = [ref for ref in waits if ref not in known or known[ref].version is None]
     held: Mapping[Ref, Held] = run.sink.find(unseen, bodies=True) if unseen else {}
     decisions: dict[Ref, Decision] = {}
@@ -130,11 +133,12 @@ def _decide(run: Run, refs: Sequence[Ref]) -> _Sending:
 
 
 def _settlement(run: Run, sending: _Sending, outcomes: Sequence[Outcome]) -> Settlement:
-    """What became of them: at the sink, waiting on for something else, or in quarantine."""
+    """What became of them: at the sink, waiting on for something else, or in quarantine.
+
+    Their scopes hold them already, and have their answers mapped again when they come.
+    """
     by_ref = {o.ref: o for o in outcomes}
     known: list[Known] = []
-    scopes: list[ScopeSettled] = []
-    unsure: list[ScopeSettled] = []  # to be mapped again: the sink refused what they hold
     again: list[Waiting] = []
     quarantined: list[Quarantined] = []
     arrived: list[Ref] = []
@@ -148,46 +152,24 @@ def _settlement(run: Run, sending: _Sending, outcomes: Sequence[Outcome]) -> Set
         _count(run, waiting, _word(decision, outcome))
         if decision.action is Action.UNCHANGED or (outcome and outcome.result in ACKNOWLEDGED):
             version = outcome.version if outcome else decision.version
-            known.append(_now_known(run, decision, sending.known.get(ref), version))
-            scopes.append(_held_by(waiting))
+            known.append(_now_known(run, waiting, decision, sending.known.get(ref), version))
         elif decision.action is not Action.OLDER:
             quarantined.append(_quarantined(run, waiting, fault or Fault("refused", "$", "the sink refused it")))
-            unsure.append(_held_by(waiting))
     orders = {ref: sending.waits[ref].order for ref in arrived}
     return Settlement(
         run.source.stream,
         known=tuple(known),
-        scopes=(*_as_remembered(run, scopes), *unsure),
         quarantined=tuple(quarantined),
         waiting=tuple(again),
         arrived=tuple(orders.items()),
     )
 
 
-def _now_known(run: Run, decision: Decision, before: Known | None, version: str | None) -> Known:
+def _now_known(run: Run, waiting: Waiting, decision: Decision, before: Known | None, version: str | None) -> Known:
     job, order = before.job if before else run.policy.job, decision.upsert.order
     if before and before.order is not None and (order is None or order < before.order):
         order = before.order
-    return Known(decision.upsert.ref, job, decision.digest, version, order, run.policy.mapping)
-
-
-def _held_by(waiting: Waiting) -> ScopeSettled:
-    """The scope in whose name it waited holds it now."""
-    return ScopeSettled(waiting.scope, frozenset({waiting.ref}), frozenset(), None, None, waiting.row)
-
-
-def _as_remembered(run: Run, scopes: Sequence[ScopeSettled]) -> tuple[ScopeSettled, ...]:
-    """Of one scope, one: its answers were mapped, and need not be mapped again for what has waited."""
-    refs: dict[str, frozenset[Ref]] = {}
-    for s in scopes:
-        refs[s.key] = refs.get(s.key, frozenset()) | s.refs
-    states = run.store.scopes(list(refs))
-    result = []
-    for s in {s.key: s for s in scopes}.values():
-        state = states.get(s.key)
-        raw, mapping = (state.raw, state.mapping) if state else (None, None)
-        result.append(replace(s, refs=refs[s.key], raw=raw, mapping=mapping))
-    return tuple(result)
+    return Known(decision.upsert.ref, job, decision.digest, version, order, waiting.mapping)
 
 
 def _quarantined(run: Run, waiting: Waiting, fault: Fault) -> Quarantined:
@@ -197,8 +179,9 @@ def _quarantined(run: Run, waiting: Waiting, fault: Fault) -> Quarantined:
 
 
 def _count(run: Run, waiting: Waiting, word: str) -> None:
-    """What began to wait in this very run and is over now has not waited, as far as its report goes."""
-    if waiting.since and waiting.since >= run.started:
+    """What this run said to wait and is over now has not waited, as far as its report goes."""
+    if waiting.ref in run.said_to_wait:
+        run.said_to_wait.remove(waiting.ref)
         run.tally.count(waiting.ref, WORDS[Result.MISSING], -1)
     run.tally.count(waiting.ref, word)
 

@@ -175,6 +175,11 @@ FORGOTTEN = b"\xff" * 16
 when its source gives it, whatever tombstone the sink holds."""
 
 
+AWAITED = b"\xfe" * 16
+"""The digest of a ref of which nothing was ever written, since its first change waits: a tombstone only in name, so
+that every scope that names the ref can hold it, and let go of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """What is remembered of a ref at a sink: what we last wrote, and the version the sink gave it.
@@ -308,7 +313,7 @@ class ScopeSettled:
     """What a batch says of a scope: refs it holds now; `leaving` are held no longer (pending until past the guard).
 
     `raw` is None where a change of the scope was not acknowledged: the answers are then mapped again next time.
-    `row`: the key of the row that said so.  `whole`: `refs` are all: what else waits in its name waits no more.
+    `row`: the key of the row that said so.
     """
 
     key: str
@@ -317,7 +322,6 @@ class ScopeSettled:
     raw: bytes | None
     mapping: int | None
     row: str
-    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,11 +330,14 @@ class Doubt:
 
     A run that is killed before it remembers leaves the sink ahead of the store.  The next run finds the note, and from
     then on what is known of these refs, and the answers of these scopes, count as no longer true.
+
+    `overtakes`: refs with the order of the change that is written; an older one that waits may not be released over it.
     """
 
     refs: tuple[Ref, ...]
     scopes: tuple[ScopeSettled, ...]
     mapping: int
+    overtakes: tuple[tuple[Ref, Order | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tsi_fetch.decide import CONTENDED, Anew, decide_stale
-from tsi_fetch.words import DOUBTED, Held, Outcome, Result, State, Write, WriteAction
+from tsi_fetch.errors import TryAgain
+from tsi_fetch.words import AWAITED, DOUBTED, Held, Outcome, Result, State, Write, WriteAction
 
 if TYPE_CHECKING:
     from tsi_fetch.context import Run
@@ -30,7 +31,9 @@ def write_all(
         by_ref = {w.ref: w for w in todo}
         again: list[Write] = []
         outcomes_of, first = first or run.sink.write(todo, run.permit), None
+        unanswered = set(by_ref)
         for outcomes in outcomes_of:
+            unanswered -= {o.ref for o in outcomes}
             done: list[Outcome] = []
             for outcome in outcomes:
                 if outcome.result is not Result.STALE:
@@ -50,6 +53,8 @@ def write_all(
                     again.append(replace(write, version=anew.version))
             if done:
                 yield done
+        if unanswered:
+            raise TryAgain(f"the sink said nothing of {len(unanswered)} writes", f"the first is {min(unanswered)}")
         if not again:
             return
         todo = again
@@ -70,6 +75,6 @@ def _ours(run: Run, write: Write, held: Held | None) -> bool:
     if write.action is WriteAction.DELETE:
         return True  # it is gone: nothing is overwritten
     known = run.store.known([write.ref]).get(write.ref)
-    if known and known.state is State.DELETED and known.digest != DOUBTED:
+    if known and known.state is State.DELETED and known.digest not in (DOUBTED, AWAITED):
         return True
     return any(p.ref == write.ref and p.accepted for p in run.store.pending())

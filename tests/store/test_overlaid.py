@@ -73,8 +73,7 @@ def settlement(chance: random.Random) -> Settlement:
     for key in chance.sample(SCOPES, 2):
         refs = chance.sample(REFS, 5)
         cut = chance.randrange(5)
-        whole = chance.random() < 0.5
-        scopes.append(ScopeSettled(key, frozenset(refs[:cut]), frozenset(refs[cut:]), b"r" * 16, 1, key, whole))
+        scopes.append(ScopeSettled(key, frozenset(refs[:cut]), frozenset(refs[cut:]), b"r" * 16, 1, key))
     return Settlement(
         S,
         tuple(known),

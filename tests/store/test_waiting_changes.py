@@ -14,7 +14,7 @@ from store.handle import Stored, open_scratch
 from store.job_store import JobBook
 from store.overlay import Overlay
 from store.schema import waiting_for
-from tsi_fetch.words import Known, Order, Ref, ScopeSettled, Settlement, Waiting
+from tsi_fetch.words import AWAITED, Doubt, Known, Order, Ref, ScopeSettled, Settlement, State, Waiting
 
 S = "changes"
 A, B, C = Ref("Bundle", "a"), Ref("Bundle", "b"), Ref("List", "a")
@@ -41,8 +41,8 @@ def settle(book: JobBook, *changes: Waiting, arrived: tuple[tuple[Ref, Order | N
     book.settle(Settlement(S, waiting=changes, arrived=arrived))
 
 
-def scope(key: str, *refs: Ref, leaving: tuple[Ref, ...] = (), whole: bool = True) -> ScopeSettled:
-    return ScopeSettled(key, frozenset(refs), frozenset(leaving), None, 1, key, whole)
+def scope(key: str, *refs: Ref, leaving: tuple[Ref, ...] = ()) -> ScopeSettled:
+    return ScopeSettled(key, frozenset(refs), frozenset(leaving), None, 1, key)
 
 
 def test_nothing_waits_at_first(book: JobBook) -> None:
@@ -107,24 +107,17 @@ def test_what_begins_to_wait_again_in_the_settlement_that_ends_it_waits(book: Jo
     assert book.waiting_graph() == {A: {Y}}
 
 
-def test_what_a_whole_scope_names_no_more_waits_no_more(book: JobBook) -> None:
-    settle(book, wait(A), wait(B), wait(C, scope="2"))
-    book.settle(Settlement(S, scopes=(scope("1", A, whole=False),)))
-    assert set(book.waiting_graph()) == {A, B, C}
-    book.settle(Settlement(S, scopes=(scope("1", A), scope("3"))))
-    assert set(book.waiting_graph()) == {A, C}
-
-
-def test_what_its_scope_lets_go_of_is_not_sent_and_ends_with_its_departure(book: JobBook) -> None:
-    known = Known(A, "cima", b"d" * 16, "1", 4, 1)
-    book.settle(Settlement(S, known=(known,), scopes=(scope("1", A), scope("2", A))))
-    settle(book, wait(A), wait(B))
-    book.settle(Settlement(S, scopes=(scope("1", leaving=(A,), whole=False),)))
+def test_what_every_scope_lets_go_of_is_not_sent_and_ends_with_its_departure(book: JobBook) -> None:
+    awaited = Known(A, "cima", AWAITED, None, None, 1, State.DELETED)
+    book.settle(Settlement(S, known=(awaited,), scopes=(scope("1", A), scope("2", A)), waiting=(wait(A), wait(B))))
+    book.settle(Settlement(S, scopes=(scope("1", leaving=(A,)),)))
+    assert set(book.waiting_graph()) == {A, B}, "the other one still names it"
+    book.settle(Settlement(S, scopes=(scope("2", leaving=(A,)),)))
     assert set(book.waiting_graph()) == {B}
     assert len(book.waiting([A])) == 1
     book.discard(S)
     assert set(book.waiting_graph()) == {A, B}
-    book.settle(Settlement(S, scopes=(scope("1", leaving=(A,), whole=False), scope("2", leaving=(A,), whole=False))))
+    book.settle(Settlement(S, scopes=(scope("1", leaving=(A,)), scope("2", leaving=(A,)))))
     book.advance(S, None, clear=True)
     assert [p.accepted for p in book.pending()] == [True]
     assert set(book.waiting_graph()) == {B}
@@ -132,13 +125,12 @@ def test_what_its_scope_lets_go_of_is_not_sent_and_ends_with_its_departure(book:
     assert [w.ref for w in book.waiting([A, B])] == [B]
 
 
-def test_what_is_accepted_for_another_scope_is_not_sent_either(book: JobBook) -> None:
-    book.settle(Settlement(S, known=(Known(A, "cima", b"d" * 16, "1", 4, 1),), scopes=(scope("2", A),)))
-    settle(book, wait(A, scope="1"))
-    book.settle(Settlement(S, scopes=(scope("2", leaving=(A,)),)))
-    assert set(book.waiting_graph()) == {A}
-    book.advance(S, None, clear=True)
-    assert book.waiting_graph() == {}
+def test_what_a_note_of_a_killed_run_overtakes_waits_no_more(book: JobBook) -> None:
+    settle(book, wait(A, order=3), wait(B, order=9))
+    book.doubt(Doubt((A, B), (), 1, overtakes=((A, 5), (B, 5))))
+    assert set(book.waiting_graph()) == {A, B}
+    book.recover()
+    assert set(book.waiting_graph()) == {B}
 
 
 def test_what_waits_is_of_a_job_at_a_sink(stored: Stored, book: JobBook) -> None:
@@ -177,7 +169,7 @@ def test_a_plan_reads_what_waits_beneath_but_for_what_it_has_ended_or_replaced(s
         assert plan.waiting_graph() == {A: {Y}, B: {X}}
         assert plan.waiting([A]) == [wait(A, Y, order=6, since=LONG_AGO)]
         assert plan.oldest_waiting() == LONG_AGO
-        plan.settle(Settlement(S, scopes=(scope("1"),)))
+        plan.settle(Settlement(S, departed=(A, B)))
         assert (plan.waiting_graph(), plan.oldest_waiting()) == ({}, None)
     assert set(book.waiting_graph()) == {A, B, C}
 

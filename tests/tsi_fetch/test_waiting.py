@@ -8,39 +8,11 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from house import House, org
-from table_source import TableSource
+from house import org
+from referring_table import referential
 
-from tsi_fetch.fhir.tokens import dump, parse
 from tsi_fetch.ports import Permit, Sink
-from tsi_fetch.words import Change, Fault, Outcome, Ref, Row, Upsert, Write
-
-
-class Referring(TableSource):
-    """Products whose resources refer to each other: `{id: "B C"}` is a resource of that id that is part of B and C."""
-
-    def to_changes(self, row: Row) -> Sequence[Change]:
-        return [
-            Upsert(u.ref, _referring(u.ref, parse(u.body)["name"]), u.scope, u.order)
-            for u in super().to_changes(row)
-            if isinstance(u, Upsert)
-        ]
-
-
-def _referring(ref: Ref, text: str) -> bytes:
-    name, _, targets = text.partition(" -> ")
-    members = [
-        {"url": "https://example.invalid/of", "valueReference": {"reference": f"Organization/{t}"}}
-        for t in targets.split()
-    ]
-    extension = {"extension": members} if members else {}
-    return dump({"resourceType": ref.type, "id": ref.id, **extension, "name": name})
-
-
-def referential(folder: Path, table: dict[str, dict[str, str] | None], ahead: int = 0, batch: int = 1) -> House:
-    house = House(folder, Referring(table, batch))
-    house.sink.referential, house.sink.ahead = True, ahead
-    return house
+from tsi_fetch.words import Fault, Outcome, Write
 
 
 @pytest.mark.parametrize("ahead", [0, 3])
