@@ -37,9 +37,16 @@ class EntryResponse(msgspec.Struct):
     outcome: OperationOutcome | None = None
 
     @property
+    def versions(self) -> frozenset[str]:
+        """What etag and location name: one and the same, if all is well.
+
+        HAPI writes the entry's etag bare ("3"); other servers as the header has it (W/"3").
+        """
+        return frozenset(v for v in (version_of(self.etag), version_in(self.location)) if v)
+
+    @property
     def version(self) -> str | None:
-        """HAPI writes the entry's etag bare ("3"); other servers as the header has it (W/"3")."""
-        return version_of(self.etag) or version_in(self.location)
+        return next(iter(self.versions), None)
 
     @property
     def codes(self) -> frozenset[str]:
@@ -114,6 +121,9 @@ class Head(msgspec.Struct, rename="camel"):
         return request if mark and request else None
 
 
+READ = ("Bundle", "OperationOutcome", "CapabilityStatement")
+"""The resources of which more is read than the identity."""
+
 _document = msgspec.json.Decoder(Document)
 _head = msgspec.json.Decoder(Head)
 
@@ -144,9 +154,19 @@ class Reply:
 def _read(body: bytes) -> Document | None:
     try:
         document = _document.decode(body)
+    except msgspec.ValidationError:
+        return _other(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return document if document.resource_type else None
+
+
+def _other(body: bytes) -> Document | None:
+    """A resource whose elements have the names of those that we read, and are something else: a Device's `type`."""
+    identity = head(body)
+    if identity is None or identity.resource_type in ("", *READ):
+        return None
+    return Document(resource_type=identity.resource_type)
 
 
 def head(body: bytes | msgspec.Raw) -> Head | None:

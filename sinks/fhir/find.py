@@ -10,15 +10,15 @@ import httpx
 
 from sinks.fhir.answers import Verdict, verdict
 from sinks.fhir.documents import Document, Reply, head, version_in, version_of
-from sinks.fhir.wire import Request, Wire
+from sinks.fhir.wire import AnswerTooLarge, Request, Wire
 from tsi_fetch.errors import SettingError, TryAgain
-from tsi_fetch.http.failures import BodyTooLarge
 from tsi_fetch.http.origin import origin_of
 from tsi_fetch.words import Held, Ref
 
 VERSIONS = 200  # ids asked for at once
 LISTED = 1000  # resources on one page of a listing; a server may give fewer
 LISTED_BUNDLES = 100  # HAPI reads documents whole to name them: a thousand could outlast the timeout
+LONGEST_LINK = 160  # characters of a link that are shown
 BODIES = 50  # fewer, since the answer is held in memory
 
 BUNDLE_VERSIONS = "type,link,entry.resource.id"
@@ -58,7 +58,7 @@ class Finder:
         """Those of `ids`, in halves where the answer would be too large to hold."""
         try:
             return [held for held in self._search(kind, ids, bodies) if held.ref.id in ids]
-        except BodyTooLarge:
+        except AnswerTooLarge:
             if len(ids) == 1:
                 raise
             middle = len(ids) // 2
@@ -128,13 +128,21 @@ class Finder:
             raise TryAgain(f"the server forgets the pages of {path} while they are read", "run again") from None
 
     def _pages(self, reply: Reply, path: str) -> Iterator[Document]:
-        """This page and all that follow."""
+        """This page and all that follow.  TryAgain where the server leads us in a circle; hears a signal to stop."""
+        seen: set[str] = set()
         while True:
             page = _page(reply, path)
             yield page
             following = next((link.url for link in page.link if link.relation == "next"), None)
             if following is None:
                 return
+            if following in seen:
+                raise TryAgain(
+                    f"the pages of {path} have no end: page {len(seen) + 1} leads back to {_shown(following)}",
+                    "look at the server, and at what stands before it",
+                )
+            seen.add(following)
+            self._wire.heed()
             reply = self._wire.get(self._same_origin(following))
             if verdict(reply) is Verdict.GONE:
                 raise _PageGone
@@ -147,6 +155,11 @@ class Finder:
                 f"the FHIR server at {here} sends us on to {there}", "set the server's own address, or the sink's url"
             )
         return url
+
+
+def _shown(url: str) -> str:
+    """A link without what may be long in it: a search names all its ids."""
+    return url if len(url) <= LONGEST_LINK else f"{url[: LONGEST_LINK - 1]}…"
 
 
 def _page(reply: Reply, path: str) -> Document:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from sinks.fhir.documents import EntryResponse, Reply
@@ -11,28 +12,36 @@ from tsi_fetch.words import Outcome, Result, Write, WriteAction
 CHANGED = frozenset({Result.CREATED, Result.UPDATED, Result.DELETED})
 """What a server cannot answer without having stored something; `UNCHANGED` it can."""
 
+_SUCCESS = re.compile(r"2\d\d(?= |$)")
+_VERSION = re.compile(r"(?!0+$)[A-Za-z0-9][A-Za-z0-9\-.]{0,63}")
+"""FHIR's id, HAPI's digits; never nought, which is what we send for *create only*."""
+
 
 def acknowledged(writes: Sequence[Write], reply: Reply) -> list[Outcome]:
     """Read every entry of the answer to a transaction.  TryAgain where it is not one answer per write."""
     document = reply.document
-    if document is None or reply.kind != "Bundle" or len(document.entry) != len(writes):
+    if document is None or reply.kind != "Bundle" or document.type != "transaction-response":
+        raise _unreadable("it is no response to a transaction")
+    if len(document.entry) != len(writes):
         raise _unreadable("it does not hold one entry per resource")
     return [_outcome(write, entry.response) for write, entry in zip(writes, document.entry, strict=True)]
 
 
 def _outcome(write: Write, response: EntryResponse | None) -> Outcome:
-    status = response.status[:3] if response else ""
-    if response is None or not status.startswith("2"):
-        raise _unreadable(f"{write.ref} has status {status or 'none'}")
-    if response.location and f"{write.ref}/_history/" not in response.location:
+    success = _SUCCESS.match(response.status) if response else None
+    if response is None or success is None:
+        raise _unreadable(f"{write.ref} has no status of success")
+    if response.location and f"/{write.ref}/_history/" not in f"/{response.location}":
         raise _unreadable(f"{write.ref} is answered by another resource")
+    if any(not _VERSION.fullmatch(version) for version in response.versions) or len(response.versions) > 1:
+        raise _unreadable(f"{write.ref} has a version that is none, or two")
     if write.action is WriteAction.DELETE:
         return Outcome(write.ref, Result.DELETED, response.version)
     if response.version is None:
         raise _unreadable(f"{write.ref} has no version")
     if "SUCCESSFUL_UPDATE_NO_CHANGE" in response.codes:
         return Outcome(write.ref, Result.UNCHANGED, response.version)
-    return Outcome(write.ref, _change(write, status, response.version), response.version)
+    return Outcome(write.ref, _change(write, success[0], response.version), response.version)
 
 
 def _change(write: Write, status: str, version: str) -> Result:

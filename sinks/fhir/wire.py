@@ -58,6 +58,17 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+class AnswerTooLarge(SettingError):
+    """An answer is larger than `MAX_ANSWER`."""
+
+    def __init__(self, request: str) -> None:
+        size = f"{MAX_ANSWER // 1024**2} MB"
+        super().__init__(
+            f"{request}: the answer is larger than {size}",
+            f"no resource that a job writes comes near {size}: look at what answers there, or who else writes to it",
+        )
+
+
 class _Undisturbed:
     """The clock of an answer that has begun to come: it is read to its end, since what it acknowledges is done."""
 
@@ -200,9 +211,9 @@ class Wire:
             raise Unwell(
                 in_words(e, connect_timeout=self._options.connect_timeout, timeout=self._options.timeout)
             ) from e
-        except BodyTooLarge:
+        except BodyTooLarge as e:
             self._meter.failed(self._host, _since(begun))
-            raise
+            raise AnswerTooLarge(f"{request.method} {request.path or '/'}") from e
         self._meter.answered(self._host, len(answer.content), _since(begun))
         return answer
 
@@ -236,6 +247,10 @@ class Wire:
             f"what answers at {self.url} is not a FHIR server: status 200 with a body that is not FHIR",
             "check the sink's url and its token: a login page looks like this",
         )
+
+    def heed(self) -> None:
+        """`Stopped` where the run was asked to stop: between pages, of which a server may have any number."""
+        self._clock.sleep(0)
 
     def close(self) -> None:
         self._client.close()
