@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 
 from sinks.fhir.answers import Absence
 from sinks.fhir.bundles import References, Unit
-from tsi_fetch.words import Fault, Outcome, Ref, Result
+from sinks.fhir.paths import CheckedPaths
+from tsi_fetch.words import Fault, Outcome, Ref, Result, Write
+
+Aside = tuple[tuple[Unit, ...], list[Outcome]]
+"""Those that go on, and the outcomes of those that wait."""
+
+Lacking = Callable[[Write, AbstractSet[Ref]], AbstractSet[Ref]]
+"""Which of these targets keep a write from being taken."""
 
 
-def set_aside(units: Sequence[Unit], linked: References, absence: Absence) -> tuple[tuple[Unit, ...], list[Outcome]]:
-    """Those that go on, and the outcomes of those that wait: what refers to the absent one, and what refers to
-    something that would have been created by one of those.
+def set_aside(units: Sequence[Unit], linked: References, absence: Absence, paths: CheckedPaths) -> Aside:
+    """Take out what refers to the absent one, and to what would have been created by one of those.
 
-    `units` are in order: each after all that it refers to.  A circle waits whole.
+    Only references that this server is known to check: others are sent, and are refused if they are checked all the
+    same, which teaches one more path.  Where none is seen at the path that the server names, all that refer count.
     """
+    paths.learn(absence.path)
+    kept, waiting = _aside(units, linked, absence, paths.checked)
+    return (kept, waiting) if waiting else _aside(units, linked, absence, lambda write, targets: targets)
+
+
+def _aside(units: Sequence[Unit], linked: References, absence: Absence, lacking: Lacking) -> Aside:
+    """`units` are in order: each after all that it refers to.  A circle waits whole."""
     absent = {absence.target}
     kept: list[Unit] = []
     waiting: list[Outcome] = []
     for unit in units:
-        own = {w.ref for w in unit.writes}
-        missing = {target for ref in own for target in linked[ref]} & absent - own
+        others = absent - {w.ref for w in unit.writes}
+        missing = {ref for w in unit.writes if linked[w.ref] & others for ref in lacking(w, linked[w.ref] & others)}
         if missing:
             absent |= {w.ref for w in unit.writes if w.version is None}
             waiting += waits(unit, missing, absence)

@@ -17,6 +17,7 @@ from sinks.fhir.documents import Reply
 from sinks.fhir.find import Finder
 from sinks.fhir.lanes import Emit
 from sinks.fhir.missing import set_aside, waits
+from sinks.fhir.paths import CheckedPaths
 from sinks.fhir.proof import Proof
 from sinks.fhir.receipts import CHANGED, acknowledged
 from sinks.fhir.wire import Wire
@@ -33,6 +34,16 @@ _GUILTY = frozenset({Verdict.REFUSED, Verdict.CONFLICT, Verdict.BROKEN, Verdict.
 
 _DOUBTED = frozenset({Verdict.BROKEN, Verdict.GONE})
 """Refusals that may be the server's own trouble, or a wrong address: it has to prove itself first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Correspondence:
+    """What all calls share: the way to the server, and what was learnt of it."""
+
+    wire: Wire
+    finder: Finder
+    proof: Proof
+    paths: CheckedPaths = field(default_factory=CheckedPaths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +79,8 @@ class Case:
 class Delivery:
     """The bundles of one call; may be used from several threads."""
 
-    def __init__(self, wire: Wire, finder: Finder, proof: Proof, permit: Permit, linked: References) -> None:
-        self._wire, self._finder, self._proof = wire, finder, proof
+    def __init__(self, server: Correspondence, permit: Permit, linked: References) -> None:
+        self._wire, self._finder, self._proof, self._paths = server.wire, server.finder, server.proof, server.paths
         self._permit, self._linked = permit, linked
         self._absent: set[Ref] = set()  # stale, and not there: what refers to them cannot be written yet
         self._lock = threading.Lock()
@@ -139,7 +150,7 @@ class Delivery:
         named = absence(reply)
         if named is None:
             return units
-        kept, waiting = set_aside(units, self._linked, named)
+        kept, waiting = set_aside(units, self._linked, named, self._paths)
         case.outcomes += waiting
         return kept
 

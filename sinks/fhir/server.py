@@ -15,7 +15,7 @@ from sinks.fhir.find import ID, TYPE, Finder
 from sinks.fhir.lanes import Job, Lanes
 from sinks.fhir.options import FhirOptions
 from sinks.fhir.proof import Proof
-from sinks.fhir.send import Delivery
+from sinks.fhir.send import Correspondence, Delivery
 from sinks.fhir.wire import Wire
 from tsi_fetch.clock import Clock
 from tsi_fetch.http.meter import Meter
@@ -48,7 +48,8 @@ class FhirServer:
         self._capabilities = Capabilities(self._wire)
         self._finder = Finder(self._wire)
         self._lanes = Lanes(options.writers)
-        self._proof = Proof(self._wire, marker.device(f"tsi-fetch-{store_id}-{job}-proof"), run_id)
+        proof = Proof(self._wire, marker.device(f"tsi-fetch-{store_id}-{job}-proof"), run_id)
+        self._shared = Correspondence(self._wire, self._finder, proof)
         self.ahead = options.writers + AHEAD
 
     def open(self, types: Collection[str] = ()) -> None:
@@ -80,7 +81,7 @@ class FhirServer:
         puts = [w for w in writes if w.action is WriteAction.PUT]
         deletions = [w for w in writes if w.action is WriteAction.DELETE]
         linked = bundles.links(writes)
-        delivery = Delivery(self._wire, self._finder, self._proof, permit, linked)
+        delivery = Delivery(self._shared, permit, linked)
         cut = bundles.cut(puts, linked, entries=self._options.entries, size=self._options.bytes)
         jobs = [_carrying(units, linked, delivery) for units in cut]
         if deletions:
