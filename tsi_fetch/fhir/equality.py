@@ -1,18 +1,18 @@
 """Does the sink hold what we sent?  One function, used by every answer to a stale version and by every checker.
 
-Ignored, because servers change it on their own: key order, white space between tokens, the spelling of a number (`1e2`
-is `100`; `1.00` is not `1.0`), entities in XHTML, `meta.versionId`, `meta.lastUpdated`, `meta.source`, the order and
-repetition of `meta.tag`, `meta.security` and `meta.profile` (HAPI keeps sets, and sorts them when they are read), the
-version in a reference, white space in base64, comments and processing instructions in XHTML with the spaces before
-them (HAPI writes four before each), and a resource-level `text` with status `generated` that was not sent, inside
-Bundles and `contained` too (HAPI with narratives on adds one to some types when they are read).
+Ignored, because servers change it on their own: key order, white space between tokens, the spelling of a number
+(`1e2` is `100`; `1.00` is not `1.0`), entities in XHTML, `meta.versionId`, `meta.lastUpdated`, `meta.source`, the
+order and repetition of `meta.tag`, `meta.security` and `meta.profile` (HAPI keeps sets, and sorts them when they are
+read), the `display` of a tag or label (HAPI gives back the first one it ever saw for the code), the version in a
+reference, white space in base64, comments and processing instructions in XHTML with the spaces before them (HAPI
+writes four before each), and a resource-level `text` with status `generated` that was not sent, inside Bundles and
+`contained` too (HAPI with narratives on adds one to some types when they are read).
 
 The meta of an entry inside a Bundle is content: HAPI keeps all of it as it is written.  Of a contained resource's it
 drops `versionId` and `lastUpdated`, which are ignored there.
 
 Everything else counts, the order of arrays included; also what HAPI respells and nothing here could know: an address
-under the server's own base, which comes back relative, and the `display` of a tag, which stays the first one that the
-server saw for that code.
+under the server's own base, which comes back relative, and the `version` of a label, which it drops.
 """
 
 from __future__ import annotations
@@ -102,7 +102,10 @@ def _with_sets(resource: Json) -> Json:
 
 
 def _set(values: list[Json]) -> list[Json]:
-    members = {canonical(value): value for value in values}
+    shown = [
+        {k: v for k, v in value.items() if k != "display"} if isinstance(value, dict) else value for value in values
+    ]
+    members = {canonical(value): value for value in shown}
     return [members[key] for key in sorted(members)]
 
 
