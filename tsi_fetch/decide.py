@@ -40,7 +40,8 @@ class Decision:
     @property
     def write(self) -> Write:
         """The guarded write of a create or an update."""
-        return Write(self.upsert.ref, WriteAction.PUT, self.version, self.upsert.body)
+        revives = self.action is Action.CREATE and self.version is not None
+        return Write(self.upsert.ref, WriteAction.PUT, self.version, self.upsert.body, revives)
 
 
 def decide(upsert: Upsert, known: Known | None, held: Held | None, policy: Policy, *, ours: bool = False) -> Decision:

@@ -243,12 +243,16 @@ class WriteAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One guarded write.  `version` is what the writer believes the sink holds; None: nothing (create only)."""
+    """One guarded write.  `version` is what the writer believes the sink holds; None: nothing (create only).
+
+    `revives`: that version is a deletion's.
+    """
 
     ref: Ref
     action: WriteAction
     version: str | None
     body: bytes | None = None
+    revives: bool = False
 
 
 class Result(StrEnum):

@@ -1,7 +1,8 @@
 """Cutting writes into transactions.
 
 A resource that refers to another of the same call travels with it or after it; resources that refer to each other in a
-circle always travel together, whatever the limits (HAPI refuses a reference to what is not there: HAPI-1094).
+circle, and are not all there already, always travel together, whatever the limits (HAPI refuses a reference to what is
+not there: HAPI-1094).
 """
 
 from __future__ import annotations
@@ -69,11 +70,24 @@ def _parsed(body: bytes) -> frozenset[Ref]:
         return frozenset()  # what the server makes of it is the server's to say
 
 
+def creates(write: Write) -> bool:
+    """True where nothing is believed to be there yet, or no longer: what refers to it cannot be written before it."""
+    return write.action is WriteAction.PUT and (write.version is None or write.revives)
+
+
 def units(writes: Sequence[Write], linked: References) -> list[Unit]:
-    """The circles, and the single ones, each after all that it refers to; otherwise in the order given."""
+    """The circles, and the single ones, each after all that it refers to; otherwise in the order given.
+
+    A circle of which everything is there may be taken apart: nothing of it waits for the others.
+    """
     by_ref = {w.ref: w for w in writes}
     within = {ref: linked[ref] & by_ref.keys() for ref in by_ref}
-    return [Unit(tuple(by_ref[ref] for ref in circle)) for circle in components(within)]
+    circles = (tuple(by_ref[ref] for ref in circle) for circle in components(within))
+    return [unit for circle in circles for unit in _together(circle)]
+
+
+def _together(circle: tuple[Write, ...]) -> list[Unit]:
+    return [Unit(circle)] if any(map(creates, circle)) else [Unit((write,)) for write in circle]
 
 
 def cut(writes: Sequence[Write], linked: References, *, entries: int, size: int) -> list[Bundle]:

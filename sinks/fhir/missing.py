@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 
 from sinks.fhir.answers import Absence
-from sinks.fhir.bundles import References, Unit
+from sinks.fhir.bundles import References, Unit, creates
 from sinks.fhir.paths import CheckedPaths
 from tsi_fetch.words import Fault, Outcome, Ref, Result, Write
 
@@ -37,7 +37,7 @@ def _aside(units: Sequence[Unit], linked: References, absence: Absence, lacking:
         others = absent - {w.ref for w in unit.writes}
         missing = {ref for w in unit.writes if linked[w.ref] & others for ref in lacking(w, linked[w.ref] & others)}
         if missing:
-            absent |= {w.ref for w in unit.writes if w.version is None}
+            absent |= {w.ref for w in unit.writes if creates(w)}
             waiting += waits(unit, missing, absence)
         else:
             kept.append(unit)

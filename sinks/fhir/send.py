@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sinks.fhir.answers import Verdict, absence, referred_fault, referred_ref, refusal, stale_ref, verdict
-from sinks.fhir.bundles import References, Unit, transaction
+from sinks.fhir.bundles import References, Unit, creates, transaction
 from sinks.fhir.documents import Reply
 from sinks.fhir.find import Finder
 from sinks.fhir.lanes import Emit
@@ -34,6 +34,10 @@ _GUILTY = frozenset({Verdict.REFUSED, Verdict.CONFLICT, Verdict.BROKEN, Verdict.
 
 _DOUBTED = frozenset({Verdict.BROKEN, Verdict.GONE})
 """Refusals that may be the server's own trouble, or a wrong address: it has to prove itself first."""
+
+
+_OWN = frozenset({Verdict.REFUSED, Verdict.CONFLICT})
+"""Refusals that are the fault of a resource that was sent alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +190,31 @@ class Delivery:
             case.outcomes += [_referred(w, reply) for w in unit.writes]
         elif found is Verdict.TOO_LARGE:
             case.outcomes += _refused(unit, Fault("fhir-413", "", "larger than the server takes"))
+        elif len(unit.writes) > 1:
+            self._blame_one(case, unit, refusal(reply))
         else:
             case.outcomes += _refused(unit, refusal(reply))
+
+    def _blame_one(self, case: Case, circle: Unit, fault: Fault) -> None:
+        """A circle that is refused: who of it?  Each is sent alone, since the server does not say.
+
+        One that is taken is there.  One that misses another of the circle is held up by whoever is refused by name.
+        """
+        guilty: dict[Ref, Fault] = {}
+        held_up: list[Write] = []
+        for write in circle.writes:
+            found, reply = self._post(case, [write])
+            if found is Verdict.OK:
+                case.outcomes += self._acknowledged([write], reply)
+            elif found is Verdict.STALE and (stale := self._stale([write], reply)):
+                case.outcomes += stale
+            elif found in _OWN or (case.last_word and found in _DOUBTED):
+                guilty[write.ref] = refusal(reply)
+            else:
+                held_up.append(write)
+        case.outcomes += [Outcome(ref, Result.REFUSED, fault=own) for ref, own in guilty.items()]
+        shared = _of_circle(circle, guilty, fault)
+        case.outcomes += [Outcome(w.ref, Result.REFUSED, fault=shared) for w in held_up]
 
     def _judge(self, case: Case) -> None:
         """A resource is to blame for a 500 or 404 that came before the server stored something and comes again after.
@@ -222,7 +249,7 @@ class Delivery:
         with self._lock:
             for unit in units:
                 if any(self._linked[w.ref] & self._absent for w in unit.writes):
-                    self._absent |= {w.ref for w in unit.writes if w.version is None}
+                    self._absent |= {w.ref for w in unit.writes if creates(w)}
                     held_back += unit.writes
                 else:
                     kept.append(unit)
@@ -234,6 +261,14 @@ class Delivery:
 
 def _referred(write: Write, reply: Reply) -> Outcome:
     return Outcome(write.ref, Result.REFERRED, fault=referred_fault(reply))
+
+
+def _of_circle(circle: Unit, guilty: Mapping[Ref, Fault], fault: Fault) -> Fault:
+    """Why the others of a circle are refused: because of whom, where that was found."""
+    for ref, own in guilty.items():
+        return Fault(own.code, "", f"{ref}, of its circle, is refused: {own.rule}")
+    size = len(circle.writes)
+    return Fault(fault.code, fault.path, f"one of its circle of {size} is refused, and which is not said: {fault.rule}")
 
 
 def _refused(unit: Unit, fault: Fault) -> list[Outcome]:

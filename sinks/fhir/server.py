@@ -116,7 +116,7 @@ def _carrying(units: bundles.Bundle, linked: bundles.References, delivery: Deliv
     writes = [w for unit in units for w in unit.writes]
     refs = frozenset(w.ref for w in writes)
     refers = frozenset().union(*(linked[ref] for ref in refs)) - refs
-    created = frozenset(w.ref for w in writes if w.version is None)
+    created = frozenset(w.ref for w in writes if bundles.creates(w))
     return Job(refs, refers, lambda emit: delivery.deliver(units, emit), created)
 
 
