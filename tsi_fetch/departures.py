@@ -134,7 +134,8 @@ def _step(run: Run, known: Known, held: Held | None) -> Write | Known | None:
         return Write(known.ref, WriteAction.DELETE, held.version) if ours else None
     if not retirable(known.ref.type):
         run.tally.note(f"a {known.ref.type} cannot be retired: kept as it is")
-        return replace(known, version=held.version, state=State.RETIRED) if ours else None
+        kept = replace(known, version=held.version, state=State.RETIRED, digest=canonical_digest(held.body or b"{}"))
+        return kept if ours else None
     body = retired(held.body or b"{}")
     if canonical_digest(body) == canonical_digest(held.body or b"{}"):  # whoever made it so: nothing is overwritten
         return replace(known, version=held.version, state=State.RETIRED, digest=canonical_digest(body))
