@@ -10,7 +10,7 @@ import threading
 
 from sinks.fhir.answers import Verdict, refusal, verdict
 from sinks.fhir.bundles import unguarded
-from sinks.fhir.receipts import CHANGED, acknowledged
+from sinks.fhir.receipts import acknowledged, stored
 from sinks.fhir.wire import Wire
 from tsi_fetch.errors import SettingError, TryAgain
 from tsi_fetch.fhir.tokens import dump
@@ -48,7 +48,7 @@ class Proof:
             write = Write(self._device, WriteAction.PUT, None, dump(self._body()))
             reply = self._wire.transact(unguarded(write), permit)
             found = verdict(reply)
-            if found is Verdict.OK and acknowledged([write], reply)[0].result in CHANGED:
+            if found is Verdict.OK and stored(acknowledged([write], reply), reply):
                 self.saw_change()
             elif found is Verdict.GONE:
                 raise SettingError(f"{self._wire.url} takes no transactions", "the sink's url must be the FHIR base")

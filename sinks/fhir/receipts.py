@@ -9,8 +9,8 @@ from sinks.fhir.documents import EntryResponse, Reply
 from tsi_fetch.errors import TryAgain
 from tsi_fetch.words import Outcome, Result, Write, WriteAction
 
-CHANGED = frozenset({Result.CREATED, Result.UPDATED, Result.DELETED})
-"""What a server cannot answer without having stored something; `UNCHANGED` it can."""
+_CHANGED = frozenset({Result.CREATED, Result.UPDATED, Result.DELETED})
+_NOTHING_TO_DELETE = frozenset({"SUCCESSFUL_DELETE_ALREADY_DELETED", "SUCCESSFUL_DELETE_NOT_FOUND"})
 
 _SUCCESS = re.compile(r"2\d\d(?= |$)")
 _VERSION = re.compile(r"(?!0+$)[A-Za-z0-9][A-Za-z0-9\-.]{0,63}")
@@ -25,6 +25,13 @@ def acknowledged(writes: Sequence[Write], reply: Reply) -> list[Outcome]:
     if len(document.entry) != len(writes):
         raise _unreadable("it does not hold one entry per resource")
     return [_outcome(write, entry.response) for write, entry in zip(writes, document.entry, strict=True)]
+
+
+def stored(outcomes: Sequence[Outcome], reply: Reply) -> bool:
+    """True where the server must have stored something to acknowledge this."""
+    entries = reply.document.entry if reply.document else []
+    idle = [bool(entry.response and entry.response.codes & _NOTHING_TO_DELETE) for entry in entries]
+    return any(o.result in _CHANGED and not i for o, i in zip(outcomes, idle, strict=True))
 
 
 def _outcome(write: Write, response: EntryResponse | None) -> Outcome:

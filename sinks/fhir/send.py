@@ -19,7 +19,7 @@ from sinks.fhir.lanes import Emit
 from sinks.fhir.missing import set_aside, waits
 from sinks.fhir.paths import CheckedPaths
 from sinks.fhir.proof import Proof
-from sinks.fhir.receipts import CHANGED, acknowledged
+from sinks.fhir.receipts import acknowledged, stored
 from sinks.fhir.wire import Wire
 from tsi_fetch.errors import TryAgain
 from tsi_fetch.ports import Permit
@@ -99,7 +99,8 @@ class Delivery:
             self._deliver(case, tuple(units), tries=2)
             self._judge(case)
         finally:
-            emit(case.outcomes)
+            if case.outcomes:
+                emit(case.outcomes)
 
     def _post(self, case: Case, writes: Sequence[Write]) -> tuple[Verdict, Reply]:
         reply = self._wire.transact(transaction(writes), self._permit, hasty=case.hasty)
@@ -110,7 +111,7 @@ class Delivery:
     def _acknowledged(self, writes: Sequence[Write], reply: Reply) -> list[Outcome]:
         """The outcomes of a transaction that was taken."""
         outcomes = acknowledged(writes, reply)
-        if any(o.result in CHANGED for o in outcomes):
+        if stored(outcomes, reply):
             self._proof.saw_change()
         return outcomes
 
@@ -160,12 +161,12 @@ class Delivery:
 
     def _doubt(self, case: Case) -> None:
         """A server that answers nothing but 500, or 404, is not asked about every half: first it must store."""
-        stored = self._proof.stored
-        case.doubtful = case.doubtful + 1 if stored == case.stored else 1
-        case.stored = stored
+        before = self._proof.stored
+        case.doubtful = case.doubtful + 1 if before == case.stored else 1
+        case.stored = before
         if case.doubtful == DOUBTFUL and not (case.proved or case.last_word):
             case.proved = True
-            self._proof.make(stored, self._permit)
+            self._proof.make(before, self._permit)
 
     def _narrow(self, case: Case, units: tuple[Unit, ...], found: Verdict, reply: Reply) -> None:
         """Halve what is refused; the one that is left is the culprit.  First halves first: others may refer to them."""

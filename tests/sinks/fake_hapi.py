@@ -244,7 +244,9 @@ class FakeHapi:
 
     def _changes(self, entry: dict[str, Any]) -> bool:
         before = self.live(entry["request"]["url"])
-        return before is None or "resource" not in entry or not _same(before, entry["resource"])
+        if "resource" not in entry:
+            return before is not None
+        return before is None or not _same(before, entry["resource"])
 
     def _apply(self, entry: dict[str, Any], run: str) -> dict[str, Any]:
         ref = entry["request"]["url"]

@@ -71,6 +71,16 @@ def test_a_server_that_answers_500_to_every_deletion_blames_nobody(server: Make,
         delete(server(), *"abc")
 
 
+def test_a_full_server_that_acknowledges_what_is_gone_already_blames_nobody(
+    server: Make, hapi_in_memory: FakeHapi
+) -> None:
+    filled(hapi_in_memory, *"ab")
+    hapi_in_memory.delete("Organization/b")
+    hapi_in_memory.full = True
+    with pytest.raises(TryAgain, match="500 to everything"):
+        delete(server(), *"abc")
+
+
 def test_what_was_deleted_is_told_before_anything_is_raised(server: Make, hapi_in_memory: FakeHapi) -> None:
     filled(hapi_in_memory, *"abcd")
     hapi_in_memory.faults = [works, says(422, "HAPI-0999: no"), works, *[answer(503)] * 50]
