@@ -50,7 +50,7 @@ def write_all(
                 elif anew.fault:
                     done.append(Outcome(outcome.ref, Result.REFUSED, fault=anew.fault))
                 else:
-                    again.append(replace(write, version=anew.version))
+                    again.append(replace(write, version=anew.version, revives=bool(held and held.deleted)))
             if done:
                 yield done
         if unanswered:

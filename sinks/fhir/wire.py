@@ -10,8 +10,7 @@ import itertools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 
 import httpx
 
@@ -26,7 +25,7 @@ from tsi_fetch.errors import SettingError, TryAgain
 from tsi_fetch.http.answer import ReadWhole
 from tsi_fetch.http.failures import BodyTooLarge
 from tsi_fetch.http.meter import Meter
-from tsi_fetch.http.retry import TRANSIENT_ERRORS, retry_after
+from tsi_fetch.http.retry import TRANSIENT_ERRORS, http_date, retry_after
 from tsi_fetch.http.scrub import Scrubber
 from tsi_fetch.http.wire import Wire as Network
 from tsi_fetch.ports import Permit
@@ -227,7 +226,7 @@ class Wire:
 
     def _asked(self, reply: Reply) -> float:
         """Seconds; a date is counted from the server's own clock, where the answer tells it."""
-        at = _instant(reply.headers.get("date", "")) or self._clock.now()
+        at = http_date(reply.headers.get("date", "")) or self._clock.now()
         return retry_after(reply.headers.get("retry-after", ""), at)
 
     def _given_up(self, request: Request, why: Unwell, patience: Patience) -> SettingError | TryAgain:
@@ -259,15 +258,6 @@ class Wire:
 def _since(begun: float) -> int:
     """Whole microseconds since `begun`, of the performance counter."""
     return round((time.perf_counter() - begun) * 1e6)
-
-
-def _instant(date: str) -> datetime | None:
-    """An HTTP-date; None where it is none."""
-    try:
-        instant = parsedate_to_datetime(date)
-    except (ValueError, OverflowError):
-        return None
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
 def _reason(reply: Reply) -> str:

@@ -112,7 +112,7 @@ class Retry(httpx.BaseTransport):
         if header is None or attempt.response is None:
             return 0.0
         stamp = attempt.response.extensions.get(REQUESTED_AT)
-        asked_at = _http_date(attempt.response.headers.get("date", "")) or stamp or self._clock.now()
+        asked_at = http_date(attempt.response.headers.get("date", "")) or stamp or self._clock.now()
         return retry_after(header, asked_at)
 
     def _give_up(self, request: httpx.Request, state: tenacity.RetryCallState) -> _Attempt:
@@ -143,11 +143,12 @@ def retry_after(header: str, at: datetime) -> float:
     text = header.strip()
     if text.removeprefix("-").isdecimal():
         return max(0.0, float(text[:12]))
-    until = _http_date(text)
+    until = http_date(text)
     return max(0.0, (until - at).total_seconds()) if until else 0.0
 
 
-def _http_date(text: str) -> datetime | None:
+def http_date(text: str) -> datetime | None:
+    """An HTTP-date (RFC 9110, section 5.6.7); None where it is none."""
     try:
         instant = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
