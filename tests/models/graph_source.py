@@ -75,6 +75,11 @@ class GraphSource:
         self.rows[key].remove(ref)
         self._feed.append(key)
 
+    def give(self, key: str, ref: Ref) -> None:
+        """The row gives the resource from now on, or again."""
+        self.rows[key].append(ref)
+        self._feed.append(key)
+
     def rows_of(self, ref: Ref) -> list[str]:
         return [key for key, refs in self.rows.items() if ref in refs]
 
