@@ -69,8 +69,11 @@ class JobBook:
     def notes(self) -> Sequence[Doubt]:
         return [doubt for _, doubt in self._notes.unanswered()]
 
-    def recover(self) -> None:
-        self._notes.recover()
+    def recover(self) -> frozenset[Ref]:
+        return self._notes.recover()
+
+    def recovered(self) -> None:
+        self._notes.recovered()
 
     def settle(self, settlement: Settlement) -> None:
         self._settling.settle(settlement)

@@ -17,8 +17,9 @@ from store.memory import STATES
 from store.packing import pack_doubt, unpack_doubt
 from store.prepared import Prepared
 from store.schema import holds, known, notes, pending, scopes
-from store.waits import wait_no_more
-from tsi_fetch.words import DOUBTED, FORGOTTEN, Doubt, Known, Ref, ScopeSettled, ScopeState, Settlement, State
+from store.waits import orders_of
+from tsi_fetch.decide import older
+from tsi_fetch.words import DOUBTED, FORGOTTEN, Doubt, Known, Order, Ref, ScopeSettled, ScopeState, Settlement, State
 
 _noted = Prepared(lambda postgres: insert(notes).returning(notes.c.id), ("job", "doubt"))
 
@@ -30,6 +31,7 @@ _answered = Prepared(
 class Notes:
     def __init__(self, access: Access) -> None:
         self._access = access
+        self._kept: list[int] = []
 
     def add(self, doubt: Doubt) -> int:
         """Note it, in a transaction of its own; the number that the answer names."""
@@ -43,12 +45,26 @@ class Notes:
         with self._access.read() as conn:
             return [(number, unpack_doubt(doubt)) for number, doubt in conn.execute(mine)]
 
-    def recover(self) -> None:
-        """Work in what a killed run left, each note in one transaction."""
+    def recover(self) -> frozenset[Ref]:
+        """Work in what a killed run left, each note in one transaction.  What it may have written over what waits stays
+        noted until `recovered`: a run that is killed before then leaves it to the next one."""
+        held_back: set[Ref] = set()
         for number, doubt in self.unanswered():
-            self._work_in(number, doubt)
+            left = self._work_in(number, doubt)
+            if left:
+                self._kept.append(number)
+                held_back.update(left)
+        return frozenset(held_back)
 
-    def _work_in(self, number: int, doubt: Doubt) -> None:
+    def recovered(self) -> None:
+        """The source was read: what waits is released again."""
+        if self._kept:
+            with self._access.write() as conn:
+                for number in self._kept:
+                    forget(conn, self._access, number)
+            self._kept.clear()
+
+    def _work_in(self, number: int, doubt: Doubt) -> frozenset[Ref]:
         access = self._access
         kinds = access.type_numbers(ref.type for ref in doubt.refs)
         with access.write() as conn:
@@ -58,8 +74,14 @@ class Notes:
             new = set(doubt.refs) - ids.keys()
             add_missing(conn, known, [self._never_seen(ref, doubt, kinds) for ref in sorted(new)])
             self._hold(conn, doubt, {**self._brought_back(conn, ids), **access.ids(conn, new)})
-            wait_no_more(conn, access, Settlement("", arrived=doubt.overtakes))
-            forget(conn, access, number)
+            waiting = dict(orders_of(conn, access, [ref for ref, _ in doubt.overtakes]))
+            left = overtaken(doubt, waiting)
+            if left:
+                rest = pack_doubt(Doubt((), (), doubt.mapping, left))
+                conn.execute(update(notes).where(notes.c.id == number).values(doubt=rest))
+            else:
+                forget(conn, access, number)
+        return frozenset(ref for ref, _ in left)
 
     def _brought_back(self, conn: Connection, ids: Mapping[Ref, int]) -> dict[Ref, int]:
         """What had departed, and may be at the sink again; what is to go in any case needs nobody to let go of it."""
@@ -119,4 +141,9 @@ def doubted(
         settled[s.key] = ScopeSettled(s.key, held | (s.refs & new), frozenset(), None, state.mapping, s.row)
     seen = [before[ref] for ref in sorted(before)]
     known = [k if k.digest == FORGOTTEN else replace(k, digest=DOUBTED) for k in seen]
-    return Settlement("", known=(*known, *never_seen), scopes=tuple(settled.values()), arrived=doubt.overtakes)
+    return Settlement("", known=(*known, *never_seen), scopes=tuple(settled.values()))
+
+
+def overtaken(doubt: Doubt, waiting: Mapping[Ref, Order | None]) -> tuple[tuple[Ref, Order | None], ...]:
+    """Of what was to be written, what is not older than what waits for the same ref."""
+    return tuple((ref, order) for ref, order in doubt.overtakes if ref in waiting and not older(order, waiting[ref]))

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from store.job_store import JobBook
-from store.notes import doubted
+from store.notes import doubted, overtaken
 from store.overlaid_lists import OverlaidLists
 from store.overlaid_waits import OverlaidWaits
 from tsi_fetch.words import (
@@ -50,8 +50,7 @@ class Overlay:
         self._marked = False
         self._alive: Counter[str] = Counter()
         self._begun = False
-        for doubt in inner.notes():
-            self._work_in(doubt)
+        self._held_back = frozenset(ref for doubt in inner.notes() for ref in self._work_in(doubt))
 
     # -- refs, scopes and streams
 
@@ -68,21 +67,25 @@ class Overlay:
         above = self._scratch.known(refs)
         return {**self._inner.known([ref for ref in refs if ref not in above]), **above}
 
-    def _work_in(self, doubt: Doubt) -> None:
+    def _work_in(self, doubt: Doubt) -> frozenset[Ref]:
         """What the next run would do first of all with what a killed one has left."""
         states, known = self.scopes([s.key for s in doubt.scopes]), self.known(doubt.refs)
         to_go = {p.ref for p in self._inner.pending(doubt.refs)}
         settlement = doubted(doubt, self._inner.job, known, states, to_go)
         self._copy(settlement.stream, {ref for state in states.values() for ref in state.refs}, ())
-        self._waits.bring(settlement)
         self._count(settlement.known)
         self._scratch.settle(settlement)
+        waiting = {w.ref: w.order for w in self._inner.waiting([ref for ref, _ in doubt.overtakes])}
+        return frozenset(ref for ref, _ in overtaken(doubt, waiting))
 
     def doubt(self, doubt: Doubt) -> int:
         return self._scratch.doubt(doubt)
 
-    def recover(self) -> None:
-        self._scratch.recover()
+    def recover(self) -> frozenset[Ref]:
+        return self._held_back
+
+    def recovered(self) -> None:
+        """What was held back is beneath, and stays."""
 
     def settle(self, settlement: Settlement) -> None:
         self._bring_pending(settlement.stream)

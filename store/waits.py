@@ -96,6 +96,11 @@ def _overtaken(conn: Connection, access: Access, settlement: Settlement) -> Iter
             yield number
 
 
+def orders_of(conn: Connection, access: Access, refs: Iterable[Ref]) -> Iterable[tuple[Ref, Order | None]]:
+    """Those of these refs that wait, with the order of the change that does."""
+    return ((ref, order) for ref, (order,) in _find(conn, access, [waiting.c.order], refs))
+
+
 def _newest(one: Order, other: Order | None) -> Order | None:
     """No order at all overtakes whatever waits."""
     return None if other is None else max(one, other)

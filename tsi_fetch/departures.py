@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tsi_fetch.components import components, grouped
 from tsi_fetch.decide import FOREIGN
 from tsi_fetch.fhir.digest import canonical_digest
+from tsi_fetch.fhir.equality import same
 from tsi_fetch.fhir.references import references
 from tsi_fetch.fhir.retire import retirable, retired
 from tsi_fetch.fhir.tokens import NotJson
@@ -134,10 +135,9 @@ def _step(run: Run, known: Known, held: Held | None) -> Write | Known | None:
         return Write(known.ref, WriteAction.DELETE, held.version) if ours else None
     if not retirable(known.ref.type):
         run.tally.note(f"a {known.ref.type} cannot be retired: kept as it is")
-        kept = replace(known, version=held.version, state=State.RETIRED, digest=canonical_digest(held.body or b"{}"))
-        return kept if ours else None
+        return replace(known, version=held.version, state=State.RETIRED) if ours else None
     body = retired(held.body or b"{}")
-    if canonical_digest(body) == canonical_digest(held.body or b"{}"):  # whoever made it so: nothing is overwritten
+    if same(body, held.body or b"{}"):  # whoever made it so: nothing is overwritten
         return replace(known, version=held.version, state=State.RETIRED, digest=canonical_digest(body))
     return Write(known.ref, WriteAction.PUT, held.version, body) if ours else None
 

@@ -27,6 +27,9 @@ class Marker:
         self._actual: Mark | None = None
         self._counter = 0
         self._moved = False
+        self._unremembered = (
+            False  # a run that was killed had moved it: it is remembered before anything else is intended
+        )
 
     def check(self) -> None:
         """The sink's marker must be the remembered or the intended one; Guarded where it is not."""
@@ -38,6 +41,7 @@ class Marker:
         if self._actual is None:
             raise self._guarded("the sink has lost this store's marker")
         if intended and (self._actual.run, self._actual.counter) == (intended.run, intended.counter):
+            self._unremembered = True
             return
         what = "is not the one remembered" if remembered else "exists, but this store does not know it"
         raise self._guarded(f"the sink's marker {what}")
@@ -54,6 +58,9 @@ class Marker:
             self._step()
 
     def _step(self) -> None:
+        if self._unremembered and self._actual:
+            self._store.marked(self._actual)
+            self._unremembered = False
         self._counter += 1
         version = self._actual.version if self._actual else None
         intended = Mark(self._run_id, self._counter, version)

@@ -142,9 +142,17 @@ class Memory(Protocol):
         """Note what is about to be written, in one small transaction; the settlement that answers it names the note."""
         ...
 
-    def recover(self) -> None:
+    def recover(self) -> frozenset[Ref]:
         """Notes that a killed run left, unanswered: the digests of their refs and the answers of their scopes are
-        forgotten, and refs that were to be created are held by their scopes, so that they go when they go."""
+        forgotten, and refs that were to be created are held by their scopes, so that they go when they go.
+
+        Refs of which something newer may have been written than what waits: not to be released until `recovered`.
+        """
+        ...
+
+    def recovered(self) -> None:
+        """The source was read to its end since `recover`: what a killed run was about to write has come again, or the
+        source has taken it back."""
         ...
 
     def settle(self, settlement: Settlement) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
@@ -17,7 +18,7 @@ from tsi_fetch import departures, passes, waiting
 from tsi_fetch.context import Ports, Run, Settings
 from tsi_fetch.errors import Exit, TsiFetchError
 from tsi_fetch.flight import Air, Flight
-from tsi_fetch.judge import Judged, judge, rows_guard, sink_guard, turn
+from tsi_fetch.judge import ACKNOWLEDGED, Judged, judge, rows_guard, sink_guard, turn
 from tsi_fetch.report import Report
 from tsi_fetch.settle import doubted, names, remembered, so_far, take_off
 from tsi_fetch.words import Batch, Outcome, Result
@@ -44,12 +45,15 @@ def _everything(run: Run) -> None:
     """Open, settle batch by batch what the passes read, carry out what is to go, close."""
     run.sink.open(run.source.types)
     run.marker.check()
-    run.store.recover()  # what a killed run had begun to write is no longer believed
+    run.held_back = run.store.recover()  # what a killed run had begun to write is no longer believed
     waiting.release(run)
     air = Air(run.sink, run.permit, partial(_land, run), run.tally.failed)
     with air as run.air, closing(passes.read_all(run)) as batches:
         for batch in batches:
             _launch(run, *batch) if batch else air.land()
+    if not (run.tally.partial or run.settings.only):
+        run.store.recovered()
+        run.held_back = frozenset()
     waiting.release(run)  # what this run brought may be what others wait for
     departures.carry_out(run)
     run.marker.close()
@@ -71,7 +75,7 @@ def _launch(run: Run, batch: Batch, in_pass: bool) -> None:
 
 def _land(run: Run, flight: Flight) -> None:
     """Settle a batch that is written."""
-    outcomes = _written(run, flight)
+    outcomes, flight = _written(run, flight)
     sink_guard(flight.judged, outcomes, run)  # too many refused by the sink: nothing more is settled
     with run.tally.phase("remember"):  # 2. remember second: everything of the batch, in one transaction
         run.store.settle(remembered(flight, outcomes, run))
@@ -89,7 +93,7 @@ def _note(run: Run, judged: Judged) -> int | None:
     return number
 
 
-def _written(run: Run, flight: Flight) -> Sequence[Outcome]:
+def _written(run: Run, flight: Flight) -> tuple[Sequence[Outcome], Flight]:
     """Wait for what the sink says, and remember what it acknowledged every `COMMIT_AFTER`, and when it is cut short."""
     outcomes: list[Outcome] = []
     unremembered: list[Outcome] = []
@@ -99,13 +103,20 @@ def _written(run: Run, flight: Flight) -> Sequence[Outcome]:
             outcomes += some
             unremembered += some
             if run.clock.now() - committed > COMMIT_AFTER:
-                run.store.settle(so_far(flight.judged, unremembered, run))
+                flight = _remember_so_far(run, flight, outcomes, unremembered)
                 unremembered, committed = [], run.clock.now()
     except TsiFetchError:
         if unremembered:
-            run.store.settle(so_far(flight.judged, unremembered, run))
+            _remember_so_far(run, flight, outcomes, unremembered)
         raise
-    return outcomes
+    return outcomes, flight
+
+
+def _remember_so_far(run: Run, flight: Flight, outcomes: Sequence[Outcome], some: Sequence[Outcome]) -> Flight:
+    """What was acknowledged is not in doubt any more: the note of the batch gives way to one of the rest of it."""
+    rest = run.store.doubt(doubted(flight.judged, run, without={o.ref for o in outcomes if o.result in ACKNOWLEDGED}))
+    run.store.settle(replace(so_far(flight.judged, some, run), doubt=flight.doubt))
+    return replace(flight, doubt=rest)
 
 
 def _outcomes(run: Run, flight: Flight) -> Iterator[Sequence[Outcome]]:

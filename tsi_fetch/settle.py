@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tsi_fetch.decide import leaving
@@ -123,13 +123,13 @@ def _arrived(
     yield from ((d.ref, d.order) for t in judged.turned for d in t.deletions)
 
 
-def doubted(judged: Judged, run: Run) -> Doubt:
+def doubted(judged: Judged, run: Run, *, without: Collection[Ref] = ()) -> Doubt:
     """Before the write: what is known of these refs, and the answers of their scopes, may no longer be true.
 
     A run that is killed before it remembers leaves the sink ahead of the store.  Were the old digests still believed, a
     source that takes its change back would find everything unchanged, and the sink would keep what it took back.
     """
-    refs = tuple(w.ref for w in judged.writes)
+    refs = tuple(w.ref for w in judged.writes if w.ref not in without)
     overtakes = tuple((ref, judged.decisions[ref].upsert.order) for ref in refs)
     return Doubt(refs, tuple(_touched(judged, set(refs))), run.policy.mapping, overtakes)
 

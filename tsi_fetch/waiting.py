@@ -45,7 +45,7 @@ _LOOKED_UP = 1000  # targets asked for at once
 
 def release(run: Run) -> None:
     """Send what no longer waits for anything, or only for what is sent with it."""
-    graph = run.store.waiting_graph()
+    graph = {ref: missing for ref, missing in run.store.waiting_graph().items() if ref not in run.held_back}
     ready = _ready(graph, _there(run, graph)) if graph else frozenset()
     for refs in grouped(components({ref: graph[ref] for ref in graph if ref in ready}), AT_ONCE):
         run.stop.check()

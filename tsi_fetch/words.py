@@ -335,7 +335,8 @@ class Doubt:
     A run that is killed before it remembers leaves the sink ahead of the store.  The next run finds the note, and from
     then on what is known of these refs, and the answers of these scopes, count as no longer true.
 
-    `overtakes`: refs with the order of the change that is written; an older one that waits may not be released over it.
+    `overtakes`: refs with the order of the change that is written; an older one that waits may not be released over it
+    before the source was read again.
     """
 
     refs: tuple[Ref, ...]

@@ -29,26 +29,40 @@ def set_aside(units: Sequence[Unit], linked: References, absence: Absence, paths
 
 
 def _aside(units: Sequence[Unit], linked: References, absence: Absence, lacking: Lacking) -> Aside:
-    """`units` are in order: each after all that it refers to.  A circle waits whole."""
+    """`units` are in order: each after all that it refers to."""
     absent = {absence.target}
     kept: list[Unit] = []
     waiting: list[Outcome] = []
     for unit in units:
-        others = absent - {w.ref for w in unit.writes}
-        missing = {ref for w in unit.writes if linked[w.ref] & others for ref in lacking(w, linked[w.ref] & others)}
-        if missing:
-            absent |= {w.ref for w in unit.writes if creates(w)}
-            waiting += waits(unit, missing, absence)
-        else:
-            kept.append(unit)
+        held_up = _held_up(unit, linked, absent - {w.ref for w in unit.writes}, lacking)
+        absent |= {w.ref for w in unit.writes if w.ref in held_up and creates(w)}
+        waiting += [waits(ref, missing, absence) for ref, missing in held_up.items()]
+        left = tuple(w for w in unit.writes if w.ref not in held_up)
+        kept += [Unit(left)] if left else []
     return tuple(kept), waiting
 
 
-def waits(unit: Unit, missing: set[Ref], absence: Absence) -> list[Outcome]:
-    """The outcomes of a unit that waits, for all of its members the same."""
+def _held_up(unit: Unit, linked: References, absent: AbstractSet[Ref], lacking: Lacking) -> dict[Ref, AbstractSet[Ref]]:
+    """Who of the unit lacks what: something absent, or one of the unit that would be created and is held up itself.
+
+    What is held up waits for all of its circle that is, checked or not, so that the circle is found again.
+    """
+    held_up: dict[Ref, AbstractSet[Ref]] = {}
+    while True:
+        gone = absent | {w.ref for w in unit.writes if w.ref in held_up and creates(w)}
+        more = {w.ref: lacking(w, linked[w.ref] & gone) for w in unit.writes if linked[w.ref] & gone}
+        more = {ref: missing for ref, missing in more.items() if missing}
+        if more == held_up:
+            mates = {w.ref for w in unit.writes if w.ref in held_up and creates(w)}
+            return {ref: missing | (linked[ref] & mates) for ref, missing in held_up.items()}
+        held_up = more
+
+
+def waits(ref: Ref, missing: AbstractSet[Ref], absence: Absence) -> Outcome:
+    """The outcome of one that waits."""
     named = tuple(sorted(missing))
     if absence.target in missing:
         fault = Fault(absence.code, absence.path, f"{absence.target} {absence.why}")
     else:
         fault = Fault(absence.code, "", f"{named[0]} waits itself for {absence.target}")
-    return [Outcome(w.ref, Result.MISSING, fault=fault, missing=named) for w in unit.writes]
+    return Outcome(ref, Result.MISSING, fault=fault, missing=named)

@@ -186,7 +186,7 @@ class Delivery:
         if found in _DOUBTED and not case.last_word:
             case.suspects.append(Suspect(unit, self._proof.stored))
         elif found is Verdict.MISSING and named:
-            case.outcomes += waits(unit, {named.target}, named)
+            case.outcomes += [waits(w.ref, {named.target}, named) for w in unit.writes]
         elif found is Verdict.REFERRED:
             case.outcomes += [_referred(w, reply) for w in unit.writes]
         elif found is Verdict.TOO_LARGE:

@@ -6,6 +6,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -41,14 +42,17 @@ class Counting(httpx.BaseTransport):
 
     def __init__(self, die_at: float | None) -> None:
         self._inner, self._die_at, self.sent = Wire(connections=3), die_at, []  # type: ignore[var-annotated]
+        self._lock = threading.Lock()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        self.sent.append(f"{request.method} {request.url.path}")
-        if self._die_at == len(self.sent):
+        with self._lock:  # two writers send at once
+            self.sent.append(f"{request.method} {request.url.path}")
+            number = len(self.sent)
+        if self._die_at == number:
             os._exit(DIED)
         response = self._inner.handle_request(request)
         response.read()
-        if self._die_at == len(self.sent) + 0.5:
+        if self._die_at == number + 0.5:
             os._exit(DIED)
         return response
 

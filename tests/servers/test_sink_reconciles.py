@@ -174,7 +174,8 @@ jobs:
     store: main
     schedule: "30 9 * * *"
     timezone: Europe/Madrid
-    on_existing: adopt
+    identity: prefix
+    prefix: {prefix}
 """
 
 
@@ -182,7 +183,7 @@ def test_the_command_is_the_way_out_of_exit_code_77(hapi: str, tmp_path: Path) -
     register = Register.of_folder(ROOT / "tests" / "recorded" / "cima" / "bodies")
     with Server(register) as server:
         file = tmp_path / "jobs.yaml"
-        file.write_text(JOB_FILE.format(folder=tmp_path, hapi=hapi, register=server.base_url))
+        file.write_text(JOB_FILE.format(folder=tmp_path, hapi=hapi, register=server.base_url, prefix=own_prefix()))
 
         def tsi_fetch(*arguments: str) -> tuple[int, Any]:
             command = [sys.executable, "-m", "jobs", *arguments, "--config", str(file), "--json"]

@@ -148,21 +148,10 @@ class GraphHouse:
             for one, two in itertools.pairwise(versions):
                 if SOMEONE in (one.run, two.run) or one.resource is None or two.resource is None:
                     continue
-                if self._may_repeat(one, two):
-                    continue
                 repeated = same(dump(one.resource), dump(two.resource))
                 between = range(_number(one.run), _number(two.run) - 1)  # the runs after the one, before the other
                 changed = any(not self._is(name, n, one.resource) for n in between)
                 assert changed or not repeated, f"{name}: version {two.number} repeats the one before it"
-
-    def _may_repeat(self, one: Version, two: Version) -> bool:
-        """Two defects that are known: the server's own text hides that a killed run had retired it already; and what
-        a run remembered of half a batch is doubted with the whole, once it failed, and sent again."""
-        if _removed(one) and _removed(two):
-            return True
-        number = _number(one.run) - 1
-        ended = self.reports[number] if number < len(self.reports) else None
-        return ended is None or ended.exit_code not in FINISHED
 
     def _look_at_version(self, ref: Ref, version: Version) -> None:
         """Written only while a row gives it, and removed only while none does, and as the policy says."""
@@ -225,8 +214,8 @@ class GraphHouse:
             assert arrived or ref not in acceptable, f"{ref} could be on the server{_why(memory, ref)}"
             assert arrived or excused or ref in reasons, f"{ref} is not on the server, for no reason"
             assert not (arrived and ref in memory.waiting), f"{ref} waits, but it is there"
-            there = {target for target in node.to if self.alive(target)} - memory.waiting.keys()
-            assert ref not in memory.waiting or not there.issuperset(node.to), f"{ref} waits, but lacks nothing"
+            lacking = [target for target in node.to if not self.alive(target)]
+            assert ref not in memory.waiting or lacking, f"{ref} waits, but lacks nothing"
         for ref in memory.known.keys() | {r for given in self.given for r in given}:
             self._look_at_known(ref, memory)
         self._look_at_departed(memory)
@@ -273,8 +262,6 @@ class GraphHouse:
         if gone or (known.digest == DOUBTED and ref not in self.source.given):
             return  # or when it goes
         assert known.version == str(last.number), f"{ref} is remembered as version {known.version}, not {last.number}"
-        if known.state is State.RETIRED and ref.type != "Organization":
-            return  # known defect: remembered with the text that the server made
         assert known.digest == canonical_digest(dump(last.resource)), f"{ref} is remembered as something else"
 
     def _could_be_sent(self, waiting: Mapping[Ref, frozenset[Ref]]) -> set[Ref]:
@@ -289,8 +276,6 @@ class GraphHouse:
         given = self.source.given
         taken = {ref for ref, node in given.items() if not node.spoilt and not self._somebody_elses(ref)}
         there = {t for node in given.values() for t in node.to if self.alive(t)}
-        # Known defect: what is new waits with a neighbour of its circle that is there, and waits to become another.
-        there -= memory.waiting.keys()
         while bad := {r for r in taken if any(t not in taken and t not in there for t in given[r].to)}:
             taken -= bad
         return taken

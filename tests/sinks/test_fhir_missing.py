@@ -85,7 +85,20 @@ def test_what_refers_to_an_update_that_waits_goes(server: Make, hapi_in_memory: 
 def test_a_circle_waits_whole_for_all_that_it_misses(server: Make) -> None:
     outcomes = write(server(), part_of("a", "b"), org("b", partOf={"reference": "Organization/c"}, x=1), around("c"))
     assert set(results(outcomes).values()) == {Result.MISSING}
-    assert {o.missing for o in outcomes.values()} == {(organization("none"),)}
+    assert {i: o.missing for i, o in outcomes.items()} == {
+        "a": (organization("b"),),
+        "b": (organization("c"),),
+        "c": (organization("a"), organization("none")),
+    }
+
+
+def test_what_is_new_does_not_wait_with_a_neighbour_of_its_circle_that_is_there(
+    server: Make, hapi_in_memory: FakeHapi
+) -> None:
+    hapi_in_memory.put("Organization/b")
+    both = [{"reference": "Organization/a"}, {"reference": "Organization/never"}]
+    outcomes = write(server(), part_of("a", "b"), org("b", "1", endpoint=both))
+    assert results(outcomes) == {"a": Result.CREATED, "b": Result.MISSING}
 
 
 def around(ident: str) -> Write:

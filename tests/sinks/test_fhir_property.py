@@ -131,9 +131,7 @@ def _one_500(bad_day: tuple[str | None, ...], where: int | None) -> tuple[str | 
     return bad_day if where is None else (*bad_day[:where], BROKEN, *bad_day[where:])
 
 
-MOMENTS = ("doubt", "settle", "advance", "write", "intend", "recover", "start_list")
-# Not between `move_mark` and `marked`: the next run that fails to move the marker intends another one, and forgets the
-# one that is there; every run after it ends guarded.
+MOMENTS = ("doubt", "settle", "advance", "write", "intend", "move_mark", "marked", "recover", "recovered", "start_list")
 deaths = st.builds(Death, st.sampled_from(MOMENTS), st.integers(1, 3), st.booleans())
 nights = st.builds(
     Night,

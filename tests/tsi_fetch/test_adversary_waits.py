@@ -17,10 +17,11 @@ from table_source import TableSource
 from store.handle import open_scratch
 from store.overlay import Overlay
 from tsi_fetch.differences import difference
+from tsi_fetch.errors import TryAgain
 from tsi_fetch.fhir.tokens import parse
 from tsi_fetch.ports import JobStore, Permit, Sink
 from tsi_fetch.report import Report
-from tsi_fetch.words import Change, Deletion, Outcome, Ref, Row, ScopeClaim, Upsert, Write
+from tsi_fetch.words import Change, Deletion, Mark, Outcome, Ref, Row, ScopeClaim, Settlement, Upsert, Write
 
 
 class Wrapped:
@@ -143,6 +144,68 @@ def test_a_row_that_is_as_it_was_does_not_undo_what_its_batch_remembers(tmp_path
     house.source.change("p1", {"a": "A", "s": "S"})
     house.run()
     assert house.names()["s"] == "S"
+
+
+def test_killed_before_a_change_that_its_row_then_drops_the_other_row_s_wait_goes_on(tmp_path: Path) -> None:
+    class Dies(Wrapped):
+        def settle(self, settlement: Settlement) -> None:
+            raise KeyboardInterrupt
+
+    house = referential(tmp_path, {"p1": {"a": "A -> late", "x": "X"}, "p2": {"a": "A -> late"}})
+    house.run()
+    house.source.change("p1", {"a": "A -> late", "x": "X2"})
+    with suppress(KeyboardInterrupt):
+        house.run(wrap_store=lambda s: cast(JobStore, Dies(s)))
+    house.source.change("p1", {"x": "X2"})
+    house.run()
+    house.source.change("p3", {"late": "L"})
+    house.run()
+    assert house.names() == {"a": "A", "x": "X2", "late": "L"}
+
+
+def test_killed_between_moving_the_marker_and_remembering_it_and_down_then(tmp_path: Path) -> None:
+    class Dies(Wrapped):
+        def marked(self, mark: Mark) -> None:
+            raise KeyboardInterrupt
+
+    class Full(Wrapped):
+        def move_mark(self, name: str, mark: Mark, permit: Permit) -> Mark:
+            raise TryAgain("the server is full")
+
+    house = House(tmp_path, TableSource({"p1": {"a": "A"}}))
+    house.run()
+    house.source.change("p1", {"a": "A2"})
+    with suppress(KeyboardInterrupt):
+        house.run(wrap_store=lambda s: cast(JobStore, Dies(s)))
+    assert house.run(wrap_sink=lambda sink: cast(Sink, Full(sink))).exit_code == 75
+    assert house.run().exit_code == 0
+    assert house.names() == {"a": "A2"}
+
+
+def test_what_was_acknowledged_before_the_sink_went_down_is_not_written_again(tmp_path: Path) -> None:
+    house = House(tmp_path, TableSource({"p1": {"a": "A", "b": "B"}}))
+    house.sink.bundle = 1
+
+    class Half(Wrapped):
+        def write(self, writes: Sequence[Write], permit: Permit) -> Iterator[Sequence[Outcome]]:
+            yield next(iter(self._inner.write(writes, permit)))
+            raise TryAgain("the server is down")
+
+    assert house.run(wrap_sink=lambda sink: cast(Sink, Half(sink))).exit_code == 75
+    before = house.sink.writes
+    assert house.run().counts == {"Organization": {"created": 1, "unchanged": 1}}
+    assert (before, house.sink.writes) == (1, 2)
+
+
+def test_what_somebody_has_retired_already_is_as_it_should_be(tmp_path: Path) -> None:
+    house = House(tmp_path, TableSource({"p1": {"a": "A", "b": "B"}}))
+    house.run()
+    text = '"text":{"status":"generated","div":"<div xmlns=\\"http://www.w3.org/1999/xhtml\\">A</div>"}'
+    body = f'{{"resourceType":"Organization","id":"a",{text},"active":false,"name":"A"}}'
+    house.sink.edit(org("a"), body.encode())
+    house.source.change("p1", {"b": "B"})
+    assert house.run().exit_code == 0
+    assert len(house.sink.history[org("a")]) == 2
 
 
 class History(TableSource):
