@@ -16,7 +16,7 @@ import httpx
 
 from sinks.fhir.answers import Verdict, refusal, verdict, wrong_setting
 from sinks.fhir.circuit import Circuit, OutOfPatience, Patience, Unwell
-from sinks.fhir.compression import Compression, judged_packed
+from sinks.fhir.compression import ACCEPTED, Compression, judged_packed
 from sinks.fhir.documents import Reply
 from sinks.fhir.options import FhirOptions
 from sinks.fhir.trouble import in_words
@@ -101,7 +101,7 @@ class Wire:
         self._circuit = Circuit(clock, options.probe_after, self._probe)
         headers = {
             "Accept": FHIR_JSON,
-            "Accept-Encoding": self._compression.accepted,
+            "Accept-Encoding": ACCEPTED,
             "User-Agent": _USER_AGENT.format(writer),
             "X-Request-Id": run_id,
         }
