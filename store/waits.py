@@ -12,6 +12,7 @@ from store.access import Access
 from store.bulk import add_missing, among, now, put
 from store.packing import pack_body, unpack_body
 from store.schema import types, waiting, waiting_for
+from tsi_fetch.decide import older
 from tsi_fetch.words import Order, Pending, Ref, Settlement, Waiting
 
 
@@ -91,8 +92,7 @@ def _overtaken(conn: Connection, access: Access, settlement: Settlement) -> Iter
     for ref, order in settlement.arrived:
         orders[ref] = None if order is None else _newest(order, orders.get(ref, order))
     for ref, (number, waits) in _find(conn, access, [waiting.c.id, waiting.c.order], orders):
-        arrived = orders[ref]
-        if arrived is None or waits is None or waits <= arrived:
+        if not older(orders[ref], waits):
             yield number
 
 
@@ -116,7 +116,7 @@ def begin_to_wait(
     orders: dict[Ref, Order | None] = {ref: order for ref, (order,) in before}
     newest: dict[Ref, Waiting] = {}
     for w in changes:
-        if not _is_older(w.order, orders.get(w.ref)):
+        if not older(w.order, orders.get(w.ref)):
             newest[w.ref], orders[w.ref] = w, w.order
     at = now(conn)
     rows = [_row(w, access.job_no, stream, kinds, at) for _, w in sorted(newest.items())]
@@ -134,10 +134,6 @@ def _since_it_waits(new: Any) -> dict[str, ColumnElement[Any]]:
 def kinds_of(changes: Iterable[Waiting]) -> set[str]:
     """The resource types that these speak of."""
     return {ref.type for w in changes for ref in (w.ref, *w.missing)}
-
-
-def _is_older(order: Order | None, than: Order | None) -> bool:
-    return order is not None and than is not None and order < than
 
 
 def _row(w: Waiting, job_no: int, stream: str, kinds: Mapping[str, int], at: datetime) -> dict[str, Any]:

@@ -27,9 +27,7 @@ class Marker:
         self._actual: Mark | None = None
         self._counter = 0
         self._moved = False
-        self._unremembered = (
-            False  # a run that was killed had moved it: it is remembered before anything else is intended
-        )
+        self._unremembered = False  # a killed run had moved it: to be remembered before anything else is intended
 
     def check(self) -> None:
         """The sink's marker must be the remembered or the intended one; Guarded where it is not."""

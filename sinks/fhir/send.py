@@ -35,7 +35,6 @@ _GUILTY = frozenset({Verdict.REFUSED, Verdict.CONFLICT, Verdict.BROKEN, Verdict.
 _DOUBTED = frozenset({Verdict.BROKEN, Verdict.GONE})
 """Refusals that may be the server's own trouble, or a wrong address: it has to prove itself first."""
 
-
 _OWN = frozenset({Verdict.REFUSED, Verdict.CONFLICT})
 """Refusals that are the fault of a resource that was sent alone."""
 
