@@ -21,6 +21,7 @@ from typing import Any, cast
 import httpx
 
 from dev.bench_resources import KINDS, LocalSource
+from jobs import collecting
 from sinks.fhir import bundles
 from sinks.fhir.options import FhirOptions
 from sinks.fhir.server import FhirServer
@@ -223,7 +224,8 @@ def run_once(trial: Trial, transport: httpx.BaseTransport) -> tuple[Report, floa
             with FhirServer(options, clock, trial.run, JOB, stored.store_id, transport=transport) as sink:
                 record = RunRecord(trial.run, JOB, clock.now())
                 store.begin_run(record)
-                report = run_job(Ports(source, sink, cast(JobStore, store), clock), settings)
+                with collecting.seldom():
+                    report = run_job(Ports(source, sink, cast(JobStore, store), clock), settings)
                 ended = dataclasses.replace(record, ended=report.ended, outcome=report.outcome)
                 store.end_run(dataclasses.replace(ended, exit_code=report.exit_code, report=report.to_json()))
     return report, store.seconds

@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from jobs import collecting
 from jobs.config.load import Configuration
 from jobs.wiring import (
     Asked,
@@ -198,7 +199,8 @@ class _Loop:
                 self.stop,
                 self.progress,
             )
-            report = run_job(ports, settings_of(self.configuration, self.asked, run_id, plan=self.plan))
+            with collecting.seldom():
+                report = run_job(ports, settings_of(self.configuration, self.asked, run_id, plan=self.plan))
         if recorder:
             recorder.close(self._state_of(recorder, report))
         return with_requests(report, meter)

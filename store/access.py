@@ -97,6 +97,12 @@ class Access:
                 self._load_types(conn)
         return self._types
 
+    def type_names(self, conn: Connection, numbers: Collection[int]) -> dict[int, str]:
+        """The names of resource types, by number: at least of these."""
+        if not set(numbers) <= set(self._types.values()):
+            self._load_types(conn)
+        return {number: name for name, number in self._types.items()}
+
     def _load_types(self, conn: Connection) -> None:
         self._types = {name: number for number, name in conn.execute(select(types.c.id, types.c.name))}
 
@@ -134,9 +140,7 @@ class Access:
     def refs(self, conn: Connection, ids: Collection[int]) -> dict[int, Ref]:
         """The refs of these keys.  Asked for by themselves: in a JOIN, PostgreSQL may choose to read all of `known`."""
         rows = _refs_by_id.all(conn, ids=given(conn, ids)) if ids else []
-        if not {kind for _, kind, _ in rows} <= set(self._types.values()):
-            self._load_types(conn)
-        names = {number: name for name, number in self._types.items()}
+        names = self.type_names(conn, {kind for _, kind, _ in rows})
         return {number: Ref(names[kind], ident) for number, kind, ident in rows}
 
     def ids(self, conn: Connection, refs: Iterable[Ref]) -> dict[Ref, int]:

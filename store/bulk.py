@@ -27,6 +27,7 @@ from sqlalchemy import (
     bindparam,
     func,
     select,
+    true,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -95,6 +96,17 @@ def add_selected(conn: Connection, table: Table, columns: Sequence[str], query: 
     """Insert what `query` gives and is not there yet.  SQLite needs a WHERE in it to parse the ON CONFLICT after it."""
     statement = _insert(table, is_postgres(conn))
     conn.execute(statement.from_select(list(columns), query).on_conflict_do_nothing())
+
+
+def adding_each(postgres: bool, table: Table, same: Sequence[str], column: str, name: str) -> Executable:
+    """In a prepared statement: insert a row for each value that `given` has put into the parameter `name`, where it
+    is not there yet; the columns `same` are parameters of their names."""
+    if postgres:
+        each: Any = func.unnest(bindparam(name, type_=ARRAY(table.c[column].type))).column_valued()
+    else:
+        each = func.json_each(bindparam(name)).table_valued("value").c.value
+    rows = select(*(bindparam(of_all) for of_all in same), each).where(true())
+    return _insert(table, postgres).from_select([*same, column], rows).on_conflict_do_nothing()
 
 
 def put(

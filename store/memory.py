@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, Executable, bindparam, select, true
 
 from store.access import Access
 from store.bulk import add_missing, chosen, given, now, put
 from store.packing import pack_keys, unpack_keys, unpack_version
 from store.prepared import Prepared
-from store.schema import checkpoints, holds, scopes, watermarks
+from store.schema import checkpoints, holds, known, scopes, watermarks
 from tsi_fetch.words import Cursor, CursorKind, Known, Position, Ref, ScopeState, State
 
 STATES = (State.LIVE, State.RETIRED, State.DELETED)
@@ -52,16 +52,20 @@ class Memory:
             return {}
         with self._access.read() as conn:
             rows = _scopes_by_key.all(conn, job=self._access.job_no, keys=given(conn, keys))
-            held = self._held(conn, [number for number, *_ in rows])
-        return {key: ScopeState(key, frozenset(held[number]), raw, mapping) for number, key, raw, mapping in rows}
-
-    def _held(self, conn: Connection, scope_ids: Sequence[int]) -> Mapping[int, set[Ref]]:
-        by_scope: dict[int, set[Ref]] = {scope: set() for scope in scope_ids}
-        pairs = _held_by_scope.all(conn, scopes=given(conn, scope_ids)) if scope_ids else []
-        refs = self._access.refs(conn, {ref for _, ref in pairs})
-        for scope, ref in pairs:
-            by_scope[scope].add(refs[ref])
-        return by_scope
+            names = self._access.type_names(conn, {row[3] for row in rows} - {None})
+            owners = self._access.owners(conn, {row[5] for row in rows} - {None})
+        mine = self._access.run[0] if self._access.run else None
+        heads: dict[str, tuple[bytes | None, int | None]] = {}
+        held: dict[str, dict[Ref, Known]] = {}
+        for key, raw, mapping, kind, ident, *values in rows:
+            if key not in heads:
+                heads[key], held[key] = (raw, mapping), {}
+            if kind is not None:
+                ref = Ref(names[kind], ident)
+                held[key][ref] = _known(ref, values, owners, mine)
+        return {
+            key: ScopeState(key, frozenset(held[key]), raw, mapping, held[key]) for key, (raw, mapping) in heads.items()
+        }
 
     def scope_rows(self, after: str, count: int) -> Sequence[tuple[str, str]]:
         """A page of the scopes that hold anything: key, and the key of the row that speaks for it.  For a plan."""
@@ -72,15 +76,22 @@ class Memory:
             return [(key, row or key) for key, row in page]
 
 
-_scopes_by_key = Prepared(
-    lambda postgres: select(scopes.c.id, scopes.c.key, scopes.c.raw, scopes.c.mapping).where(
-        scopes.c.job == bindparam("job"), chosen(postgres, scopes.c.key, "keys")
-    )
-)
+def _scopes_with_known(postgres: bool) -> Executable:
+    """A row for each ref that a scope holds, or one without.  On PostgreSQL in a form that leaves no choice but to go
+    by the keys: it might read all of `known` to join it."""
+    if not postgres:
+        columns = (known.c.type, known.c.ident, *(known.c[name] for name in _KNOWN))
+        joined = scopes.outerjoin(holds, holds.c.scope == scopes.c.id).outerjoin(known, known.c.id == holds.c.known)
+    else:
+        held = select(holds.c.known).where(holds.c.scope == scopes.c.id).offset(0).lateral("held")
+        entry = select(known).where(known.c.id == held.c.known).offset(0).lateral("entry")
+        columns = (entry.c.type, entry.c.ident, *(entry.c[name] for name in _KNOWN))
+        joined = scopes.outerjoin(held, true()).outerjoin(entry, true())
+    query = select(scopes.c.key, scopes.c.raw, scopes.c.mapping, *columns).select_from(joined)
+    return query.where(scopes.c.job == bindparam("job"), chosen(postgres, scopes.c.key, "keys"))
 
-_held_by_scope = Prepared(
-    lambda postgres: select(holds.c.scope, holds.c.known).where(chosen(postgres, holds.c.scope, "scopes"))
-)
+
+_scopes_by_key = Prepared(_scopes_with_known)
 
 
 def _known(ref: Ref, row: Sequence[Any], owners: Mapping[int, str], run: int | None) -> Known:

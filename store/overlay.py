@@ -61,7 +61,9 @@ class Overlay:
 
     def scopes(self, keys: Sequence[str]) -> Mapping[str, ScopeState]:
         above = self._scratch.scopes(keys)
-        return {**self._inner.scopes([key for key in keys if key not in above]), **above}
+        below = self._inner.scopes([key for key in keys if key not in above])
+        unsure = {key: replace(state, known={}) for key, state in below.items()}  # of a ref, the scratch may know more
+        return {**unsure, **above}
 
     def known(self, refs: Sequence[Ref]) -> Mapping[Ref, Known]:
         above = self._scratch.known(refs)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, bindparam, case, delete, exists, func, or_, select, update
 
 from store.access import Access
-from store.bulk import add_missing, among, chosen, given, now, put
+from store.bulk import add_missing, adding_each, among, chosen, given, now, put
 from store.memory import STATES
 from store.notes import forget
 from store.packing import pack_payload, pack_version, printable
@@ -52,6 +52,8 @@ _open_troubles = Prepared(
         chosen(postgres, quarantine.c.key, "keys"),
     )
 )
+
+_passed = Prepared(lambda postgres: adding_each(postgres, checkpoints, ("job", "stream"), "key", "keys"))
 
 _pending_of = Prepared(
     lambda postgres: select(pending.c.id, pending.c.scope, pending.c.known, pending.c.accepted).where(
@@ -157,8 +159,9 @@ class Settling:
             put(conn, quarantine, rows, on=("job", "stream", "digest"), change=_once_more)
 
     def _checkpoint(self, conn: Connection, settlement: Settlement) -> None:
-        mine = {"job": self._access.job_no, "stream": settlement.stream}
-        add_missing(conn, checkpoints, [{**mine, "key": key} for key in settlement.checkpoint])
+        if settlement.checkpoint:
+            keys = given(conn, settlement.checkpoint)
+            _passed(conn, job=self._access.job_no, stream=settlement.stream, keys=keys)
 
     def _depart(self, conn: Connection, gone: Sequence[int]) -> None:
         if gone:

@@ -96,10 +96,14 @@ class Air:
         while any(names & f.names for f in self._flights):
             self._land_first()
 
-    def land_writing(self, refs: frozenset[Ref]) -> None:
-        """Until none writes any of these refs."""
+    def land_writing(self, judged: Judged) -> None:
+        """Until none writes a ref of this batch; where any had to land, what was known of them is known no more."""
+        if not any(f.refs for f in self._flights):
+            return
+        refs = judged.refs
         while any(refs & f.refs for f in self._flights):
             self._land_first()
+            judged.recalled.clear()
 
     def _land_first(self) -> None:
         self._land(self._flights.popleft())

@@ -59,12 +59,13 @@ class Turned:
 class Judged:
     """A batch: turned, then decided.
 
-    `moved`: what is known of refs whose answers came again, later, with that order.  `refused`: changes that may not
+    `recalled`: what was known of refs when the scopes were read.  `moved`: what is known of refs whose answers came again, later, with that order.  `refused`: changes that may not
     be written, with the upsert that asked for it.
     """
 
     turned: list[Turned]
     scopes: dict[str, ScopeState]
+    recalled: dict[Ref, Known] = field(default_factory=dict)
     known: dict[Ref, Known] = field(default_factory=dict)
     moved: dict[Ref, Known] = field(default_factory=dict)
     decisions: dict[Ref, Decision] = field(default_factory=dict)
@@ -128,8 +129,7 @@ class Judged:
                 tally.count(d.upsert.ref, d.action.value)
         for upsert, _ in self.refused:
             tally.count(upsert.ref, "refused")
-        for ref in self.skipped_refs():
-            tally.count(ref, Action.UNCHANGED.value)
+        tally.count_all(self.skipped_refs(), Action.UNCHANGED.value)
         self.count_refused(tally)
 
     def count_refused(self, tally: Tally) -> None:
@@ -145,7 +145,8 @@ def turn(batch: Batch, run: Run) -> Judged:
     for key in claims:
         states.setdefault(key, ScopeState(key))
     with run.tally.phase("map"):
-        return Judged(_last_word([_turn_row(row, states, run) for row in batch.rows]), states)
+        recalled = {ref: known for state in states.values() for ref, known in state.known.items()}
+        return Judged(_last_word([_turn_row(row, states, run) for row in batch.rows]), states, recalled)
 
 
 def _last_word(turned: list[Turned]) -> list[Turned]:
@@ -204,7 +205,7 @@ def judge(judged: Judged, run: Run) -> None:
     with run.tally.phase("lookup"):
         orders = judged.orders()
         wanted = {**dict.fromkeys(by_ref), **dict.fromkeys(orders)}
-        judged.known = {ref: k for ref, k in run.store.known(list(wanted)).items() if k.digest != AWAITED}
+        judged.known = {ref: k for ref, k in _recall(wanted, judged.recalled, run).items() if k.digest != AWAITED}
         judged.known |= {ref: k for ref, k in run.air.foreseen().items() if ref in wanted}
         for ref in run.released & judged.known.keys():
             judged.known[ref] = replace(judged.known[ref], fresh=False)  # what waited is of another night
@@ -216,6 +217,13 @@ def judge(judged: Judged, run: Run) -> None:
             _decide_ref(ref, upserts, judged, there, run.policy, ours=there is not None and run.wrote(there))
     with run.tally.phase("validate"):
         _validate(judged, run)
+
+
+def _recall(refs: Collection[Ref], recalled: Mapping[Ref, Known], run: Run) -> dict[Ref, Known]:
+    """What is known of these refs; those that came with their scopes need not be asked for again."""
+    there = {ref: recalled[ref] for ref in refs if ref in recalled}
+    asked = [ref for ref in refs if ref not in there]
+    return {**there, **run.store.known(asked)} if asked else there
 
 
 def _moved(known: Mapping[Ref, Known], orders: Mapping[Ref, Order]) -> Iterator[tuple[Ref, Known]]:

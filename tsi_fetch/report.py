@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -100,6 +100,10 @@ class Tally:
 
     def count(self, ref: Ref, action: str, number: int = 1) -> None:
         self._counts.setdefault(ref.type, Counter())[action] += number
+
+    def count_all(self, refs: Iterable[Ref], action: str) -> None:
+        for kind, number in Counter(ref.type for ref in refs).items():
+            self._counts.setdefault(kind, Counter())[action] += number
 
     def trouble(self, key: str, fault: Fault) -> None:
         """A row or change went to quarantine: the run cannot be green."""

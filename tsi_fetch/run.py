@@ -64,13 +64,14 @@ def _launch(run: Run, batch: Batch, in_pass: bool) -> None:
     if not batch.rows:
         run.air.land()
         return run.source.settled(batch)  # an empty feed: there is nothing to write or to remember
-    run.air.land_named(names(batch))
+    keys = names(batch)
+    run.air.land_named(keys)
     judged = turn(batch, run)  # rows → changes; a row that cannot be used goes to quarantine, the run goes on
-    run.air.land_writing(judged.refs)
+    run.air.land_writing(judged)
     judge(judged, run)  # look up, decide, validate what changed
     rows_guard(judged, run)  # too many lost: nothing of this batch is written or settled
     doubt = _note(run, judged)  # 0. from here on the sink may hold something else than what is remembered
-    return run.air.launch(take_off(run, batch, judged, doubt=doubt, in_pass=in_pass))  # 1. write first
+    return run.air.launch(take_off(run, batch, judged, names=keys, doubt=doubt, in_pass=in_pass))  # 1. write first
 
 
 def _land(run: Run, flight: Flight) -> None:

@@ -36,10 +36,12 @@ SETTLED = ACKNOWLEDGED | {Result.MISSING}
 
 def names(batch: Batch) -> frozenset[str]:
     """The keys of a batch's rows, and of the scopes they speak for."""
-    return frozenset(key for row in batch.rows for key in (row.key, *(claim.key for claim in row.scopes)))
+    return frozenset(row.key for row in batch.rows).union(claim.key for row in batch.rows for claim in row.scopes)
 
 
-def take_off(run: Run, batch: Batch, judged: Judged, *, doubt: int | None, in_pass: bool) -> Flight:
+def take_off(
+    run: Run, batch: Batch, judged: Judged, *, names: frozenset[str], doubt: int | None, in_pass: bool
+) -> Flight:
     """A batch whose write begins."""
     writes = judged.writes
     outcomes, done = run.air.write(writes)
@@ -52,7 +54,7 @@ def take_off(run: Run, batch: Batch, judged: Judged, *, doubt: int | None, in_pa
         writes=writes,
         outcomes=outcomes,
         done=done,
-        names=names(batch),
+        names=names,
         refs=frozenset(w.ref for w in writes),
         foreseen=foreseen,
         size=sum(len(w.body or b"") for w in writes),

@@ -199,12 +199,16 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class ScopeState:
-    """A scope as remembered: its refs, and the digest of the raw answers it was mapped from, under which mapping."""
+    """A scope as remembered: its refs, and the digest of the raw answers it was mapped from, under which mapping.
+
+    `known`: what was known of the refs, of as many as the store had at hand, when the scope was read.
+    """
 
     key: str
     refs: frozenset[Ref] = frozenset()
     raw: bytes | None = None
     mapping: int | None = None
+    known: Mapping[Ref, Known] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
