@@ -105,7 +105,7 @@ def adding_each(postgres: bool, table: Table, same: Sequence[str], column: str, 
         each: Any = func.unnest(bindparam(name, type_=ARRAY(table.c[column].type))).column_valued()
     else:
         each = func.json_each(bindparam(name)).table_valued("value").c.value
-    rows = select(*(bindparam(of_all) for of_all in same), each).where(true())
+    rows: Select[*tuple[Any, ...]] = select(*(bindparam(of_all) for of_all in same), each).where(true())
     return _insert(table, postgres).from_select([*same, column], rows).on_conflict_do_nothing()
 
 

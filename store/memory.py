@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Executable, bindparam, select, true
+from sqlalchemy import Connection, Executable, FromClause, bindparam, select, true
 
 from store.access import Access
 from store.bulk import add_missing, chosen, given, now, put
@@ -80,14 +80,14 @@ def _scopes_with_known(postgres: bool) -> Executable:
     """A row for each ref that a scope holds, or one without.  On PostgreSQL in a form that leaves no choice but to go
     by the keys: it might read all of `known` to join it."""
     if not postgres:
-        columns = (known.c.type, known.c.ident, *(known.c[name] for name in _KNOWN))
+        entry: FromClause = known
         joined = scopes.outerjoin(holds, holds.c.scope == scopes.c.id).outerjoin(known, known.c.id == holds.c.known)
     else:
         held = select(holds.c.known).where(holds.c.scope == scopes.c.id).offset(0).lateral("held")
         entry = select(known).where(known.c.id == held.c.known).offset(0).lateral("entry")
-        columns = (entry.c.type, entry.c.ident, *(entry.c[name] for name in _KNOWN))
         joined = scopes.outerjoin(held, true()).outerjoin(entry, true())
-    query = select(scopes.c.key, scopes.c.raw, scopes.c.mapping, *columns).select_from(joined)
+    columns = (scopes.c.key, scopes.c.raw, scopes.c.mapping, *(entry.c[name] for name in ("type", "ident", *_KNOWN)))
+    query = select(*columns).select_from(joined)
     return query.where(scopes.c.job == bindparam("job"), chosen(postgres, scopes.c.key, "keys"))
 
 

@@ -40,15 +40,20 @@ if TYPE_CHECKING:
     from tsi_fetch.report import Tally
 
 ACKNOWLEDGED = frozenset({Result.CREATED, Result.UPDATED, Result.UNCHANGED})
+WRITTEN = frozenset({Action.CREATE, Action.UPDATE})
 WORDS = {Result.MISSING: "waiting"}
 """What a report calls an outcome, where it is not the outcome's own name."""
 
 
 @dataclass(slots=True)
 class Turned:
-    """One row, turned: its upserts and explicit deletions; `skipped`: its answers are the ones mapped last time."""
+    """One row, turned: its upserts and explicit deletions; `skipped`: its answers are the ones mapped last time.
+
+    `raw`: the digest of its answers; None where nobody needs it, as no one scope is mapped from them.
+    """
 
     row: Row
+    raw: bytes | None = None
     upserts: tuple[Upsert, ...] = ()
     deletions: tuple[Deletion, ...] = ()
     fault: Fault | None = None
@@ -59,8 +64,8 @@ class Turned:
 class Judged:
     """A batch: turned, then decided.
 
-    `recalled`: what was known of refs when the scopes were read.  `moved`: what is known of refs whose answers came again, later, with that order.  `refused`: changes that may not
-    be written, with the upsert that asked for it.
+    `recalled`: what was known of refs when the scopes were read.  `moved`: what is known of refs whose answers came
+    again, later, with that order.  `refused`: changes that may not be written, with the upsert that asked for it.
     """
 
     turned: list[Turned]
@@ -69,13 +74,10 @@ class Judged:
     known: dict[Ref, Known] = field(default_factory=dict)
     moved: dict[Ref, Known] = field(default_factory=dict)
     decisions: dict[Ref, Decision] = field(default_factory=dict)
+    writes: list[Write] = field(default_factory=list)
     refused: list[tuple[Upsert, Fault]] = field(default_factory=list)
     newly_refused: int = 0
     all_refused: int = 0
-
-    @property
-    def writes(self) -> list[Write]:
-        return [d.write for d in self.decisions.values() if d.action in (Action.CREATE, Action.UPDATE)]
 
     @property
     def refs(self) -> frozenset[Ref]:
@@ -176,16 +178,18 @@ def _last_word(turned: list[Turned]) -> list[Turned]:
 def _turn_row(row: Row, states: Mapping[str, ScopeState], run: Run) -> Turned:
     if row.unfetched:
         return Turned(row, fault=row.unfetched)
-    if len(row.scopes) == 1 and not run.settings.again:
+    raw = raw_digest(row, run) if len(row.scopes) == 1 else None
+    if raw is not None and not run.settings.again:
         state = states[row.scopes[0].key]
-        if state.raw is not None and state.raw == raw_digest(row, run) and state.mapping == run.source.mapping:
-            return Turned(row, skipped=True)
+        if state.raw == raw and state.mapping == run.source.mapping:
+            return Turned(row, raw, skipped=True)
     try:
         changes = run.settings.identity.apply(run.source.to_changes(row))
     except Unusable as e:
-        return Turned(row, fault=e.fault)
+        return Turned(row, raw, fault=e.fault)
     return Turned(
         row,
+        raw,
         tuple(c for c in changes if isinstance(c, Upsert)),
         tuple(c for c in changes if isinstance(c, Deletion)),
     )
@@ -217,6 +221,7 @@ def judge(judged: Judged, run: Run) -> None:
             _decide_ref(ref, upserts, judged, there, run.policy, ours=there is not None and run.wrote(there))
     with run.tally.phase("validate"):
         _validate(judged, run)
+    judged.writes = [d.write for d in judged.decisions.values() if d.action in WRITTEN]
 
 
 def _recall(refs: Collection[Ref], recalled: Mapping[Ref, Known], run: Run) -> dict[Ref, Known]:
@@ -274,7 +279,7 @@ def _validate(judged: Judged, run: Run) -> None:
         return
     from tsi_fetch.fhir.validation import validatable, validate  # pulls in fhir.resources: only where it is needed
 
-    for decision in [d for d in judged.decisions.values() if d.action in (Action.CREATE, Action.UPDATE)]:
+    for decision in [d for d in judged.decisions.values() if d.action in WRITTEN]:
         if not validatable(decision.upsert.ref.type, run.sink.release):
             run.tally.note(
                 f"a {decision.upsert.ref.type} cannot be validated: it is of R4 only, and is passed on as it is"

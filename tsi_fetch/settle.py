@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tsi_fetch.decide import leaving
 from tsi_fetch.flight import Flight
-from tsi_fetch.judge import ACKNOWLEDGED, Judged, Turned, quarantine_digest, raw_digest
+from tsi_fetch.judge import ACKNOWLEDGED, Judged, Turned, quarantine_digest
 from tsi_fetch.words import (
     AWAITED,
     DOUBTED,
@@ -172,9 +172,9 @@ def _scopes(turned: Turned, judged: Judged, unsure: set[Ref], run: Run) -> list[
         deleted = frozenset(d.ref for d in turned.deletions if d.scope == claim.key)
         before = judged.scopes[claim.key].refs
         gone = leaving(refs, before, whole=claim.whole) | (deleted & before)
-        sure = len(turned.row.scopes) == 1 and not refs & unsure
+        sure = turned.raw is not None and not refs & unsure
         kept = refs if claim.whole else refs - deleted  # what else it holds, it still holds, or is letting go of
-        raw = raw_digest(turned.row, run) if sure else None
+        raw = turned.raw if sure else None
         mapping = run.source.mapping if sure else None
         result.append(ScopeSettled(claim.key, kept, gone, raw, mapping, turned.row.key))
     return result
