@@ -6,6 +6,7 @@ own mapping from the answers of `tests/recorded`, each with numbers of its own. 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -35,6 +36,7 @@ from tsi_fetch.words import (
 STREAM = "bench"
 LISTED = 1000  # keys on a page of the listing
 ASKED_AT = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
+ORDER = microseconds(ASKED_AT)
 _ORGANIZATION = f"{PREFIX}-org-"
 BODIES = Path(__file__).parent.parent / "tests" / "recorded" / "cima" / "bodies"
 CHANGED_EVERY = 100  # of a changed edition one row in so many differs: one percent
@@ -89,11 +91,12 @@ class Observations:
     per_row = 1.0
 
     def __init__(self) -> None:
-        self._template = _observation()
+        self._before, self._between, self._after = re.split(rb"%\(\w+\)s", _observation())
 
     def answers(self, prefix: str, number: int, edition: Edition) -> tuple[Answer, ...]:
         key = f"{prefix}-{number}"
-        return (_answer(key, "observation", self._template % {b"id": key.encode(), b"value": b"%d" % edition}),)
+        body = b"".join((self._before, key.encode(), self._between, b"%d" % edition, self._after))
+        return (_answer(key, "observation", body),)
 
     def changes(self, row: Row) -> Sequence[Change]:
         return [Upsert(Ref("Observation", row.key), row.answers[0].body, row.key, row.order)]
@@ -209,7 +212,7 @@ class LocalSource:
         key = self._key(number)
         edition = self._edition if number % CHANGED_EVERY == 0 else 1
         answers = self._kind.answers(self._prefix, number, edition)
-        order = microseconds(ASKED_AT) + edition
+        order = ORDER + edition
         return Row(key, answers, order, (ScopeClaim(key, whole=True),), (key,) if settles else ())
 
     def writes(self, version: str | None = None) -> Iterator[list[Write]]:

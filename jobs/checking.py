@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from jobs.config.load import Configuration
 from jobs.config.secret import SecretUrl
-from jobs.wiring import Asked, Target, make_sink, make_source, new_run_id, target
+from jobs.wiring import Asked, Target, hastily, make_sink, make_source, new_run_id, source_class, target
 from store.handle import open_store
 from store.upgrade import state
 from tsi_fetch.clock import Clock, StopSignal, SystemClock
@@ -45,14 +45,14 @@ class Finding:
         return f"WRONG  {self.what}: {self.wrong}" + (f"\n       → {self.fix}" if self.fix else "")
 
 
-def check(configuration: Configuration, stop: StopSignal, environ: Mapping[str, str] = os.environ) -> list[Finding]:
-    """Look at the configuration, and at every job's store, sink and source."""
+def check(configuration: Configuration, stop: StopSignal, environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
+    """Look at the configuration, and at every job's store, sink and source; each finding comes as it is known."""
     count = len(configuration.settings.jobs)
-    findings = [Finding(f"job file {configuration.file}: {count} job{'s' if count > 1 else ''}")]
-    findings += [_checked_store(name, store.url, environ) for name, store in configuration.settings.stores.items()]
+    yield Finding(f"job file {configuration.file}: {count} job{'s' if count > 1 else ''}")
+    for name, store in configuration.settings.stores.items():
+        yield _checked_store(name, store.url, environ)
     for name in configuration.settings.jobs:
-        findings += _job(configuration, name, SystemClock(stop))
-    return findings
+        yield from _job(configuration, name, SystemClock(stop))
 
 
 def exit_code(findings: list[Finding]) -> int:
@@ -130,15 +130,17 @@ def _job(configuration: Configuration, job: str, clock: Clock) -> Iterator[Findi
     kind, _ = configuration.source(job)
     to = target(configuration, Asked(job), None)
     shown = getattr(to.options, "url", None) or getattr(to.options, "path", "")
-    yield _tried(f"{job}: sink {to.sink} ({shown})", lambda: _sink(to, job, clock))
+    yield _tried(f"{job}: sink {to.sink} ({shown})", lambda: _sink(configuration, to, job, clock))
     yield _tried(f"{job}: source {kind}", lambda: _source(configuration, job, clock))
 
 
-def _sink(to: Target, job: str, clock: Clock) -> str:
+def _sink(configuration: Configuration, to: Target, job: str, clock: Clock) -> str:
+    hasty = replace(to, options=hastily(to.options))
     with ExitStack() as stack:
-        sink: Any = make_sink(to, clock, run_id=new_run_id(clock.now()), job=job, store_id=_store_id(to.store))
+        sink: Any = make_sink(hasty, clock, run_id=new_run_id(clock.now()), job=job, store_id=_store_id(to.store))
         stack.callback(getattr(sink, "close", lambda: None))
-        sink.open()
+        deletes = configuration.job(job).removal == "delete"
+        sink.open(source_class(configuration, job).types, deletes=deletes)
         return f"FHIR {sink.release}"
 
 
@@ -154,7 +156,7 @@ def _store_id(url: SecretUrl) -> str:
 def _source(configuration: Configuration, job: str, clock: Clock) -> str:
     """Reachable means: the first page of its listing can be read."""
     with ExitStack() as stack:
-        source: Any = make_source(configuration, job, clock)
+        source: Any = make_source(configuration, job, clock, hasty=True)
         stack.callback(getattr(source, "close", lambda: None))
         for page in islice(source.keys(), 1):
             return f"{len(page.keys)} keys on the first page of its listing"

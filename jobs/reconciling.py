@@ -21,7 +21,7 @@ def reconcile(
     """Compare, and with `fix` mend what is remembered, under the job's lease.  The sink is only read."""
     to = target(configuration, asked, None)
     with ExitStack() as stack:
-        stored = stack.enter_context(_opened(to))
+        stored = stack.enter_context(_opened(to, must_be_there=fix or asked.store is not None))
         clock = stored.clock(stop)
         run_id = new_run_id(clock.now())
         book = stored.reader(asked.job, to.sink)
@@ -34,11 +34,14 @@ def reconcile(
         return reconciler.mend(_actor()) if fix else reconciler.compare()
 
 
-def _opened(to: Target) -> Stored:
-    """The store; an empty one that vanishes where no run has made it yet: everything is unknown to it."""
+def _opened(to: Target, *, must_be_there: bool) -> Stored:
+    """The store; an empty one that vanishes where no run has made it yet: everything is unknown to it.  NoStore where
+    that would hide a mistake: in the name of a store, or in mending what nobody remembers."""
     try:
         return open_store(to.store.reveal())
     except NoStore:
+        if must_be_there:
+            raise
         return open_scratch()
 
 

@@ -11,6 +11,7 @@ import structlog
 
 from jobs import collecting
 from jobs.config.load import Configuration
+from jobs.reporting.place import Place
 from jobs.wiring import (
     Asked,
     Target,
@@ -49,7 +50,20 @@ class Ran:
     """A report, and where the results are, where that is not what the job file says."""
 
     report: Report
-    places: tuple[str, ...] = ()
+    elsewhere: Target | None = None
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        if self.elsewhere is None:
+            return ()
+        kind = "folder" if self.elsewhere.kind == "folder" else "sink"
+        return (f"{kind} {self.elsewhere.sink}", f"store {self.elsewhere.store}")
+
+    def place(self, asked: Place) -> Place:
+        """Where to look from now on: a replay may have made a store and a sink of its own."""
+        if self.elsewhere is None:
+            return asked
+        return replace(asked, store=str(self.elsewhere.store), sink=self.elsewhere.sink)
 
 
 def run(configuration: Configuration, asked: Asked, stop: StopSignal, progress: Progress) -> Ran:
@@ -83,11 +97,11 @@ def run_into(
             if recording:
                 _seed(stored, store, asked, to, recording)
             record = RunRecord(run_id, asked.job, clock.now(), whole=not asked.only)
-            loop = _Loop(configuration, asked, to, recording, stored.store_id, clock, stop, progress)
+            loop = _Loop(configuration, asked, to, recording, stored.store_id, clock, everybodys, stop, progress)
             report = recorded(store, record, clock, lambda: loop.once(store, run_id))
     if recording:
         report = replace(report, notes=("a replay: nothing was asked of the source itself", *report.notes))
-    return Ran(report, _places(asked, to))
+    return Ran(report, to if asked.replay or asked.sink else None)
 
 
 def plan(configuration: Configuration, asked: Asked, stop: StopSignal, progress: Progress) -> Ran:
@@ -102,14 +116,15 @@ def plan(configuration: Configuration, asked: Asked, stop: StopSignal, progress:
             stored = _existing(to.store.reveal(), stack)
         else:
             to = target(configuration, asked, nowhere())
-        clock = recording.clock() if recording else (stored or scratch).clock(stop)
+        everybodys = (stored or scratch).clock(stop)
+        clock = recording.clock() if recording else everybodys
         run_id = new_run_id(clock.now())
         written = stack.enter_context(scratch.lease(asked.job, to.sink, run_id, wait=clock.sleep))
         if recording:
             seed_state(written, recording.state)
         store = Overlay(stored.reader(asked.job, to.sink), written) if stored else written
         identity = (stored or scratch).store_id
-        loop = _Loop(configuration, asked, to, recording, identity, clock, stop, progress, plan=True)
+        loop = _Loop(configuration, asked, to, recording, identity, clock, everybodys, stop, progress, plan=True)
         return Ran(loop.once(store, run_id))
 
 
@@ -178,6 +193,7 @@ class _Loop:
     recording: Recording | None
     store_id: str
     clock: Clock
+    sinks: Clock  # also in a replay, the sink is waited for in earnest
     stop: StopSignal
     progress: Progress
     plan: bool = False
@@ -189,7 +205,7 @@ class _Loop:
         source = make_source(
             self.configuration, job, self.clock, recorder=recorder, recording=self.recording, meter=meter
         )
-        sink = make_sink(self.to, self.clock, run_id=run_id, job=job, store_id=self.store_id, meter=meter)
+        sink = make_sink(self.to, self.sinks, run_id=run_id, job=job, store_id=self.store_id, meter=meter)
         with _closing(source), closing(sink):
             ports = Ports(
                 source,
@@ -242,10 +258,3 @@ def _seed(stored: Stored, store: JobBook, asked: Asked, to: Target, recording: R
             "name another --store and --sink, or neither",
         )
     seed_state(store, recording.state)
-
-
-def _places(asked: Asked, to: Target) -> tuple[str, ...]:
-    if asked.replay is None and asked.sink is None:
-        return ()
-    kind = "folder" if to.kind == "folder" else "sink"
-    return (f"{kind} {to.sink}", f"store {to.store}")

@@ -25,6 +25,9 @@ from tsi_fetch.ports import Sink, Source
 from tsi_fetch.report import Report
 from tsi_fetch.run import Settings
 
+HASTY = {"attempts": 2, "max_wait": 10}
+"""What a look may take: attempts, and seconds."""
+
 _ALPHABET = string.ascii_lowercase + string.digits
 
 
@@ -147,10 +150,18 @@ def make_source(
     recorder: Recorder | None = None,
     recording: Recording | None = None,
     meter: Meter | None = None,
+    hasty: bool = False,
 ) -> Source:
+    """The job's source.  `hasty`: for somebody who waits for the answer."""
     kind, options = configuration.source(job)
+    options = hastily(options) if hasty else options
     made: Source = load(SOURCES[kind].factory)(options, clock, recorder=recorder, recording=recording, meter=meter)
     return made
+
+
+def hastily(options: Any) -> Any:
+    """Options of a source or sink with less patience: who looks whether it is there does not wait until it is."""
+    return options.model_copy(update={name: most for name, most in HASTY.items() if name in type(options).model_fields})
 
 
 def source_class(configuration: Configuration, job: str) -> Any:

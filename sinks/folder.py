@@ -65,7 +65,7 @@ class Folder:
         self._journal = Journal(options.path, run_id)
         self._marked = 0
 
-    def open(self, types: Collection[str] = ()) -> None:
+    def open(self, types: Collection[str] = (), *, deletes: bool = False) -> None:
         """SettingError where the path is something else than a folder, or one that cannot be read.  Takes any type."""
         with _named(self._root):
             if self._root.exists() and not self._root.is_dir():

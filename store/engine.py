@@ -38,6 +38,10 @@ _SETTINGS = (
 _NOT_OURS = ("25006", "42501")
 """SQLSTATEs that are the server's doing: a standby after a failover that takes no writes; a right that is missing."""
 
+_OTHER_TABLES = ("no such table", "no such column", "has no column")
+_UNDEFINED = ("42P01", "42703")
+"""What SQLite says, and SQLSTATEs, where the tables are not those that this code knows."""
+
 _ABSENT = ("database", "role")
 """`FATAL: database "x" does not exist`, and the same of a role."""
 
@@ -148,6 +152,8 @@ def meant(where: str) -> Iterator[None]:
         raise TryAgain(f"the store {where} has no free connection", "run again later") from e
     except DBAPIError as e:
         foreign = isinstance(e.orig, sqlite3.DatabaseError) and "file is not a database" in str(e.orig)
+        if getattr(e.orig, "sqlstate", None) in _UNDEFINED:
+            raise _other_tables(where) from e
         if foreign or e.connection_invalidated or getattr(e.orig, "sqlstate", None) in _NOT_OURS:
             raise _meaning(e, where) from e
         raise
@@ -155,9 +161,18 @@ def meant(where: str) -> Iterator[None]:
 
 def _meaning(error: DBAPIError, where: str) -> TsiFetchError:
     said = str(error.orig)
+    if any(text in said for text in _OTHER_TABLES):
+        return _other_tables(where)
     absent = "does not exist" in said and any(f'{thing} "' in said for thing in _ABSENT)
     rule = next((text for text in _SETTINGS if text in said), "does not exist" if absent else "")
     if rule:
         return SettingError(f"the store {where} cannot be used: {rule}", "mend the store's URL, credential or rights")
     busy = "it is locked by another writer" if "locked" in said else f"it is down or busy ({type(error.orig).__name__})"
     return TryAgain(f"the store {where} did not answer: {busy}", "run again later")
+
+
+def _other_tables(where: str) -> SettingError:
+    return SettingError(
+        f"the store {where} has other tables than this version makes",
+        "use the version of tsi-fetch that made it, or another store",
+    )

@@ -9,8 +9,14 @@ from tsi_fetch.fhir.digest import canonical_digest
 from tsi_fetch.fhir.equality import alike, same
 from tsi_fetch.words import Action, Fault, Held, Known, Ref, State, Upsert, Write, WriteAction
 
-FOREIGN = Fault("foreign", "$", "the sink holds a version that this store did not write; see on_existing")
-GONE = Fault("foreign", "$", "the sink no longer holds what this store wrote: somebody removed it; see on_existing")
+FOREIGN = Fault(
+    "foreign", "$", "the sink holds a version that this store did not write; `on_existing: adopt` would take it over"
+)
+GONE = Fault(
+    "foreign",
+    "$",
+    "the sink no longer holds what this store wrote: somebody removed it; `on_existing: adopt` would bring it back",
+)
 OWNED = Fault("owned", "$", "another job owns this resource, and its type is not configured as shared")
 TWICE = Fault("twice", "$", "two changes of one run differ for this resource, and no order says which is newer")
 CONTENDED = Fault("contended", "$", "the sink's version moved again each time it was read")

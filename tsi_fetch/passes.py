@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING
 
 from tsi_fetch import guards
 from tsi_fetch.errors import Exit, Guarded, TryAgain
-from tsi_fetch.words import Batch, Cursor, ListKind, State, WorkList
+from tsi_fetch.words import Batch, Cursor, ListKind, Ref, State, WorkList
 
 if TYPE_CHECKING:
     from tsi_fetch.context import Run
 
 MOST_PASSES = 5
 """A listing is read again until two passes agree, at most so often."""
+
+MOST_NAMED = 50
+"""Refs that a guard names one by one."""
 
 
 Batches = Generator[tuple[Batch, bool] | None, None, None]
@@ -133,12 +136,19 @@ def _vanish_guard(run: Run) -> None:
     if not tripped:
         return
     run.store.discard(run.source.stream)
+    run.tally.note(f"would vanish: {_some(refs)}")
     what = ", ".join(f"{v.going} of {v.live} {v.type}" for v in tripped)
     most = max(v.going for v in tripped)
     raise Guarded(
         f"too much would vanish: {what}; nothing is removed, the watermark stays",
         f"see whether the source lost them; if they are really gone: --accept-vanish {most}",
     )
+
+
+def _some(refs: frozenset[Ref]) -> str:
+    """The first of them, by name, and how many more."""
+    named, more = sorted(refs)[:MOST_NAMED], len(refs) - MOST_NAMED
+    return ", ".join(map(str, named)) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _until_stopped(run: Run, batches: Iterator[Batch]) -> Iterator[Batch]:

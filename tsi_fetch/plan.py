@@ -26,8 +26,8 @@ class PlannedSink:
         self._inner, self._known = inner, known
         self.release, self.referential = inner.release, inner.referential
 
-    def open(self, types: Collection[str] = ()) -> None:
-        self._inner.open(types)
+    def open(self, types: Collection[str] = (), *, deletes: bool = False) -> None:
+        self._inner.open(types, deletes=deletes)
 
     def find(self, refs: Sequence[Ref], *, bodies: bool = False) -> Mapping[Ref, Held]:
         return self._inner.find(refs, bodies=bodies)

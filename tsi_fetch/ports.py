@@ -88,8 +88,8 @@ class Sink(Protocol):
     ahead: int
     referential: bool
 
-    def open(self, types: Collection[str] = ()) -> None:
-        """Make sure that this is the sink the job means, and that it takes these types.
+    def open(self, types: Collection[str] = (), *, deletes: bool = False) -> None:
+        """Make sure that this is the sink the job means, and that it takes these types; `deletes`: also their deletion.
 
         SettingError where it is not, or does not; TryAgain where it is down.
         """

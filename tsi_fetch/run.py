@@ -43,7 +43,7 @@ def run_job(ports: Ports, settings: Settings) -> Report:
 
 def _everything(run: Run) -> None:
     """Open, settle batch by batch what the passes read, carry out what is to go, close."""
-    run.sink.open(run.source.types)
+    run.sink.open(run.source.types, deletes=run.settings.removal == "delete")
     run.marker.check()
     run.held_back = run.store.recover()  # what a killed run had begun to write is no longer believed
     waiting.release(run)

@@ -9,6 +9,7 @@ import click
 
 from jobs.cli.options import config_option, how_to_run, json_option, log_option, replay_option
 from jobs.cli.voice import Voice
+from jobs.reporting.place import Place
 
 
 @click.command("plan", short_help="Show what a run would do; write nothing.")
@@ -30,7 +31,7 @@ def command(voice: Voice, /, *, config: Path | None, as_json: bool, log: str | N
     The source is asked as a run would ask it, and the sink is read; a plan needs no lease.  The exit code is that of
     the run: 77 where a guard would refuse, 65 where something would go to quarantine.
     """
-    voice.speak(log=log, as_json=as_json)
+    voice.speak(log=log, as_json=as_json, place=Place(config, asked["store"], asked["sink"]))
     from jobs.running import plan
     from jobs.signals import listening
     from jobs.wiring import Asked
@@ -39,5 +40,6 @@ def command(voice: Voice, /, *, config: Path | None, as_json: bool, log: str | N
     configuration = wanted.configuration(voice.secrets)
     with listening() as stop, voice.progress() as progress:
         ran = plan(configuration, wanted, stop, progress)
+    voice.place = ran.place(voice.place)
     voice.report(ran.report.to_json(), ran.places)
     return ran.report.exit_code

@@ -8,6 +8,7 @@ import click
 
 from jobs.cli.options import config_option, json_option, look_option
 from jobs.cli.voice import Voice
+from jobs.reporting.place import Place
 
 
 @click.group("quarantine", short_help="See what could not be used, and why.")
@@ -36,7 +37,7 @@ def list_(
     tsi-fetch quarantine list
     tsi-fetch quarantine list --job cima --json
     """
-    voice.speak(as_json=as_json)
+    voice.speak(as_json=as_json, place=Place(config, store))
     from jobs.looking import Where, quarantine_lines, quarantine_rows
     from jobs.reporting.table import table_text
 
@@ -61,7 +62,7 @@ def show(voice: Voice, /, *, job: str, number: int, store: str | None, config: P
 
     This prints bodies, which may hold personal data.
     """
-    voice.speak(as_json=as_json)
+    voice.speak(as_json=as_json, place=Place(config, store))
     from jobs.looking import Where, quarantined
     from jobs.reporting.entry import entry_text
 

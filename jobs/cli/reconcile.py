@@ -8,6 +8,7 @@ import click
 
 from jobs.cli.options import config_option, json_option, log_option, sink_option, store_option
 from jobs.cli.voice import Voice
+from jobs.reporting.place import Place
 
 
 @click.command("reconcile", short_help="Compare what is remembered with what the sink holds.")
@@ -41,7 +42,7 @@ def command(
 
     The sink is only read, also with --fix.  Until what differed is done, runs end as partial.
     """
-    voice.speak(log=log, as_json=as_json)
+    voice.speak(log=log, as_json=as_json, place=Place(config, store, sink))
     from jobs.reconciling import reconcile
     from jobs.reporting.reconciled import figures, reconciled_text
     from jobs.signals import listening
@@ -51,5 +52,5 @@ def command(
     configuration = wanted.configuration(voice.secrets)
     with listening() as stop, voice.progress() as progress:
         found = reconcile(configuration, wanted, stop, progress, fix=fix)
-    voice.show(figures(found), reconciled_text(figures(found)))
+    voice.show(figures(found), voice.place.completed(reconciled_text(figures(found))))
     return found.exit_code

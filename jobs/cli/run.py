@@ -10,6 +10,7 @@ import click
 
 from jobs.cli.options import FOLDER, Span, config_option, how_to_run, json_option, log_option, replay_option
 from jobs.cli.voice import Voice
+from jobs.reporting.place import Place
 
 
 @click.command("run", short_help="Run a job now.")
@@ -42,7 +43,7 @@ def command(
 
     A second run beside this one waits for the job's lease, and gives up after a minute (exit code 75).
     """
-    voice.speak(log=log, as_json=as_json)
+    voice.speak(log=log, as_json=as_json, place=Place(config, asked["store"], asked["sink"]))
     from jobs.running import run
     from jobs.signals import listening
     from jobs.wiring import Asked
@@ -51,5 +52,6 @@ def command(
     configuration = wanted.configuration(voice.secrets)
     with listening() as stop, voice.progress() as progress:
         ran = run(configuration, wanted, stop, progress)
+    voice.place = ran.place(voice.place)
     voice.report(ran.report.to_json(), ran.places)
     return ran.report.exit_code

@@ -8,6 +8,7 @@ import click
 
 from jobs.cli.options import config_option, json_option, look_option
 from jobs.cli.voice import Voice
+from jobs.reporting.place import Place
 
 
 @click.command("runs", short_help="List the runs of a job, the latest first.")
@@ -24,7 +25,7 @@ def command(voice: Voice, /, *, job: str, limit: int, store: str | None, config:
     tsi-fetch runs cima
     tsi-fetch runs cima --limit 1 --json     the last one, with its whole report
     """
-    voice.speak(as_json=as_json)
+    voice.speak(as_json=as_json, place=Place(config, store))
     from jobs.looking import Where, run_lines, runs_of
     from jobs.reporting.table import table_text
 

@@ -8,6 +8,7 @@ import click
 
 from jobs.cli.options import config_option, json_option, look_option
 from jobs.cli.voice import Voice
+from jobs.reporting.place import Place
 
 
 @click.command("status", short_help="Show how the jobs are.")
@@ -26,7 +27,7 @@ def command(voice: Voice, /, *, job: str | None, store: str | None, config: Path
 
     Only the store is asked; a job that never ran is listed, too.
     """
-    voice.speak(as_json=as_json)
+    voice.speak(as_json=as_json, place=Place(config, store))
     from jobs.looking import Where, standing
     from jobs.reporting.table import table_text
     from jobs.reporting.waiting import waiting_text

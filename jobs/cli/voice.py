@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 from jobs.config.secret import Secrets
+from jobs.reporting.place import Place
 
 if TYPE_CHECKING:
     from jobs.reporting.progress import Shown
@@ -25,13 +26,16 @@ class Voice:
     def __init__(self) -> None:
         self.secrets = Secrets()
         self.as_json = False
+        self.place = Place()
         self.log = "text" if _is_terminal(sys.stderr) else "json"
         self._configured = False
 
-    def speak(self, *, log: str | None = None, as_json: bool = False) -> None:
-        """Called first by a command: how it was asked to speak.  A run that logs JSON reports JSON, too."""
+    def speak(self, *, log: str | None = None, as_json: bool = False, place: Place | None = None) -> None:
+        """Called first by a command: how it was asked to speak, and where it looks.  A run that logs JSON reports JSON,
+        too."""
         from jobs.reporting.logs import configure
 
+        self.place = place or self.place
         self.log = log or self.log
         self.as_json = as_json
         configure(self.log, self.secrets, sys.stderr)
@@ -50,7 +54,10 @@ class Voice:
         if self.as_json or self.log == "json":
             self._write(sys.stdout, report_line(clean))
         else:
-            self._write(sys.stdout, report_text(clean, colour=_is_terminal(sys.stdout)))
+            self._write(
+                sys.stdout,
+                self.secrets.redact(self.place.completed(report_text(clean, colour=_is_terminal(sys.stdout)))),
+            )
 
     def progress(self) -> Shown:
         """Draws on a terminal, logs sparsely elsewhere."""
@@ -60,6 +67,7 @@ class Voice:
 
     def error(self, message: str, hint: str, code: int) -> None:
         """What went wrong and what to do, once, at the end."""
+        hint = self.place.completed(hint)
         if self._logs_json():
             self._json_error("error", {"error": message, "hint": hint, "exit_code": int(code)})
             return

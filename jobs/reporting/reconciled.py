@@ -123,7 +123,7 @@ def _what_to_do(found: Figures) -> Iterator[str]:
     job = escape(found["job"])
     mended, work = found["mended"], found["work"]
     if mended is not None:
-        yield from _mended(job, mended)
+        yield from _mended(job, found)
     elif found["exit_code"]:
         yield f"✗ memory and sink differ (exit code {found['exit_code']})"
         if work and not found["marker"]["trouble"]:
@@ -132,12 +132,16 @@ def _what_to_do(found: Figures) -> Iterator[str]:
         yield f"  → tsi-fetch reconcile {job} --fix"
 
 
-def _mended(job: str, mended: Figures) -> Iterator[str]:
+def _mended(job: str, found: Figures) -> Iterator[str]:
+    mended = found["mended"]
     yield "Memory is mended, and the sink's marker is the remembered one."
     if work := mended["work"]:
         yield f"{work['left']:,} of {work['total']:,} keys are to be read again; until then runs are partial."
     for other in mended["elsewhere"]:
         yield f"! {escape(other)} holds some of it, too: tsi-fetch run {escape(other)} --full writes it again"
+    if _total(found, Kind.CHANGED):
+        yield "What somebody else wrote stays, and the next run calls it foreign (65), unless the job file says"
+        yield "  on_existing: adopt"
     yield f"  → tsi-fetch run {job}"
 
 

@@ -13,7 +13,7 @@ RELEASES = {"5.0": "R5", "4.0": "R4"}
 """FHIR releases by the first two numbers of `fhirVersion` (FHIR, history.html)."""
 
 NEEDED = ("read", "search-type", "update")
-"""What a job does with every type it writes.  Not `delete`: a policy of retiring, or keeping, never deletes."""
+"""What a job does with every type it writes; one whose policy is to delete what is gone does that, too."""
 
 WHOLE = "metadata"
 PART = f"{WHOLE}?_elements=fhirVersion,rest.mode,rest.interaction,rest.resource.type,rest.resource.interaction"
@@ -31,7 +31,7 @@ class Capabilities:
         self._wire = wire
         self._statement: Document | None = None
 
-    def check(self, release: str, types: Collection[str]) -> None:
+    def check(self, release: str, types: Collection[str], *, deletes: bool = False) -> None:
         """SettingError where it is no FHIR server of this release that takes these types; TryAgain where it is down."""
         statement = self._statement or self._ask()
         offered = _release(statement)
@@ -41,7 +41,7 @@ class Capabilities:
             )
         if not _takes_transactions(statement):
             raise SettingError(f"the server at {self._wire.url} does not offer transactions", "use a server that does")
-        if lacking := "; ".join(_lacking(statement, {*types, MARKER})):
+        if lacking := "; ".join(_lacking(statement, types, deletes=deletes)):
             raise SettingError(
                 f"the server at {self._wire.url} does not take what the job needs: {lacking}",
                 "enable it there, or use another server",
@@ -82,18 +82,19 @@ def _takes_transactions(statement: Document) -> bool:
     return any(i.code == "transaction" for rest in statement.rest if rest.mode == "server" for i in rest.interaction)
 
 
-def _lacking(statement: Document, types: Collection[str]) -> Iterator[str]:
+def _lacking(statement: Document, types: Collection[str], *, deletes: bool) -> Iterator[str]:
     """What is needed and not offered, both sides named.
 
     A statement that lists no types, or a type without interactions, says nothing about them (both are optional in
     FHIR): what is not taken is then refused when it comes.
     """
     offered = _offered(statement)
-    for kind in sorted(types) if offered else ():
+    for kind in sorted({*types, MARKER}) if offered else ():
+        needed = (*NEEDED, "delete") if deletes and kind in types else NEEDED
         writes = f"the {'marker is a' if kind == MARKER else 'job writes'} {kind}"
         if kind not in offered:
             yield f"{writes}, the server does not offer that type"
-        elif missing := [i for i in NEEDED if offered[kind] and i not in offered[kind]]:
+        elif missing := [i for i in needed if offered[kind] and i not in offered[kind]]:
             yield f"{writes}, the server offers no {' and no '.join(missing)} of it"
 
 

@@ -52,8 +52,8 @@ class FhirServer:
         self._shared = Correspondence(self._wire, self._finder, proof)
         self.ahead = options.writers + AHEAD
 
-    def open(self, types: Collection[str] = ()) -> None:
-        self._capabilities.check(self.release, types)
+    def open(self, types: Collection[str] = (), *, deletes: bool = False) -> None:
+        self._capabilities.check(self.release, types, deletes=deletes)
 
     def find(self, refs: Sequence[Ref], *, bodies: bool = False) -> Mapping[Ref, Held]:
         """What is alive.  A search does not see deleted resources: they turn up where a write is refused as stale."""

@@ -22,7 +22,7 @@ from sinks.fhir.options import FhirOptions
 from sinks.fhir.trouble import in_words
 from tsi_fetch.clock import Clock
 from tsi_fetch.errors import SettingError, TryAgain
-from tsi_fetch.http.answer import ReadWhole
+from tsi_fetch.http.answer import ReadWhole, untie
 from tsi_fetch.http.failures import BodyTooLarge
 from tsi_fetch.http.meter import Meter
 from tsi_fetch.http.retry import TRANSIENT_ERRORS, http_date, retry_after
@@ -111,6 +111,7 @@ class Wire:
         self._client = httpx.Client(
             base_url=f"{options.url}/",
             headers=headers,
+            event_hooks={"response": [untie]},
             timeout=httpx.Timeout(options.timeout, connect=options.connect_timeout),
             transport=ReadWhole(network, _Undisturbed(clock), Scrubber(), MAX_ANSWER, options.timeout),
         )

@@ -9,6 +9,9 @@ import pytest
 from jobs import checking
 from jobs.checking import Finding, check, exit_code, mounted
 from jobs.config.load import load_configuration
+from jobs.wiring import hastily
+from sinks.fhir.options import FhirOptions
+from sinks.folder import FolderOptions
 from tsi_fetch.clock import StopSignal
 
 POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
@@ -41,7 +44,7 @@ jobs:
 
 def _store_line(folder: Path, store: str, environ: dict[str, str]) -> Finding:
     configuration = load_configuration(_job_file(folder, store), environ={})
-    return check(configuration, StopSignal(), environ)[1]
+    return list(check(configuration, StopSignal(), environ))[1]
 
 
 @pytest.mark.parametrize("place", ["/tmp/x.db", "/var/tmp/a/x.db", "/dev/shm/x.db"])
@@ -68,8 +71,22 @@ def test_what_holds_a_file_is_read_from_the_mounts(tmp_path: Path) -> None:
 
 def test_each_wrong_line_has_its_code_and_the_worst_decides(tmp_path: Path) -> None:
     configuration = load_configuration(_job_file(tmp_path, f"sqlite:///{tmp_path}/x.db"), environ={})
-    findings = check(configuration, StopSignal(), POD)
+    findings = list(check(configuration, StopSignal(), POD))
     assert [bool(finding.code) for finding in findings] == [False, True, False, True]
     assert (findings[1].code, findings[3].code, exit_code(findings)) == (78, 75, 78)
     assert exit_code([Finding("well"), findings[3]]) == 75
     assert exit_code([Finding("well")]) == 0
+
+
+def test_each_finding_is_told_as_it_is_known(tmp_path: Path) -> None:
+    configuration = load_configuration(_job_file(tmp_path, f"sqlite:///{tmp_path}/x.db"), environ={})
+    findings = check(configuration, StopSignal(), {})
+    assert "1 job" in next(findings).what
+    assert next(findings).what.startswith("store main")
+
+
+def test_who_looks_has_less_patience_than_who_runs() -> None:
+    options = FhirOptions.model_validate({"url": "https://fhir.invalid/epi", "attempts": 8, "max_wait": 300})
+    hasty = hastily(options)
+    assert (hasty.attempts, hasty.max_wait, hasty.url) == (2, 10, options.url)
+    assert hastily(FolderOptions(path=Path("x"))) == FolderOptions(path=Path("x"))

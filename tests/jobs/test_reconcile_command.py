@@ -35,11 +35,31 @@ def _empty(out: Path) -> None:
 def test_before_any_run_nothing_is_remembered_and_no_store_is_made(desk: Any) -> None:
     (desk.out / "Bundle").mkdir(parents=True)
     (desk.out / "Bundle" / "x.json").write_text("{}")
-    for flags in ((), ("--fix",)):
-        code, out, _ = desk.run("reconcile", "cima", *flags)
-        assert (code, "Nothing is remembered; 1 unknown on the sink." in out) == (0, True)
-        assert "  Bundle/x" in out
+    code, out, _ = desk.run("reconcile", "cima")
+    assert (code, "Nothing is remembered; 1 unknown on the sink." in out) == (0, True)
+    assert "  Bundle/x" in out
     assert not (desk.folder / "store.db").exists()
+
+
+def test_what_nobody_remembers_cannot_be_mended(desk: Any) -> None:
+    code, out, err = desk.run("reconcile", "cima", "--fix", "--log", "text")
+    assert (code, out) == (78, "")
+    assert "there is no store at" in err
+
+
+def test_a_store_that_was_named_and_is_not_there_is_a_mistake(desk: Any) -> None:
+    store = f"sqlite:///{desk.folder}/nix.db"
+    code, out, err = desk.run("reconcile", "cima", "--store", store, "--sink", str(desk.out), "--log", "text")
+    assert (code, out) == (78, "")
+    assert "nix.db" in err
+
+
+def test_what_to_do_next_names_the_places_that_were_named(desk: Any) -> None:
+    store, there = f"sqlite:///{desk.folder}/other.db", str(desk.folder / "other")
+    desk.run("run", "cima", "--json", "--store", store, "--sink", there)
+    _empty(Path(there))
+    _, out, _ = desk.run("reconcile", "cima", "--store", store, "--sink", there, "--log", "text")
+    assert f"--store {store} --sink {there} cima --fix" in " ".join(out.split())
 
 
 def test_a_loaded_folder_is_in_step_and_looking_writes_nothing(desk: Any) -> None:
@@ -92,6 +112,7 @@ def test_another_store_and_sink_belong_together(desk: Any) -> None:
     code, _, err = desk.run("reconcile", "cima", "--sink", "out", "--log", "text")
     assert (code, "belong together" in err) == (2, True)
     store = f"sqlite:///{desk.folder}/other.db"
+    desk.run("db", "upgrade", "--store", store)
     code, out, _ = desk.run("reconcile", "cima", "--store", store, "--sink", "out")
     assert (code, "Nothing is remembered." in out) == (0, True)
 

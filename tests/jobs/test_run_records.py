@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from jobs.config.load import load_configuration
-from jobs.running import recorded
+from jobs.config.secret import Secrets
+from jobs.running import recorded, run
 from jobs.wiring import Asked, settings_of
 from store import queries
 from store.handle import open_store
-from tsi_fetch.clock import ReplayClock
+from tsi_fetch.clock import ReplayClock, StopSignal
 from tsi_fetch.errors import LeaseLost, SettingError, TryAgain
 from tsi_fetch.report import Report, Tally
 from tsi_fetch.words import RunRecord
@@ -146,3 +147,22 @@ jobs:
     assert (settings.shared, settings.max_duration) == (frozenset({"Organization"}), timedelta(hours=3))
     shorter = settings_of(configuration, replace(asked, only=("1",), max_duration=timedelta(hours=1)), "r2")
     assert (shorter.only, shorter.max_duration, shorter.plan) == (("1",), timedelta(hours=1), False)
+
+
+def test_a_replay_waits_for_its_sink_in_earnest(tmp_path: Path) -> None:
+    """On the recording's clock a wait ends at once: a busy server would get all attempts within the same second."""
+    file = tmp_path / "jobs.yaml"
+    file.write_text(
+        f"""\
+stores: {{main: {{url: "sqlite:///{tmp_path}/x.db"}}}}
+sinks: {{epi: {{kind: fhir, url: "http://127.0.0.1:9/epi/api/fhir"}}}}
+jobs:
+  cima: {{source: {{kind: cima}}, sink: epi, store: main, schedule: "0 1 * * *"}}
+"""
+    )
+    tape = Path(__file__).parents[2] / "jobs" / "recordings" / "cima"
+    asked = Asked("cima", config=file, replay=tape, store=f"sqlite:///{tmp_path}/replay.db", sink="epi")
+    stop = StopSignal()
+    stop.set(15)  # a wait in earnest ends with that
+    report = run(asked.configuration(Secrets()), asked, stop, lambda *_: None).report
+    assert report.exit_code == 143

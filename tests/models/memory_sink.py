@@ -28,7 +28,7 @@ class MemorySink:
         self.down = False
         self.refuse: dict[Ref, Fault] = {}
 
-    def open(self, types: Collection[str] = ()) -> None:
+    def open(self, types: Collection[str] = (), *, deletes: bool = False) -> None:
         if self.down:
             raise TryAgain("the sink is down")
 

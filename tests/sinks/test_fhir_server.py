@@ -77,6 +77,9 @@ def test_a_server_that_cannot_delete_is_good_for_a_job_that_does_not(server: Mak
     hapi_in_memory.offers = {t: ["read", "search-type", "update"] for t in ("Device", "Ingredient")}
     server().open(["Ingredient"])
     assert len(hapi_in_memory.requests) == 1
+    with pytest.raises(SettingError, match="the job writes Ingredient, the server offers no delete of it") as error:
+        server().open(["Ingredient"], deletes=True)
+    assert "marker" not in error.value.message, "the marker is never deleted"
 
 
 def test_a_server_without_transactions_is_a_wrong_setting(server: Make, hapi_in_memory: FakeHapi) -> None:

@@ -329,3 +329,20 @@ def test_lease_lost_is_told_apart_from_a_busy_store(stored: Stored) -> None:
         with pytest.raises(LeaseLost, match="cima"):
             book.settle(Settlement("s", checkpoint=("1",)))
         assert book.position("s").checkpoint == frozenset()
+
+
+def test_tables_that_this_version_does_not_know_are_a_wrong_setting(url: str) -> None:
+    opened = database(url)
+    with opened.write() as conn:
+        conn.exec_driver_sql("ALTER TABLE notes RENAME TO notes_of_another_version")
+    try:
+        with (
+            open_store(url) as stored,
+            stored.lease("cima", "out", "r", wait=never) as store,
+            pytest.raises(SettingError, match="other tables than this version makes"),
+        ):
+            store.recover()
+    finally:
+        with opened.write() as conn:
+            conn.exec_driver_sql("ALTER TABLE notes_of_another_version RENAME TO notes")
+        opened.close()

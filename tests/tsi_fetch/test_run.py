@@ -292,6 +292,7 @@ def test_too_much_that_vanishes_trips_the_guard_and_the_watermark_stays(loaded: 
     loaded.source.change("p3", {"c": "C2"}, TOMORROW)
     report = loaded.run()
     assert (report.exit_code, report.outcome) == (77, "failed")
+    assert "would vanish: " + ", ".join(f"Organization/m{n}" for n in range(6)) in report.notes
     assert report.watermark[1] == TODAY.isoformat()
     assert loaded.names()["c"] == "C2", "upserts stand"
     assert "m0" in loaded.names()

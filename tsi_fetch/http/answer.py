@@ -32,6 +32,12 @@ def requested_at(response: httpx.Response) -> datetime:
     return stamp
 
 
+def untie(response: httpx.Response) -> None:
+    """A hook for clients: an answer that was read whole needs no stream.  httpx's own points back at the answer: its
+    body, and that of its request, would stay until Python next looks for cycles."""
+    response.stream = httpx.ByteStream(b"")
+
+
 class ReadWhole(httpx.BaseTransport):
     """Reads and decompresses each answer before handing it on, so that a body that breaks off is a failed request.
 

@@ -11,7 +11,7 @@ import httpx
 
 from tsi_fetch.clock import Clock
 from tsi_fetch.http.agent import user_agent
-from tsi_fetch.http.answer import MAX_BODY, ReadWhole
+from tsi_fetch.http.answer import MAX_BODY, ReadWhole, untie
 from tsi_fetch.http.authenticate import Authenticated, Credential
 from tsi_fetch.http.limit import Limited, Pace, SteadyPace
 from tsi_fetch.http.meter import Meter, Metered
@@ -81,6 +81,7 @@ def build_client(
     )
     return httpx.Client(
         transport=chain,
+        event_hooks={"response": [untie]},
         headers={"User-Agent": options.user_agent, "Accept": options.accept, "Accept-Encoding": "gzip"},
         cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
         timeout=_timeout(options),

@@ -11,7 +11,9 @@ class Unreachable(TryAgain):
     def __init__(self, method: str, url: str, attempts: int, reason: str, status: int | None = None) -> None:
         times = "once" if attempts == 1 else f"{attempts} times"
         super().__init__(
-            f"{method} {url} was tried {times}: {reason}", "the other side is down or busy: try again later"
+            f"{method} {url} was tried {times}: {reason}",
+            "the other side is down or busy: try again later"
+            + ("; or its address is not what is set, as it answers with something else" if _answers(status) else ""),
         )
         self.method, self.url, self.attempts, self.reason, self.status = method, url, attempts, reason, status
 
@@ -36,3 +38,7 @@ class BodyTooLarge(SettingError):
             "raise max_body if answers of this size are meant to be read",
         )
         self.method, self.url, self.max_body = method, url, max_body
+
+
+def _answers(status: int | None) -> bool:
+    return status is not None and status < 300

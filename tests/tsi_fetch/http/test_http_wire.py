@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import random
 import ssl
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -86,6 +88,20 @@ def test_a_compressed_body_arrives_decompressed_and_its_size_is_bounded_after_th
         assert "content-encoding" not in found.headers
         with pytest.raises(BodyTooLarge, match="max_body"):
             get(url, max_body=99_999)
+
+
+def test_an_answer_goes_with_the_last_who_holds_it() -> None:
+    """Its body, and that of its request, are not left to the collector of cycles."""
+    gc.disable()
+    try:
+        with serving(answer(b"whole")) as url:
+            found = get(url)
+            there = weakref.ref(found)
+            assert found.content == b"whole"
+            del found
+            assert there() is None
+    finally:
+        gc.enable()
 
 
 def test_a_body_that_breaks_off_is_a_failed_request() -> None:

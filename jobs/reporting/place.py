@@ -1,0 +1,34 @@
+"""Where a command looked: so that the commands it recommends look there, too."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+_COMMAND = re.compile(r"\btsi-fetch (run|plan|reconcile|status|runs|check|jobs|(?:quarantine|db) [a-z]+)\b")
+_OF_THE_FILE = frozenset({"check", "jobs"})
+_WRITING = frozenset({"run", "plan", "reconcile"})
+"""Those that are given a store and a sink together, or neither."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The options that name a job file, a store and a sink, as they were given; None for what was not."""
+
+    config: Path | None = None
+    store: str | None = None
+    sink: str | None = None
+
+    def completed(self, text: str) -> str:
+        """The text with every command in it told where to look."""
+        return _COMMAND.sub(lambda command: f"{command[0]}{self._options(command[1])}", text)
+
+    def _options(self, command: str) -> str:
+        given: dict[str, object] = {"--config": self.config}
+        if command in _WRITING and self.store and self.sink:
+            given |= {"--store": self.store, "--sink": self.sink}
+        elif command not in _WRITING | _OF_THE_FILE:
+            given |= {"--store": self.store}
+        return "".join(f" {name} {shlex.quote(str(value))}" for name, value in given.items() if value)
