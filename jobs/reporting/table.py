@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 WIDTH = 140  # where no terminal says how wide it is
 UNBROKEN = 24
+BETWEEN = 3  # columns between two of a table
 
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00")
 """UTC; a person is shown the minute."""
@@ -23,20 +25,35 @@ def table_text(rows: Sequence[Mapping[str, Any]], none: str = "none") -> str:
     """The rows under the names of their members; `none` where there are no rows."""
     if not rows:
         return none + "\n"
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     cells = [[_cell(value) for value in row.values()] for row in rows]
-    for name, column in zip(rows[0], zip(*cells, strict=True), strict=True):
-        table.add_column(name.replace("_", " "), overflow="fold", min_width=_longest_word(column))
-    for line in cells:
-        table.add_row(*line)
+    titles = [name.replace("_", " ") for name in rows[0]]
     stream = io.StringIO()
     width = shutil.get_terminal_size((WIDTH, 24)).columns
     console = Console(file=stream, width=width, highlight=False, markup=False, no_color=True)
-    if console.measure(table, options=console.options.update(width=10 * WIDTH)).minimum <= width:
+    columns = [[title, *column] for title, column in zip(titles, zip(*cells, strict=True), strict=True)]
+    if widths := _widths(columns, width):
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        for title, fixed in zip(titles, widths, strict=True):
+            table.add_column(title, overflow="fold", width=fixed)
+        for line in cells:
+            table.add_row(*line)
         console.print(table)
     else:
         _one_below_the_other(console, list(rows[0]), cells)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+def _widths(columns: Sequence[Sequence[str]], width: int) -> list[int] | None:
+    """How wide each column is: as its cells are, the widest narrowed until all fit; None where a word would break.
+    Left to decide for itself, rich drops the last columns of a table that is too wide."""
+    widths = [max(len(line) for cell in column for line in cell.splitlines() or [""]) for column in columns]
+    least = [_longest_word(column) for column in columns]
+    while sum(widths) + BETWEEN * len(widths) > width:
+        wide, widest = max((w, n) if w > least[n] else (0, n) for n, w in enumerate(widths))
+        if not wide:
+            return None
+        widths[widest] -= 1
+    return widths
 
 
 def _one_below_the_other(console: Console, names: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
@@ -47,13 +64,13 @@ def _one_below_the_other(console: Console, names: Sequence[str], cells: Sequence
         block = Table.grid(padding=(0, 2))
         for name, cell in zip(names, line, strict=True):
             if cell != "·":
-                block.add_row(name, cell)
+                block.add_row(name, Text(cell, overflow="fold"))
         console.print(block)
 
 
-def _longest_word(column: Sequence[str]) -> int:
+def _longest_word(cells: Iterable[str]) -> int:
     """Codes and run ids are copied from here: they are never broken in two, but for very long ones."""
-    return min(UNBROKEN, max((len(word) for cell in column for word in cell.split()), default=1))
+    return min(UNBROKEN, max((len(word) for cell in cells for word in cell.split()), default=1))
 
 
 def _cell(value: Any) -> str:

@@ -185,3 +185,24 @@ def test_a_row_that_does_not_fit_on_a_line_becomes_a_block(monkeypatch: pytest.M
     assert lines[0].split() == ["member0", "value-of-it"]
     monkeypatch.setenv("COLUMNS", "300")
     assert table_text(rows).splitlines()[1].split()[:2] == ["member0", "member1"]
+
+
+@pytest.mark.parametrize("length", [8, 28, 70])
+@pytest.mark.parametrize("width", range(60, 190, 7))
+def test_no_column_is_dropped_and_no_cell_cut_however_wide_the_terminal_is(
+    monkeypatch: pytest.MonkeyPatch, length: int, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    row = {
+        "job": "cima",
+        "sink": "/" + "x" * length,
+        "last_run": None,
+        "outcome": None,
+        "oldest_quarantine": "2026-03-02",
+    }
+    counts = {"quarantined": 2, "waiting": 3, "pending": 4, "older_mapping": 5, "left_to_do": 7}
+    text = table_text([{**row, **counts}])
+    assert max(map(len, text.splitlines())) <= width
+    assert text.count("x") >= length
+    assert [n for n in "23457" if n not in text] == []
+    assert "quarantined" in text
