@@ -65,7 +65,7 @@ class Trial:
     full: bool = False
     again: bool = False
     validate: str = "refuse"
-    batch: int = 200  # rows
+    batch: int = 200  # resources that are judged together, about
     mapping: int = 1  # raised, everything is mapped and fingerprinted anew
     profile: str = ""  # a file for the profiler's figures
 
@@ -133,7 +133,8 @@ def cpu() -> float:
 
 def source_of(trial: Trial) -> LocalSource:
     kind = KINDS[trial.kind]()
-    source = LocalSource(kind, trial.prefix, trial.resources, batch=trial.batch, read=trial.read, edition=trial.edition)
+    batch = max(1, round(trial.batch / kind.per_row))
+    source = LocalSource(kind, trial.prefix, trial.resources, batch=batch, read=trial.read, edition=trial.edition)
     source.mapping = trial.mapping
     return source
 
