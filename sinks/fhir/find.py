@@ -149,7 +149,12 @@ class Finder:
 
     def _same_origin(self, url: str) -> str:
         here = origin_of(httpx.URL(self._wire.url))
-        there = origin_of(httpx.URL(self._wire.url).join(url))
+        try:
+            there = origin_of(httpx.URL(self._wire.url).join(url))
+        except (httpx.InvalidURL, ValueError) as e:  # ValueError: idna's, of a host that begins with `xn--`
+            raise TryAgain(
+                f"the FHIR server at {here} sends us on to what is no URL", "look at what stands before it"
+            ) from e
         if there != here:
             raise SettingError(
                 f"the FHIR server at {here} sends us on to {there}", "set the server's own address, or the sink's url"

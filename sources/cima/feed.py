@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import count
 
+from sources.cima import identity
 from sources.cima.client import CimaClient
 from sources.cima.dates import madrid_date
 from sources.cima.pages import page_of
@@ -28,6 +29,9 @@ MODIFIED = 3
 
 SIDE_FLAGS = frozenset({"psum", "notasSeguridad", "matinf"})
 """Flags that touch only resources of their own.  Any other one, known or not, means the whole product."""
+
+LONGEST_KEY = 600
+"""Characters of a row's key; more could be longer than PostgreSQL takes as one (some 2,700 bytes)."""
 
 FEED_ROW = "fila"
 """The part of an answer that is a row of the feed, kept because it cannot be read."""
@@ -122,8 +126,8 @@ def _row(raw: Json, answer: Answer) -> FeedRow | UnreadableRow:
 
 
 def _readable(raw: dict[str, Json]) -> FeedRow | None:
-    nregistro, stamp, kind = raw.get("nregistro"), raw.get("fecha"), raw.get("tipoCambio")
-    if not isinstance(nregistro, str) or not nregistro.strip() or type(stamp) is not int:
+    nregistro, stamp, kind = identity.number(raw.get("nregistro")), raw.get("fecha"), raw.get("tipoCambio")
+    if nregistro is None or type(stamp) is not int:
         return None
     try:
         day = madrid_date(stamp)
@@ -132,7 +136,7 @@ def _readable(raw: dict[str, Json]) -> FeedRow | None:
     flags = _flags(raw)
     kind = kind if type(kind) is int else None
     key = json.dumps([nregistro, stamp, kind, sorted(flags)], ensure_ascii=False, separators=(",", ":"))
-    return FeedRow(key, nregistro, stamp, day, kind, flags)
+    return FeedRow(key, nregistro, stamp, day, kind, flags) if len(key) <= LONGEST_KEY else None
 
 
 def _flags(raw: dict[str, Json]) -> frozenset[str]:

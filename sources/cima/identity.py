@@ -11,13 +11,26 @@ import unicodedata
 from hashlib import sha256
 from typing import Literal
 
+from tsi_fetch.words import Json
+
 PREFIX = "es-aemps"
 FULL_URL = "http://hl7.eu/fhir/ig/gravitate-health"
 REGULATOR = f"{PREFIX}-org-aemps"
 LONGEST = 64  # characters of a FHIR id
+LONGEST_NUMBER = 100  # characters; the register's own have 17 at most
 
 Document = Literal["ft", "p"]
 """CIMA's own short names: ficha técnica (SmPC) and prospecto (leaflet)."""
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+
+def number(given: Json) -> str | None:
+    """A registration number as a list gives it; None for what cannot be one, and what no store could keep as a key
+    (PostgreSQL: no NUL, and some 2,700 bytes)."""
+    if not isinstance(given, str) or not given.strip() or len(given) > LONGEST_NUMBER or _CONTROL.search(given):
+        return None
+    return given
 
 
 def key(number: str) -> str:

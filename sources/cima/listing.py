@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import count
 
+from sources.cima import identity
 from sources.cima.calendar import day_of
 from sources.cima.client import CimaClient
 from sources.cima.pages import page_of
@@ -15,6 +16,7 @@ def read_listing(client: CimaClient) -> Iterator[KeyPage]:
     """One pass over `medicamentos`, page by page.
 
     The cursor on every page is the register's own date at the first request, in Madrid: from there on the feed tells.
+    Where its clock is ahead of ours, ours counts: a watermark in the future would never be passed by anything.
     What the listing announced and did not give counts as unreadable, as do rows without an nregistro.
     """
     cursor: Cursor | None = None
@@ -22,12 +24,14 @@ def read_listing(client: CimaClient) -> Iterator[KeyPage]:
     for number in count(1):
         answer, server = client.listing(number)
         page = page_of(answer)
-        cursor = cursor or Cursor(CursorKind.DATE, day_of(server or answer.requested_at).isoformat())
+        if cursor is None:
+            at = min(server or answer.requested_at, answer.requested_at)
+            cursor = Cursor(CursorKind.DATE, day_of(at).isoformat())
         repeated = bool(page.rows) and page.rows == last  # `pagina` is not heeded
         received, last = received + (0 if repeated else len(page.rows)), page.rows
         done = repeated or not page.rows or (page.total is not None and received >= page.total)
         missing = max(0, (page.total or 0) - received, int(repeated)) if done else 0
-        keys = () if repeated else tuple(key for key in map(_key, page.rows) if key)
+        keys = () if repeated else tuple(filter(None, map(_key, page.rows)))
         unreadable = 0 if repeated else len(page.rows) - len(keys)
         yield KeyPage(keys, cursor, unreadable + missing)
         if done:
@@ -35,5 +39,4 @@ def read_listing(client: CimaClient) -> Iterator[KeyPage]:
 
 
 def _key(row: Json) -> str | None:
-    value = row.get("nregistro") if isinstance(row, dict) else None
-    return value if isinstance(value, str) and value.strip() else None
+    return identity.number(row.get("nregistro")) if isinstance(row, dict) else None

@@ -10,6 +10,7 @@ import httpx
 from tsi_fetch.clock import Clock, microseconds
 from tsi_fetch.http.failures import BodyTooLarge
 from tsi_fetch.http.inflate import inflated
+from tsi_fetch.http.origin import origin_of
 from tsi_fetch.http.scrub import Scrubber
 
 MAX_BODY = 64 * 1024 * 1024
@@ -64,6 +65,8 @@ class ReadWhole(httpx.BaseTransport):
                 body = self._read(request, response, start)
             finally:
                 response.close()
+            if _leads_nowhere(request, response):
+                raise httpx.RemoteProtocolError("a redirect to what is no URL", request=request)
         except (httpx.RequestError, BodyTooLarge):
             request.extensions[TOOK] = self._since(start)
             raise
@@ -92,9 +95,29 @@ class ReadWhole(httpx.BaseTransport):
 
 
 def _content(response: httpx.Response) -> Iterable[bytes]:
-    """The body without its compression.  We ask for gzip alone; what a server sends unasked, httpx may decompress."""
+    """The body without its compression.  httpx.DecodingError for any but gzip, which is all that we ask for: httpx
+    expands what one read brought in one go, and gzip within gzip makes gigabytes of a kilobyte."""
     if response.is_closed:  # it was never a stream
         return (response.content,)
-    if response.headers.get("content-encoding", "").strip().lower() in {"gzip", "x-gzip"}:
+    named = (name.strip().lower() for name in response.headers.get("content-encoding", "").split(","))
+    codings = [name for name in named if name not in {"", "identity"}]
+    if not codings:
+        return response.iter_raw()
+    if codings in (["gzip"], ["x-gzip"]):
         return inflated(response.iter_raw())
-    return response.iter_bytes()
+    raise httpx.DecodingError("compressed in a way that was not asked for")
+
+
+def _leads_nowhere(request: httpx.Request, response: httpx.Response) -> bool:
+    """A redirect to what is no URL.  httpx looks where it leads, followed or not, and not all it raises then is its
+    own (idna's errors for a host that begins with `xn--`)."""
+    if not response.has_redirect_location:
+        return False
+    try:
+        target = httpx.URL(response.headers["location"])
+        if target.scheme and not target.host:  # as httpx understands `https:///x`
+            target = target.copy_with(host=request.url.host)
+        origin_of(request.url.join(target))
+    except (httpx.InvalidURL, ValueError):
+        return True
+    return False

@@ -24,7 +24,7 @@ def inflated(raw: Iterable[bytes]) -> Iterator[bytes]:
     inflater, begun = zlib.decompressobj(_GZIP), False
     for received in raw:
         rest, out = received, b""
-        while rest or len(out) == STEP:
+        while rest or (begun and len(out) == STEP):  # a full step: there may be more in what was taken
             try:
                 out = inflater.decompress(rest, STEP)
             except zlib.error as e:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 from fake_cima import BUSY, HTML, cima, page, register
+from still_clock import StillClock
 
 from dev.cima_server import Register, Reply
 from tsi_fetch.errors import SettingError, TryAgain
@@ -42,7 +43,7 @@ def test_all_keys_are_read_whatever_the_page_size(size: int, calls: int) -> None
 def test_the_cursor_is_the_registers_own_date_in_madrid_at_the_first_request(server: datetime, day: str) -> None:
     upstream = crowded(30, 25)
     upstream.date = server
-    first, second = pages(upstream)
+    first, second = cima(upstream, StillClock(server)).keys()
     assert first.cursor is not None
     assert (first.cursor.value, first.cursor.seen) == (day, frozenset())
     assert second.cursor == first.cursor

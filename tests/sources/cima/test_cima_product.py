@@ -192,7 +192,8 @@ def test_a_circle_of_redirects_is_a_setting_error() -> None:
 
 def test_a_redirect_that_is_no_url_is_an_unfetched_row() -> None:
     upstream = register()
-    upstream.instead(CALLS[0], Reply(302, b"", {"Location": "https://cima.invalid:no-port/"}))
+    nowhere = Reply(302, b"", {"Location": "https://cima.invalid:no-port/"})
+    upstream.instead(CALLS[0], nowhere, nowhere)  # it is asked again, as after any broken answer
     (row,) = fetched(upstream)
     assert row.unfetched is not None
     assert row.unfetched.code == "cima-unreachable"
