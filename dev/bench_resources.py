@@ -1,7 +1,7 @@
 """What the benchmark loads: resources made on the spot, the same every time, and a source that gives them.
 
-Two kinds: Observations of 5 KB, one a row, passed through; and products in the shape of CIMA, mapped by that source's
-own mapping from the answers of `tests/recorded`, each with numbers of its own.  No body is kept.
+Observations of 5 KB, or of 1, one a row, passed through; and products in the shape of CIMA, mapped by that source's own
+mapping from the answers of `tests/recorded`, each with numbers of its own.  No body is kept.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def _component(n: int) -> dict[str, object]:
     return {"code": code, "valueQuantity": quantity, "referenceRange": [{"low": quantity, "text": "by age and sex"}]}
 
 
-def _observation() -> bytes:
-    """An Observation of 5 KB with places for id and value."""
+def _observation(components: int, filling: int) -> bytes:
+    """An Observation with places for id and value."""
     return dump(
         {
             "resourceType": "Observation",
@@ -78,20 +78,21 @@ def _observation() -> bytes:
             "status": "final",
             "code": {"coding": [{"system": "http://loinc.org", "code": "85353-1", "display": "Panel"}]},
             "effectiveDateTime": "2026-03-02T08:00:00+01:00",
-            "note": [{"text": "made for a benchmark: %(value)s" + " and filled up" * 180}],
-            "component": [_component(n) for n in range(6)],
+            "note": [{"text": "made for a benchmark: %(value)s" + " and filled up" * filling}],
+            "component": [_component(n) for n in range(components)],
         }
     )
 
 
 class Observations:
-    """5 KB each, one a row, without references."""
+    """5 KB each unless told otherwise, one a row, without references."""
 
     types = frozenset({"Observation"})
     per_row = 1.0
 
-    def __init__(self) -> None:
-        self._before, self._between, self._after = re.split(rb"%\(\w+\)s", _observation())
+    def __init__(self, components: int = 6, filling: int = 180) -> None:
+        model = _observation(components, filling)
+        self._before, self._between, self._after = re.split(rb"%\(\w+\)s", model)
 
     def answers(self, prefix: str, number: int, edition: Edition) -> tuple[Answer, ...]:
         key = f"{prefix}-{number}"
@@ -164,7 +165,11 @@ def _renumbered(part: str, body: bytes, numbers: Mapping[str, str], edition: Edi
     return part, body if edition == 1 else body.replace(b'"nombre": "', b'"nombre": "Neu ', 1)
 
 
-KINDS: Mapping[str, Callable[[], Kind]] = {"observations": Observations, "cima": Products}
+KINDS: Mapping[str, Callable[[], Kind]] = {
+    "observations": Observations,
+    "small": lambda: Observations(1, 20),  # 1 KB
+    "cima": Products,
+}
 
 
 class LocalSource:

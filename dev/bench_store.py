@@ -1,152 +1,166 @@
-"""How long the store takes per 1,000 rows: a first load in small batches, an unchanged run in larger ones, changes.
+"""How the store's lookups and commits fare among ten million known refs, against a hundred thousand.
 
-    python dev/bench_store.py [URL] [--refs N] [--batch N] [--unchanged N] [--per-scope N]
+    python -m dev.bench_store [--refs N] [--few N] [--stores sqlite,postgres] [--batch N] [--rounds N] [--json FILE]
 
-Without a URL an SQLite file in a temporary folder; a PostgreSQL database must have been upgraded and be empty.
-Prints milliseconds for what the loop asks of the store per 1,000 rows: of the clock, of our own CPU, and of our CPU by
-the lower quartile of the calls (`quiet`: without most of what others on the machine add); and bytes a ref for SQLite.
+Two stores of each kind are filled by the database itself (`dev/bench_filling.py`), one ref a scope.  Then, in turn at
+the one and the other, the loop's own calls for keys chosen at random over all there are, which is the worst of
+orders: nothing that one batch has read serves the next.
+
+    scopes, known     what a batch looks up: its scopes with what is known of their refs; refs alone
+    unchanged         one that is all unchanged is remembered: the checkpoint of a feed; items of an open work list,
+                      which are taken in the order in which they lie
+    changed, new      one that is all written: its note, and its settlement; new ones lie between those that are there
+    live              counts all that is alive, once a run: linear, and not part of the aim
+
+Printed: the median milliseconds per 1,000 keys at each size, and the ratio.  PostgreSQL is also asked how it would
+find what is looked up (EXPLAIN): by index, or the benchmark ends with an error.  docs/performance.md has figures.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
+import json
+import random
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from statistics import median
 
+from dev.bench_filling import JOB, LISTED, SINK, STREAM, Entry, fill, read_through
+from dev.bench_sink import stores
 from store.handle import open_store
 from store.job_store import JobBook
-from tsi_fetch.words import Cursor, CursorKind, Doubt, Known, Ref, ScopeSettled, Settlement
+from tsi_fetch.words import Doubt, Known, ScopeSettled, Settlement
 
-STREAM = "bench"
-KINDS = ("Bundle", "Organization", "MedicinalProductDefinition", "RegulatedAuthorization", "PackagedProductDefinition")
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One row: its own scope, and the refs of it."""
-
-    key: str
-    refs: tuple[Ref, ...]
-    first: int
-
-    def known(self, version: int) -> list[Known]:
-        return [
-            Known(ref, "bench", hashlib.md5(b"%d %d" % (n, version)).digest(), str(version), n, 1)
-            for n, ref in enumerate(self.refs, self.first)
-        ]
-
-    def scope(self, version: int) -> ScopeSettled:
-        return ScopeSettled(self.key, frozenset(self.refs), frozenset(), b"%016d" % version, 1, self.key, True)
+AIM = 2.0
+WARM_UP = 3  # rounds that are not counted
+LOOKUPS, COMMITS = ("scopes", "known"), ("unchanged", "unchanged, listed", "changed", "new")
 
 
-def entries(most: int, per_scope: int) -> list[Entry]:
-    refs = [Ref(KINDS[n % len(KINDS)], f"bench-{hashlib.sha256(b'%d' % n).hexdigest()[:16]}") for n in range(most)]
-    return [Entry(f"{n:08}", tuple(refs[n : n + per_scope]), n) for n in range(0, most, per_scope)]
+@dataclass
+class Size:
+    """One filled store, and the seconds that each call took."""
+
+    refs: int
+    book: JobBook
+    spent: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def took(self, name: str, act: Callable[[], object]) -> None:
+        begun = time.perf_counter()
+        act()
+        self.spent[name].append(time.perf_counter() - begun)
+
+    def per_thousand(self, name: str, batch: int) -> float:
+        """The median, in milliseconds per 1,000 keys."""
+        return 1e6 * median(self.spent[name][WARM_UP:]) / batch
 
 
-class Watch:
-    """Adds up what each call took."""
-
-    def __init__(self) -> None:
-        self._spent: dict[str, list[tuple[float, float]]] = defaultdict(list)
-
-    def __call__(self, name: str, act: Callable[[], T]) -> T:
-        wall, cpu = time.perf_counter(), time.process_time()
-        result = act()
-        self._spent[name].append((time.perf_counter() - wall, time.process_time() - cpu))
-        return result
-
-    def show(self, title: str, rows: int) -> None:
-        print(f"{title:<32}{'ms':>8}{'CPU ms':>8}{'quiet':>8}   per 1,000 of {rows:,} rows")
-        lines = {name: self._line(calls) for name, calls in self._spent.items()}
-        lines["together"] = tuple(map(sum, zip(*lines.values(), strict=True)))
-        for name, figures in lines.items():
-            print(f"  {name:<30}" + "".join(f"{1e6 * seconds / rows:8.1f}" for seconds in figures))
-
-    def _line(self, calls: Sequence[tuple[float, float]]) -> tuple[float, ...]:
-        """The clock, our CPU, and what that would be if every call took the lower quartile."""
-        wall, cpu = zip(*calls, strict=True)
-        return sum(wall), sum(cpu), sorted(cpu)[len(cpu) // 4] * len(cpu)
+def one_round(size: Size, number: int, batch: int) -> None:
+    """Every call once, each for other keys."""
+    chosen = random.Random(number).sample(range(size.refs), 4 * batch)
+    looked, passed, changed, beside = (
+        [Entry(n, f".{number}" if i == 3 else "") for n in chosen[i * batch : (i + 1) * batch]] for i in range(4)
+    )
+    items = tuple(Entry(n % size.refs).key for n in range(chosen[0], chosen[0] + batch))  # taken as they lie
+    found: list[int] = []
+    size.took("scopes", lambda: found.append(len(size.book.scopes([e.key for e in looked]))))
+    size.took("known", lambda: found.append(len(size.book.known([e.ref for e in passed]))))
+    if found != [batch, batch]:
+        raise SystemExit(f"{found} of twice {batch} keys were found")
+    keys = tuple(e.key for e in passed)
+    size.took("unchanged", lambda: size.book.settle(Settlement(STREAM, checkpoint=keys, keys=keys, closed=keys)))
+    size.took("unchanged, listed", lambda: size.book.settle(Settlement(LISTED, keys=items, closed=items)))
+    size.took("changed", lambda: written(size.book, changed, number))
+    size.took("new", lambda: written(size.book, beside, number))
 
 
-def batches(rows: Sequence[Entry], size: int) -> list[Sequence[Entry]]:
-    return [rows[n : n + size] for n in range(0, len(rows), size)]
-
-
-def looked_up(book: JobBook, rows: Sequence[Entry], watch: Watch) -> None:
-    watch("scopes", lambda: book.scopes([row.key for row in rows]))
-    watch("known", lambda: book.known([ref for row in rows for ref in row.refs]))
-
-
-def written(book: JobBook, rows: Sequence[Entry], version: int, watch: Watch) -> None:
+def written(book: JobBook, entries: Sequence[Entry], number: int) -> None:
     """What the loop asks for a batch of which everything is written."""
-    looked_up(book, rows, watch)
-    refs = tuple(ref for row in rows for ref in row.refs)
-    scopes, keys = tuple(row.scope(version) for row in rows), tuple(row.key for row in rows)
-    known = tuple(k for row in rows for k in row.known(version))
-    arrived = tuple((k.ref, k.order) for k in known)
-    number = watch("doubt", lambda: book.doubt(Doubt(refs, scopes, 1)))
-    settlement = Settlement(STREAM, known=known, scopes=scopes, keys=keys, closed=keys, arrived=arrived, doubt=number)
-    watch("settle", lambda: book.settle(settlement))
+    raw = b"%016d" % number
+    keys, refs = tuple(e.key for e in entries), tuple(e.ref for e in entries)
+    scopes = tuple(ScopeSettled(e.key, frozenset({e.ref}), frozenset(), raw, 1, e.key) for e in entries)
+    known = tuple(Known(ref, JOB, raw, str(number), number, 1) for ref in refs)
+    arrived = tuple((ref, number) for ref in refs)
+    doubt = book.doubt(Doubt(refs, scopes, 1))
+    book.settle(Settlement(STREAM, known=known, scopes=scopes, keys=keys, closed=keys, arrived=arrived, doubt=doubt))
 
 
-def unchanged(book: JobBook, rows: Sequence[Entry], watch: Watch) -> None:
-    """What it asks for one of which nothing has changed."""
-    looked_up(book, rows, watch)
-    keys = tuple(row.key for row in rows)
-    watch("settle", lambda: book.settle(Settlement(STREAM, checkpoint=keys, keys=keys, closed=keys)))
+def bench(kind: str, given: argparse.Namespace, folder: Path) -> list[dict[str, object]]:
+    """Both sizes of one kind of store, in turn."""
+    with ExitStack() as stack:
+        new_store = stack.enter_context(stores(kind, folder))
+        sizes: list[Size] = []
+        for refs in (given.few, given.refs):
+            begun = time.perf_counter()
+            stored = stack.enter_context(open_store(new_store(), create=True))
+            book = stack.enter_context(stored.lease(JOB, SINK, f"{kind}-{refs}", wait=time.sleep))
+            room = fill(stored, book, refs)
+            seconds = time.perf_counter() - begun
+            print(f"{kind}: {refs:,} refs, {room / refs:.0f} bytes each, filled in {seconds:.0f} s", flush=True)
+            if kind == "postgres" and refs == given.refs:
+                see(read_through(stored, [Entry(n) for n in range(0, refs, max(1, refs // given.batch))]))
+            sizes.append(Size(refs, book))
+        for number in range(1, given.rounds + WARM_UP + 1):
+            for size in sizes:
+                one_round(size, number, given.batch)
+        for size in sizes:
+            for _ in range(WARM_UP + 2):
+                size.took("live", size.book.live)
+        return list(figures(kind, sizes[0], sizes[1], given.batch))
 
 
-def listed(book: JobBook, rows: Sequence[Entry]) -> None:
-    number = book.begin_list("full", STREAM)
-    book.note_keys(number, 1, [row.key for row in rows])
-    book.start_list(number, complete=False, cursor=Cursor(CursorKind.DATE, "2026-01-01"))
+def see(plans: Mapping[str, Sequence[str]]) -> None:
+    """End where PostgreSQL would read a table whole."""
+    for name, plan in plans.items():
+        if any("Seq Scan" in step for step in plan):
+            raise SystemExit("\n".join((f"{name} reads a table whole:", *plan)))
+    print(f"    by index alone: {', '.join(plans)}", flush=True)
 
 
-def bench(book: JobBook, rows: Sequence[Entry], batch: int, quiet: int) -> None:
-    listed(book, rows)
-    watch = Watch()
-    for some in batches(rows, batch):
-        written(book, some, 1, watch)
-    watch.show(f"first load, batches of {batch}", len(rows))
-    listed(book, rows)
-    watch = Watch()
-    for some in batches(rows, quiet):
-        unchanged(book, some, watch)
-    watch.show(f"unchanged, batches of {quiet}", len(rows))
-    watch = Watch()
-    for some in batches(rows, batch)[::10]:
-        written(book, some, 2, watch)
-    watch.show(f"changed, batches of {batch}", len(rows) // 10)
-    watch = Watch()
-    watch("live", book.live)
-    watch.show("live", len(rows))
+def figures(kind: str, few: Size, many: Size, batch: int) -> Iterator[dict[str, object]]:
+    def line(name: str, parts: Sequence[str]) -> dict[str, object]:
+        small, large = (sum(size.per_thousand(part, batch) for part in parts) for size in (few, many))
+        return {"store": kind, "what": name, "few": small, "many": large, "ratio": large / small}
+
+    for name in (*LOOKUPS, *COMMITS):
+        yield line(name, (name,))
+    yield line("lookups together", LOOKUPS)
+    yield line("commits together", COMMITS)
+    small, large = (1000 * median(size.spent["live"]) for size in (few, many))
+    yield {"store": kind, "what": "live, at once", "few": small, "many": large, "ratio": large / small}
+
+
+def show(lines: Sequence[Mapping[str, object]], given: argparse.Namespace) -> None:
+    print(f"\n{'ms per 1,000 keys':28}{f'{given.few:,}':>12}{f'{given.refs:,}':>14}{'ratio':>8}")
+    for line in lines:
+        print(f"{line['store']:10}{line['what']:18}{line['few']:12.1f}{line['many']:14.1f}{line['ratio']:8.2f}")
+    worst = max(float(str(line["ratio"])) for line in lines if "together" in str(line["what"]))
+    print(f"\nlookups and commits: at most {worst:.2f} times as long (aim {AIM:.0f})")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("url", nargs="?")
-    parser.add_argument("--refs", type=int, default=50_000)
-    parser.add_argument("--batch", type=int, default=100, help="rows a batch of the loads")
-    parser.add_argument("--unchanged", type=int, default=500, help="rows a batch of the unchanged run")
-    parser.add_argument("--per-scope", type=int, default=1, help="refs a row")
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "store.db"
-        with (
-            open_store(asked.url or f"sqlite:///{file}", create=True) as stored,
-            stored.lease("bench", "bench", "bench", wait=time.sleep) as book,
-        ):
-            bench(book, entries(asked.refs, asked.per_scope), asked.batch, asked.unchanged)
-        if file.exists():
-            print(f"{file.stat().st_size / asked.refs:.0f} bytes a ref")
+    parser.add_argument("--refs", type=int, default=10_000_000)
+    parser.add_argument("--few", type=int, default=100_000)
+    parser.add_argument("--stores", type=lambda text: text.split(","), default=["sqlite", "postgres"])
+    parser.add_argument("--batch", type=int, default=1000, help="keys a call")
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--folder", type=Path, help="where the stores lie meanwhile (5 GB each at full size)")
+    parser.add_argument("--json", type=Path, help="a file for the figures")
+    given = parser.parse_args()
+    lines: list[dict[str, object]] = []
+    for kind in given.stores:
+        with tempfile.TemporaryDirectory(prefix="tsi-fetch-store-", dir=given.folder) as name:
+            folder = Path(name)
+            folder.chmod(0o755)  # PostgreSQL runs as another user where we are root
+            lines += bench(kind, given, folder)
+    show(lines, given)
+    if given.json:
+        given.json.write_text(json.dumps(lines, indent=1) + "\n")
 
 
 if __name__ == "__main__":
