@@ -1,0 +1,240 @@
+"""What must be true after a run, whatever happened before and in it: from what the source said, to what the sink holds.
+
+Pure: it is given what was seen, and says what is lost, what is doubled, what is a false green, and what else is untrue.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+
+from tsi_fetch.fhir.equality import same
+from tsi_fetch.fhir.retire import retirable, retired
+from tsi_fetch.words import Known, Ref, State
+
+Edition = Mapping[Ref, bytes]
+"""What a product's row is mapped to, at one moment; empty where the source has nothing of it (any more)."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version at the sink; `body` None: a deletion.  `run`: who wrote it, None for somebody else."""
+
+    body: bytes | None
+    run: str | None
+
+
+@dataclass(frozen=True)
+class RowSeen:
+    """A row of the source's feed: which product it announced, and in which edition the product was then."""
+
+    key: str
+    product: str
+    edition: int
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended, and what it said: `code` of the process (negative: the signal that killed it), what its record
+    says (None where there is none), and whether the world was as it should be when it said so."""
+
+    run: str
+    code: int
+    outcome: str | None
+    recorded: int | None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything seen of one job after a run.
+
+    `editions`: of each product all so far, the last being the truth.  `unusable`: products whose rows cannot be used
+    now.  `held`: every version of everything at the sink that is the job's.  `settled`: keys of feed rows that the
+    store takes for settled, in its watermark or its checkpoint.  `troubles`: product of each open entry of quarantine.
+    `calm`: nothing disturbed the last run; else good rows may have been spoilt on their way, and lie in quarantine.
+    """
+
+    editions: Mapping[str, Sequence[Edition]]
+    unusable: Set[str]
+    held: Mapping[Ref, Sequence[Version]]
+    feed: Sequence[RowSeen] = ()
+    settled: Set[str] = frozenset()
+    known: Mapping[Ref, Known] = field(default_factory=dict)
+    versions: Mapping[Ref, str] = field(default_factory=dict)  # the sink's own names of the last ones
+    waiting: Mapping[Ref, frozenset[Ref]] = field(default_factory=dict)
+    pending: Sequence[Ref] = ()
+    troubles: Sequence[str] = ()
+    left: int = 0  # keys of an open work list
+    runs: Sequence[Ended] = ()
+    calm: bool = True
+
+    @property
+    def set_aside(self) -> Set[str]:
+        """Products that may be at the sink as they once were: what came of them lies in quarantine."""
+        return self.unusable if self.calm else {*self.unusable, *self.troubles}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    lost: tuple[str, ...] = ()
+    doubled: tuple[str, ...] = ()
+    false_green: tuple[str, ...] = ()
+    untrue: tuple[str, ...] = ()
+
+    @property
+    def good(self) -> bool:
+        return not (self.lost or self.doubled or self.false_green or self.untrue)
+
+    def __str__(self) -> str:
+        named = {"lost": self.lost, "doubled": self.doubled, "false green": self.false_green, "untrue": self.untrue}
+        return "\n".join(f"{name}: {what}" for name, all_of_it in named.items() for what in all_of_it) or "good"
+
+
+def look(e: Evidence) -> Verdict:
+    """After any run, whatever its end; complete where the last one says that it is."""
+    last = e.runs[-1] if e.runs else None
+    finished = last is not None and last.code in (0, 65)
+    lacking = tuple(_lacking(e)) if finished else ()
+    green = last is not None and last.code == 0
+    passed = tuple(_passed(e))
+    return Verdict(
+        lost=(*passed, *(() if green else lacking)),
+        doubled=tuple(_doubled(e)),
+        false_green=(*_false_ends(e), *(lacking if green else ()), *(_hidden(e) if green else ())),
+        untrue=(*_out_of_order(e), *(_unfinished(e) if finished else ()), *(_misremembered(e) if finished else ())),
+    )
+
+
+def _now(e: Evidence) -> dict[Ref, bytes]:
+    """What the source says now, of all that can be used."""
+    return {
+        ref: body
+        for key, all_of_it in e.editions.items()
+        if key not in e.set_aside
+        for ref, body in all_of_it[-1].items()
+    }
+
+
+def _lacking(e: Evidence) -> Iterator[str]:
+    """What should be at the sink and is not; what should have gone and has not."""
+    now = _now(e)
+    for ref, body in now.items():
+        last = _last(e, ref)
+        if last is None or not same(body, last):
+            yield f"{ref} is {'not there' if last is None else 'not what the source says'}"
+    kept = {ref for key in e.set_aside for edition in e.editions[key] for ref in edition}
+    for ref in e.held.keys() - now.keys() - kept:
+        last = _last(e, ref)
+        if last is not None and retirable(ref.type) and not same(last, retired(last)):
+            yield f"{ref} is still there as if the source had it"
+
+
+def _passed(e: Evidence) -> Iterator[str]:
+    """Rows that the watermark, or the checkpoint, has passed, though what they announced is nowhere."""
+    for row in e.feed:
+        if row.key in e.settled and row.product not in e.troubles and not _arrived(e, row):
+            yield f"{row.key} counts as settled, and what it announced is nowhere"
+
+
+def _arrived(e: Evidence, row: RowSeen) -> bool:
+    """The product is at the sink as it was then, or later."""
+    refs = {ref for edition in e.editions[row.product] for ref in edition}
+    return any(_is(e, edition, refs) for edition in e.editions[row.product][row.edition :])
+
+
+def _is(e: Evidence, edition: Edition, refs: Set[Ref]) -> bool:
+    """Of what products share (Organizations), another one may have brought a later edition."""
+    for ref in refs:
+        last, wanted = _last(e, ref), edition.get(ref)
+        if ref.type == "Organization":
+            continue
+        if wanted is not None and (last is None or not same(wanted, last)):
+            return False
+        if wanted is None and last is not None and not same(last, retired(last)) and ref not in e.pending:
+            return False
+    return True
+
+
+def _doubled(e: Evidence) -> Iterator[str]:
+    for ref, versions in e.held.items():
+        for one, two in itertools.pairwise(versions):
+            alike = one.body is two.body is None or (one.body and two.body and same(one.body, two.body))
+            if alike and two.run is not None:
+                yield f"{ref}: {two.run} wrote again what {one.run} had written"
+
+
+def _out_of_order(e: Evidence) -> Iterator[str]:
+    """Each resource's versions follow the source's order; one that says what no edition ever said is wrong as well."""
+    for ref, versions in e.held.items():
+        told = [t for t in _told(e, ref)]
+        if ref.type == "Organization":  # said by several products, in no common order
+            told = told * len(versions)
+        at = 0
+        for version in versions:
+            if version.body is None or version.run is None or same(version.body, _as_retired(version.body)):
+                continue
+            later = [n for n in range(at, len(told)) if same(told[n], version.body)]
+            if not later:
+                yield f"{ref}: a version of {version.run} says what the source said before, or never"
+            at = later[0] if later else at
+
+
+def _as_retired(body: bytes) -> bytes:
+    try:
+        return retired(body)
+    except ValueError:
+        return b"{}"
+
+
+def _told(e: Evidence, ref: Ref) -> Iterator[bytes]:
+    for editions in e.editions.values():
+        yield from (edition[ref] for edition in editions if ref in edition)
+
+
+def _unfinished(e: Evidence) -> Iterator[str]:
+    for ref, missing in e.waiting.items():
+        if all(_last(e, target) is not None for target in missing):
+            yield f"{ref} waits for what is there"
+    yield from (f"{ref} is still to go" for ref in e.pending)
+    if e.left:
+        yield f"{e.left} keys of a work list are left"
+    for key in sorted(e.unusable):
+        if e.troubles.count(key) != 1:
+            yield f"{key} lies in quarantine {e.troubles.count(key)} times"
+    yield from (f"{key} lies in quarantine twice" for key in sorted(set(e.troubles)) if e.troubles.count(key) > 1)
+    if e.calm:
+        yield from (f"{key} lies in quarantine, and is good" for key in sorted(set(e.troubles) - e.unusable))
+
+
+def _misremembered(e: Evidence) -> Iterator[str]:
+    for ref in e.held:
+        known, there = e.known.get(ref), _last(e, ref) is not None
+        if known is None:
+            yield f"{ref} is at the sink, and nobody remembers it"
+        elif (known.state is not State.DELETED) is not there or known.version != e.versions[ref]:
+            yield f"{ref} is remembered as {known.state} in version {known.version}, and is {e.versions[ref]}"
+    yield from (
+        f"{ref} is remembered, and is nowhere"
+        for ref, known in e.known.items()
+        if known.state is not State.DELETED and ref not in e.held
+    )
+
+
+def _false_ends(e: Evidence) -> Iterator[str]:
+    """Records that say something else than the process did; a run that was killed has no good end."""
+    for ended in e.runs:
+        if ended.code >= 0 and ended.recorded is not None and ended.recorded != ended.code:
+            yield f"{ended.run} ended with {ended.code}, and its record says {ended.recorded}"
+        if ended.outcome == "done" and ended.code != 0:
+            yield f"{ended.run} ended with {ended.code}, and is recorded as done"
+
+
+def _hidden(e: Evidence) -> Iterator[str]:
+    if e.troubles or e.unusable:
+        yield f"exit code 0, and {', '.join(sorted({*e.troubles, *e.unusable}))} cannot be used"
+
+
+def _last(e: Evidence, ref: Ref) -> bytes | None:
+    versions = e.held.get(ref)
+    return versions[-1].body if versions else None

@@ -1,0 +1,206 @@
+"""A register that lives: products appear, change, vanish, come back, lose a package, share a company, are spoilt.
+
+The checker knows from it what must be at the sink: each product in all its editions, mapped by the job's own mapping,
+from a register that nothing disturbs.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from dev.cima_server import Register
+from sources.cima.options import CimaOptions
+from sources.cima.source import Cima
+from tests.faults.checker import Edition, RowSeen
+from tsi_fetch.clock import SystemClock
+from tsi_fetch.http.limit import SteadyPace
+from tsi_fetch.words import Upsert
+
+BODIES = Path(__file__).parents[1] / "recorded" / "cima" / "bodies"
+COMPANIES = ("LABORATORIO UNO, S.A.", "LABORATORIO DOS, S.L.", "LABORATORIO TRES")
+NEW, WITHDRAWN, MODIFIED = 1, 2, 3  # tipoCambio
+
+
+class RegisterStory:
+    """A register of `size` products made from the recorded ones, and what has happened to it."""
+
+    def __init__(self, seed: int, size: int) -> None:
+        self.dice = random.Random(seed)
+        self._models = Register.of_folder(BODIES)
+        self.register = Register(page_size=self.dice.choice([2, 3, 200]))
+        self.editions: dict[str, list[Edition]] = {}
+        self.feed: list[RowSeen] = []
+        self.spoilt: set[str] = set()
+        self._gone: dict[str, Any] = {}
+        self._lost: dict[str, list[Any]] = {}
+        self._stamps: set[int] = set()
+        self._next = 70_000
+        for _ in range(size):
+            self._appear()
+
+    def night(self) -> list[str]:
+        """Some things happen; their names."""
+        self._now = datetime.now(UTC)
+        self._stamp: int | None = None
+        acts = self.dice.choices(list(ACTS), weights=[ACTS[name][0] for name in ACTS], k=self.dice.randint(0, 5))
+        return [name for name in acts if ACTS[name][1](self)]
+
+    # what happens
+
+    def _appear(self) -> bool:
+        model = self.dice.choice(sorted(self._models.products))
+        key = str(self._next)
+        self._next += 1
+        product = copy.deepcopy(self._models.products[model])
+        product["nregistro"], product["labtitular"] = key, self.dice.choice(COMPANIES)
+        for n, pack in enumerate(product.get("presentaciones", [])):
+            presentation = copy.deepcopy(self._models.presentations.get(pack["cn"]))
+            pack["cn"] = f"{key}{n}"
+            if presentation:
+                presentation["cn"], presentation["nregistro"] = pack["cn"], key
+                self.register.presentations[pack["cn"]] = presentation
+        for kind in (1, 2):
+            if (kind, model) in self._models.contents:
+                self.register.contents[kind, key] = copy.deepcopy(self._models.contents[kind, model])
+        self.register.products[key] = product
+        self._tell(key, NEW)
+        return True
+
+    def _change(self) -> bool:
+        return self._to_some(
+            lambda product: product.update(nombre=f"{product['nombre'][:60]} {self.dice.randint(0, 3)}")
+        )
+
+    def _change_of_company(self) -> bool:
+        return self._to_some(lambda product: product.update(labtitular=self.dice.choice(COMPANIES)))
+
+    def _lose_a_package(self) -> bool:
+        some = [key for key, p in self.register.products.items() if p.get("presentaciones")]
+        if not some:
+            return False
+        key = self.dice.choice(some)
+        self._lost.setdefault(key, []).append(self.register.products[key]["presentaciones"].pop())
+        self._tell(key, MODIFIED)
+        return True
+
+    def _find_a_package(self) -> bool:
+        some = [key for key, lost in self._lost.items() if lost and key in self.register.products]
+        if not some:
+            return False
+        key = self.dice.choice(some)
+        self.register.products[key].setdefault("presentaciones", []).append(self._lost[key].pop())
+        self._tell(key, MODIFIED)
+        return True
+
+    def _vanish(self) -> bool:
+        if len(self.register.products) < 2:
+            return False
+        key = self.dice.choice(sorted(self.register.products))
+        self._gone[key] = self.register.products.pop(key)
+        self.spoilt.discard(key)
+        self._tell(key, WITHDRAWN)
+        return True
+
+    def _come_back(self) -> bool:
+        if not self._gone:
+            return False
+        key = self.dice.choice(sorted(self._gone))
+        self.register.products[key] = self._gone.pop(key)
+        if "nombre" not in self.register.products[key]:
+            self.register.products[key]["nombre"] = "DE VUELTA"
+        self._tell(key, NEW)
+        return True
+
+    def _spoil(self) -> bool:
+        return self._to_some(lambda product: product.pop("nombre"), among=lambda key: key not in self.spoilt)
+
+    def _mend(self) -> bool:
+        if not self.spoilt:
+            return False
+        key = self.dice.choice(sorted(self.spoilt))
+        self.register.products[key]["nombre"] = f"COMO NUEVO {self.dice.randint(0, 3)}"
+        self._tell(key, MODIFIED)
+        return True
+
+    def _to_some(self, change: Callable[[Any], Any], among: Callable[[str], bool] | None = None) -> bool:
+        usable = among or (lambda key: key not in self.spoilt)
+        some = [key for key in sorted(self.register.products) if usable(key)]
+        if not some:
+            return False
+        key = self.dice.choice(some)
+        change(self.register.products[key])
+        self._tell(key, MODIFIED)
+        return True
+
+    # what the register says of it
+
+    def _tell(self, key: str, kind: int) -> None:
+        """A row of the feed; some come late, with a stamp of yesterday, and some tie on one stamp."""
+        if "nombre" in self.register.products.get(key, {"nombre": ""}):
+            self.spoilt.discard(key)
+        else:
+            self.spoilt.add(key)
+        self.editions.setdefault(key, []).append(self._edition(key))
+        stamp = self._new_stamp(key, kind)
+        self.register.feed.append({"nregistro": key, "fecha": stamp, "tipoCambio": kind, "cambio": ["estado"]})
+        row = json.dumps([key, stamp, kind, ["estado"]], ensure_ascii=False, separators=(",", ":"))
+        self.feed.append(RowSeen(row, key, len(self.editions[key]) - 1))
+
+    def _new_stamp(self, key: str, kind: int) -> int:
+        late = timedelta(days=1) if self.dice.random() < 0.2 else timedelta(0)
+        stamp = int((datetime.now(UTC) - late).timestamp() * 1000)
+        tie = getattr(self, "_stamp", None)
+        if tie is not None and self.dice.random() < 0.3:
+            stamp = tie
+        told = {(row["nregistro"], row["fecha"]) for row in self.register.feed}
+        while (key, stamp) in told:  # the same row twice would say nothing new
+            stamp -= 1
+        self._stamp = stamp
+        return stamp
+
+    def _edition(self, key: str) -> Edition:
+        """What the product is mapped to now; what cannot be used leaves what was there."""
+        if key in self.spoilt:
+            return self.editions[key][-1] if self.editions.get(key) else {}
+        with_source = Cima(
+            CimaOptions(base_url="https://cima.invalid/cima/rest"),
+            SystemClock(),
+            wire=httpx.MockTransport(self._answer),
+            pace=SteadyPace(SystemClock(), 1e6),
+        )
+        try:
+            changes = [
+                c for batch in with_source.fetch([key]) for row in batch.rows for c in with_source.to_changes(row)
+            ]
+        finally:
+            with_source.close()
+        return {c.ref: c.body for c in changes if isinstance(c, Upsert)}
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        reply = self.register._true(request.url.raw_path.decode())
+        return httpx.Response(reply.status, content=reply.body, headers={**reply.headers, "Date": self.register.now()})
+
+
+ACTS: dict[str, tuple[int, Callable[[RegisterStory], bool]]] = {
+    "appears": (3, RegisterStory._appear),
+    "changes": (6, RegisterStory._change),
+    "changes its company": (3, RegisterStory._change_of_company),
+    "loses a package": (2, RegisterStory._lose_a_package),
+    "finds a package": (2, RegisterStory._find_a_package),
+    "vanishes": (2, RegisterStory._vanish),
+    "comes back": (2, RegisterStory._come_back),
+    "is spoilt": (1, RegisterStory._spoil),
+    "is mended": (2, RegisterStory._mend),
+}
+
+
+def names(acts: Sequence[str]) -> str:
+    return ", ".join(acts) or "nothing"

@@ -1,0 +1,129 @@
+"""One tally of one commit: a line of JSON for each trial of each ring; what was tried already is not tried again.
+
+    python -m tests.faults.tally FILE [--page docs/fire.md]
+
+prints the sums, and writes the page.  Exit code 1 where anything is lost, doubled, a false green or otherwise untrue.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tests.faults.checker import Verdict
+
+ROOT = Path(__file__).parents[2]
+WRONG = ("lost", "doubled", "false_green", "untrue")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One trial.  `counts`: runs, kills and faults by name; `verdict`: what was found wrong, by kind."""
+
+    commit: str
+    ring: str
+    seed: int
+    counts: Mapping[str, int]
+    verdict: Mapping[str, list[str]]
+
+    @property
+    def wrong(self) -> int:
+        return sum(map(len, self.verdict.values()))
+
+
+def commit() -> str:
+    """The commit that is tried; with a plus where the files are not those of any commit."""
+    head = _git("rev-parse", "--short=12", "HEAD")
+    return head + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+class Tally:
+    """The lines of one file; those of other commits are left alone.  Without a file nothing is kept."""
+
+    def __init__(self, file: Path | None, ring: str) -> None:
+        self._file, self.ring, self.commit = file, ring, commit()
+        self.lines = [line for line in read(file) if line.commit == self.commit] if file else []
+
+    def has(self, seed: int) -> bool:
+        return any(line.ring == self.ring and line.seed == seed for line in self.lines)
+
+    def add(self, seed: int, counts: Mapping[str, int], verdict: Verdict) -> Line:
+        line = Line(self.commit, self.ring, seed, dict(counts), {name: list(getattr(verdict, name)) for name in WRONG})
+        self.lines.append(line)
+        if self._file:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with self._file.open("a") as file:
+                file.write(json.dumps(asdict(line)) + "\n")
+        return line
+
+
+def read(file: Path | None) -> list[Line]:
+    """All lines; a last one that was cut off by a kill is left out."""
+    if file is None or not file.exists():
+        return []
+    text = file.read_text()
+    return [Line(**json.loads(line)) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+def sums(lines: Iterable[Line]) -> dict[str, Counter[str]]:
+    """Of each ring: trials, what was counted, and what was found wrong."""
+    found: dict[str, Counter[str]] = {}
+    for line in lines:
+        total = found.setdefault(line.ring, Counter())
+        total["trials"] += 1
+        total.update(line.counts)
+        total.update({name: len(line.verdict[name]) for name in WRONG})
+    return found
+
+
+def table(lines: Iterable[Line]) -> str:
+    """A Markdown table of each ring: what was tried, then what went wrong."""
+    parts = []
+    for ring, total in sums(lines).items():
+        first = [(name, total[name]) for name in ("trials", "runs")]
+        faults = sorted((name, number) for name, number in total.items() if name not in {"trials", "runs", *WRONG})
+        last = [(name.replace("_", " "), total[name]) for name in WRONG]
+        rows = "\n".join(f"| {name} | {number:,} |" for name, number in [*first, *faults, *last])
+        parts.append(f"## {ring}\n\n| | |\n|---|---|\n{rows}\n")
+    return "\n".join(parts)
+
+
+def page(lines: list[Line]) -> str:
+    """docs/fire.md."""
+    seeds = {ring: sorted(line.seed for line in lines if line.ring == ring) for ring in sums(lines)}
+    told = "; ".join(f"{ring}: {some[0]} to {some[-1]}" for ring, some in seeds.items())
+    return (
+        "# Under fire\n\nMade by `make fire`, or `make fire-long`, from the tally of one commit; not by hand.\n\n"
+        f"Commit `{lines[0].commit}`. Seeds: {told}. A seed makes its trial happen again: `--seed N --trials 1`.\n\n"
+        f"{table(lines)}"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--page", type=Path)
+    given = parser.parse_args()
+    current = commit()
+    lines = [line for line in read(given.file) if line.commit == current]
+    if not lines:
+        print(f"{given.file} has no trial of {current}", file=sys.stderr)
+        return 1
+    print(table(lines))
+    if given.page:
+        given.page.write_text(page(lines))
+    return 1 if any(line.wrong for line in lines) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
