@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ class Where:
 
     config: Path | None
     secrets: Secrets
-    store: str | None = None
+    store: str | None = field(default=None, repr=False)  # a URL, perhaps with its password
 
     def configuration(self, job: str | None) -> Configuration:
         """The job file; only what is looked at must be set.  Usage where it has no such job."""

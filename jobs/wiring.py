@@ -6,7 +6,7 @@ import secrets
 import string
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ class Asked:
     config: Path | None = None
     record: Path | None = None
     replay: Path | None = None
-    store: str | None = None
+    store: str | None = field(default=None, repr=False)  # a URL, perhaps with its password
     sink: str | None = None
     full: bool = False
     again: bool = False

@@ -16,8 +16,9 @@ from tsi_fetch.errors import SettingError, TryAgain, TsiFetchError
 BUSY_SECONDS = 10.0
 """How long SQLite waits for another writer; far below a lease's usual expiry, so that a heartbeat is late only once."""
 
-CACHE_KIB = 32_768
-"""SQLite's page cache: enough for the upper index pages of ten million refs, small beside a run's memory."""
+CACHE_KIB = 4096
+"""SQLite's page cache, of each of the run's two connections: a large one made a long run twice as large as a short one,
+and no faster among ten million refs, as the system keeps the file's pages, too (dev/bench_memory.py, dev/bench_store.py)."""
 
 CONNECT_SECONDS = 10
 """How long a PostgreSQL server may take to accept a connection."""
@@ -53,6 +54,8 @@ def parse(url: str) -> URL:
     except (ArgumentError, ValueError):
         raise SettingError("the store's URL cannot be read", _FORMS) from None
     if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        if "@" in (parsed.host or ""):  # the password's tail: errors about the host would show it
+            raise SettingError("the store's URL has an @ in its password", "write it as %40")
         return _out_of_sight(parsed.set(drivername="postgresql+psycopg"))
     if parsed.drivername == "sqlite" and parsed.database and parsed.database != ":memory:":
         return parsed
@@ -68,7 +71,8 @@ def _out_of_sight(url: URL) -> URL:
 
 
 def hidden(url: URL) -> str:
-    """A parsed URL as it may be shown: without its password."""
+    """A parsed URL as it may be shown: without its password, and that of its key."""
+    url = url.difference_update_query(["sslpassword"])
     return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
 
 
@@ -76,7 +80,9 @@ def connect(url: URL) -> Database:
     """The database of a parsed URL; nothing is opened yet.  Its errors never show parameters: those are bodies."""
     try:
         if url.get_backend_name() == "sqlite":
-            engine = create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})
+            # Last in, first out: in turn, a run's connection and its heartbeat's would drop each other's cached pages.
+            own: dict[str, Any] = {"pool_use_lifo": True, "connect_args": {"timeout": BUSY_SECONDS}}
+            engine = create_engine(url, hide_parameters=True, **own)
             return Database(_sqlite(engine), hidden(url))
         options: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, "application_name": "tsi-fetch"}
         given = {name: value for name, value in options.items() if name not in url.query}

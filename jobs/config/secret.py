@@ -16,19 +16,25 @@ _SHORTEST = 4
 """Shorter secrets are kept out of reprs by their types only: striking out every "a" would leave no text to read."""
 
 _USERINFO = re.compile(r"(?P<before>[A-Za-z][A-Za-z0-9+.-]*://[^\s:/@?#]*:)(?P<secret>[^\s/?#]*)(?=@)")
+_OF_A_STORE = re.compile(r"(?P<before>\bpostgres[a-z]*(?:\+[a-z]+)?://[^\s:/@]*:)(?P<secret>\S*)(?=@)")
+"""SQLAlchemy reads a password up to the `@`, whatever signs it has: one in Base64 has slashes, which nobody escapes."""
+
 _QUERY = re.compile(
     r"(?P<before>[?&](?:sslpassword|[a-z_]*(?:password|token|secret)[a-z_]*)=)(?P<secret>[^&\s#]*)", re.IGNORECASE
 )
+_HIDING = (_OF_A_STORE, _USERINFO, _QUERY)
 
 
 def hide_password(text: str) -> str:
     """Strike out the password, and secret query parameters, of every URL in `text`."""
-    return _QUERY.sub(rf"\g<before>{HIDDEN}", _USERINFO.sub(rf"\g<before>{HIDDEN}", text))
+    for pattern in _HIDING:
+        text = pattern.sub(rf"\g<before>{HIDDEN}", text)
+    return text
 
 
 def passwords(text: str) -> Iterable[str]:
     """The passwords and secret query parameters of the URLs in `text`, as written and unquoted."""
-    for match in (*_USERINFO.finditer(text), *_QUERY.finditer(text)):
+    for match in (match for pattern in _HIDING for match in pattern.finditer(text)):
         yield match["secret"]
         yield unquote(match["secret"])
 

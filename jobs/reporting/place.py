@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 _COMMAND = re.compile(r"\btsi-fetch (run|plan|reconcile|status|runs|check|jobs|(?:quarantine|db) [a-z]+)\b")
@@ -18,7 +18,7 @@ class Place:
     """The options that name a job file, a store and a sink, as they were given; None for what was not."""
 
     config: Path | None = None
-    store: str | None = None
+    store: str | None = field(default=None, repr=False)  # a URL, perhaps with its password
     sink: str | None = None
 
     def completed(self, text: str) -> str:
