@@ -48,6 +48,7 @@ def configure(mode: str, secrets: Secrets, stream: TextIO) -> None:
     )
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_Lines(shared, renderer))
+    handler.setLevel(logging.WARNING)  # the root's level does not bind a logger that has a level of its own
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
 
 
