@@ -19,6 +19,10 @@ MAX_BODY = 64 * 1024 * 1024
 REQUESTED_AT = "requested_at"
 """Extension of requests and answers: the instant just before sending (UTC, on the store's clock)."""
 
+ASKED = "asked"
+"""Extension of requests: the URL that was asked for first, fit to be shown.  Where redirects lead is the server's word,
+and may hold what must not be shown; httpx hands the extensions of a request on to the ones that follow."""
+
 TOOK = "took"
 """Extension: whole microseconds from sending to the last byte."""
 
@@ -31,6 +35,13 @@ def requested_at(response: httpx.Response) -> datetime:
     if not isinstance(stamp, datetime):
         raise KeyError(REQUESTED_AT)
     return stamp
+
+
+def asked_for(request: httpx.Request, scrub: Scrubber) -> str:
+    """The URL to name in a message: that of the first request, where this one follows a redirect."""
+    url = scrub(request.url)
+    first = str(request.extensions.setdefault(ASKED, url))
+    return first if url == first else f"{first} (redirected)"
 
 
 def untie(response: httpx.Response) -> None:
@@ -81,7 +92,7 @@ class ReadWhole(httpx.BaseTransport):
             self._clock.sleep(0)  # `Stopped`, where the run was asked to stop: a server may drip for minutes
             size += len(chunk)
             if size > self._max_body:
-                raise BodyTooLarge(request.method, self._scrub(request.url), self._max_body)
+                raise BodyTooLarge(request.method, asked_for(request, self._scrub), self._max_body)
             if self._since(start) > self._deadline * 1_000_000:
                 raise httpx.ReadTimeout(f"no whole answer within {self._deadline:.0f} s", request=request)
             chunks.append(chunk)

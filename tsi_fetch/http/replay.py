@@ -10,7 +10,7 @@ from datetime import datetime
 import httpx
 
 from tsi_fetch.errors import NotRecorded
-from tsi_fetch.http.answer import REQUESTED_AT, TOOK
+from tsi_fetch.http.answer import REQUESTED_AT, TOOK, asked_for
 from tsi_fetch.http.exchange import Exchange, body_digest
 from tsi_fetch.http.failures import BodyTooLarge
 from tsi_fetch.http.scrub import Scrubber
@@ -49,7 +49,7 @@ class Replay(httpx.BaseTransport):
         self._lock = threading.Lock()
         self._queues: dict[Key, deque[Exchange]] = {}
         for exchange in exchanges:
-            key = (exchange.method, exchange.url, exchange.request)
+            key = (exchange.method, scrub(exchange.url), exchange.request)  # an older one may have scrubbed less
             self._queues.setdefault(key, deque()).append(exchange)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -57,7 +57,7 @@ class Replay(httpx.BaseTransport):
         stamps = {REQUESTED_AT: datetime.fromisoformat(exchange.requested_at), TOOK: exchange.took}
         request.extensions.update(stamps)
         if exchange.error == TOO_LARGE:
-            raise BodyTooLarge(exchange.method, exchange.url, 0)
+            raise BodyTooLarge(exchange.method, asked_for(request, self._scrub), 0)
         if exchange.error is not None:
             raise FAILURES.get(exchange.error, httpx.ReadError)("recorded failure", request=request)
         content, headers = self._body(exchange), dict(exchange.headers or {})

@@ -12,7 +12,7 @@ import httpx
 import tenacity
 
 from tsi_fetch.clock import Clock
-from tsi_fetch.http.answer import REQUESTED_AT
+from tsi_fetch.http.answer import REQUESTED_AT, asked_for
 from tsi_fetch.http.failures import Postponed, Unreachable
 from tsi_fetch.http.meter import Meter
 from tsi_fetch.http.scrub import Scrubber
@@ -73,6 +73,7 @@ class Retry(httpx.BaseTransport):
         self._rng, self._scrub, self._meter = rng, scrub, meter
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
+        asked_for(request, self._scrub)
         retrying = tenacity.Retrying(
             sleep=self._clock.sleep,
             stop=tenacity.stop_after_attempt(self._policy.attempts),
@@ -101,7 +102,7 @@ class Retry(httpx.BaseTransport):
         policy = self._policy
         asked = self._asked(_outcome(state))
         if asked > policy.max_wait:
-            raise Postponed(request.method, self._scrub(request.url), asked, policy.max_wait)
+            raise Postponed(request.method, asked_for(request, self._scrub), asked, policy.max_wait)
         bound = min(policy.longest_wait, policy.first_wait * 2.0 ** (state.attempt_number - 1))
         if asked > 0:  # a little later than asked, so that not all clients come back at the same moment
             return asked + self._rng.uniform(0, policy.first_wait)
@@ -119,9 +120,9 @@ class Retry(httpx.BaseTransport):
         attempt = _outcome(state)
         asked = self._asked(attempt)
         if asked > self._policy.max_wait:
-            raise Postponed(request.method, self._scrub(request.url), asked, self._policy.max_wait)
+            raise Postponed(request.method, asked_for(request, self._scrub), asked, self._policy.max_wait)
         status = attempt.response.status_code if attempt.response is not None else None
-        url = self._scrub(request.url)
+        url = asked_for(request, self._scrub)
         raise Unreachable(request.method, url, state.attempt_number, attempt.reason or "", status) from attempt.error
 
     def close(self) -> None:

@@ -8,7 +8,10 @@ from collections.abc import Iterable
 SECRET_PARAMETERS = frozenset({"access_token", "api-key", "api_key", "apikey", "password", "secret", "sig", "token"})
 """Query parameters whose values are never shown, whatever a source says."""
 
-_USERINFO = re.compile(r"(?<=//)[^/?#@\s]*@")
+_TELLING = r"[\w.~-]*(?:token|secret|passwd|password|passphrase|credential|signature|session_?id|api_?key)"
+"""Others that a redirect may bring along, by how their names end: `client_secret`, `X-Amz-Signature`."""
+
+_USERINFO = re.compile(r"(?<=//)[^/?#\s]*@")  # to the last one: a password may hold an @ itself
 
 
 class Scrubber:
@@ -16,7 +19,7 @@ class Scrubber:
 
     def __init__(self, parameters: Iterable[str] = ()) -> None:
         names = sorted(SECRET_PARAMETERS | set(parameters))
-        either = "|".join(re.escape(name) for name in names)
+        either = "|".join([*(re.escape(name) for name in names), _TELLING])
         self._values = re.compile(rf"([?&](?:{either})=)[^&#\s<>\";,]*", re.IGNORECASE)
 
     def __call__(self, text: object) -> str:
