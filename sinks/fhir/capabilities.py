@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 
 from sinks.fhir.answers import Verdict, verdict
@@ -75,7 +76,8 @@ def _judge(reply: Reply) -> Verdict:
 
 def _release(statement: Document) -> str:
     version = statement.fhir_version
-    return RELEASES.get(".".join(version.split(".")[:2]), version or "an unnamed release")
+    named = version if re.fullmatch(r"[\d.]{1,12}(-[a-z\d]{1,16})?", version) else "an unnamed release"
+    return RELEASES.get(".".join(version.split(".")[:2]), named)
 
 
 def _takes_transactions(statement: Document) -> bool:

@@ -23,6 +23,14 @@ _CAUSE = (  # HAPI-1821, after the value, which it gives escaped and then once m
 )
 _EXCEPTION = r"(?:org|java|javax|ca|com)(?:\.[a-z]\w*)+\.[A-Z]\w*(?:Exception|Error)"
 
+_OPENERS = "|".join(
+    "A An Attempted Bad Can Cannot Client Contained Could Deletion Did Does Duplicate Error Expected Failed Found"
+    " Incoming Invalid It Language Match Missing More Multiple Neither No Not Only Operation Parameter Payload"
+    " Placeholder Reference References Request Requested Resource Resources Search Server Some Something String Tag The"
+    " There This Timed Too Transaction Trying Unable Unexpected Unknown Unsupported Update User Value Version"
+    " You".split()
+)
+
 _PIECES = (
     r"HAPI-\d{4}:?",
     r'\[element="[\w.\[\]]+"\]',
@@ -42,7 +50,7 @@ _PIECES = (
     r"after \d+ attempts with error\(s\):",
     r"(?:FHIR|JSON|XML|XHTML|HTML|XML/XHTML|IDs?|Infinite|NaN|Bundle|Resource|Transaction|Parse)(?=[\s,.;]|$)[,.;]?",
     r"[A-Z][A-Za-z]+(?:\.[a-z]\w*)+(?=[\s,;]|$)",  # an element: Bundle.type
-    r"(?:^|(?<=[.:·-] ))[A-Z]?[a-z]+(?=[\s,.;]|$)[,.;]?",  # a sentence begins
+    rf"(?:^|(?<=[.:·-] ))(?:{_OPENERS})(?=[\s,.;]|$)[,.;]?",  # a sentence begins; with another word it may be a name
     r"[a-z]+(?:[-/][a-z]+)*(?=[\s,.;]|$)[,.;]?",
     r"·",
 )
