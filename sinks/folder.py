@@ -45,7 +45,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.EN
 class FolderOptions(BaseModel):
     """Where the files go."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     path: Path = Field(description="the folder; it is made by the first write")
     release: Literal["R5", "R4"] = Field("R5", description="the FHIR release that resources are validated as")

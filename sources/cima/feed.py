@@ -140,12 +140,13 @@ def _readable(raw: dict[str, Json]) -> FeedRow | None:
 
 
 def _flags(raw: dict[str, Json]) -> frozenset[str]:
-    """`cambio` in real answers, `cambios` in the official document; what is not a word is a flag nobody knows."""
+    """`cambio` in real answers, `cambios` in the official document; what is not a word is a flag nobody knows,
+    named by its digest: keys are shown, and what a row holds is not."""
     given = raw.get("cambio", raw.get("cambios"))
     if given is None:
         return frozenset()
     return frozenset(
-        flag if isinstance(flag, str) else dump(flag).decode()
+        flag if isinstance(flag, str) else f"?{hashlib.sha256(canonical(flag)).hexdigest()[:16]}"
         for flag in (given if isinstance(given, list) else [given])
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -14,11 +15,17 @@ from tsi_fetch.http.chain import ChainOptions
 from tsi_fetch.http.retry import RetryPolicy
 
 
-def _base_url(value: str) -> str:
-    from urllib.parse import urlsplit
+def _reads_port(parts: SplitResult) -> bool:
+    """False where the port is no number: urllib quotes it then, and it may be the beginning of a password."""
+    try:
+        return parts.port is None or parts.port > 0
+    except ValueError:
+        return False
 
+
+def _base_url(value: str) -> str:
     parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not _reads_port(parts):
         raise ValueError("expected an http or https URL")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("expected a URL without user, query and fragment")
@@ -28,7 +35,7 @@ def _base_url(value: str) -> str:
 class CimaOptions(BaseModel):
     """Options of the CIMA source: the Spanish medicines register of the AEMPS."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     base_url: Annotated[str, AfterValidator(_base_url)] = Field(
         default="https://cima.aemps.es/cima/rest", description="Where CIMA's REST API lives."
