@@ -6,6 +6,7 @@ random.  An open work list has an item for each.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -82,9 +83,10 @@ _ROOM = {
 }
 
 
-def fill(stored: Stored, book: JobBook, refs: int) -> int:
+def fill(stored: Stored, refs: int) -> int:
     """As if so many refs had been settled; bytes that the store takes now."""
-    seed(book)
+    with stored.lease(JOB, SINK, "fill", wait=time.sleep) as book:
+        seed(book)
     with stored.database.read() as conn:
         kind = conn.dialect.name
     raw = stored.database.engine.raw_connection()

@@ -97,13 +97,12 @@ def bench(kind: str, given: argparse.Namespace, folder: Path) -> list[dict[str, 
         for refs in (given.few, given.refs):
             begun = time.perf_counter()
             stored = stack.enter_context(open_store(new_store(), create=True))
-            book = stack.enter_context(stored.lease(JOB, SINK, f"{kind}-{refs}", wait=time.sleep))
-            room = fill(stored, book, refs)
+            room = fill(stored, refs)
             seconds = time.perf_counter() - begun
             print(f"{kind}: {refs:,} refs, {room / refs:.0f} bytes each, filled in {seconds:.0f} s", flush=True)
             if kind == "postgres" and refs == given.refs:
                 see(read_through(stored, [Entry(n) for n in range(0, refs, max(1, refs // given.batch))]))
-            sizes.append(Size(refs, book))
+            sizes.append(Size(refs, stack.enter_context(stored.lease(JOB, SINK, "measure", wait=time.sleep))))
         for number in range(1, given.rounds + WARM_UP + 1):
             for size in sizes:
                 one_round(size, number, given.batch)

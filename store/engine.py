@@ -17,8 +17,8 @@ BUSY_SECONDS = 10.0
 """How long SQLite waits for another writer; far below a lease's usual expiry, so that a heartbeat is late only once."""
 
 CACHE_KIB = 4096
-"""SQLite's page cache, of each of the run's two connections: a large one made a long run twice as large as a short one,
-and no faster among ten million refs, as the system keeps the file's pages, too (dev/bench_memory.py, dev/bench_store.py)."""
+"""SQLite's page cache, of each of a run's connections.  With a large one a long run holds twice what a short one does,
+and is hardly faster among ten million refs: the system keeps the pages of the file, too (`make bench-memory`)."""
 
 CONNECT_SECONDS = 10
 """How long a PostgreSQL server may take to accept a connection."""

@@ -34,11 +34,11 @@ def read_all(run: Run) -> Batches:
         yield from _only(run, run.settings.only)
         return
     stream = run.source.stream
-    position = run.store.position(stream)
-    run.tally.watermark = (position.cursor, position.cursor)
+    cursor = run.store.position(stream).cursor  # a checkpoint may be large: only the feed keeps it
+    run.tally.watermark = (cursor, cursor)
     work = run.store.open_list(stream)
-    if work is None and (run.settings.full or position.cursor is None):
-        work = _new_list(run, "first" if position.cursor is None else "full")
+    if work is None and (run.settings.full or cursor is None):
+        work = _new_list(run, "first" if cursor is None else "full")
     elif work is not None and run.settings.full:
         run.tally.note(f"a {work.kind} load is under way ({work.left} of {work.total} keys left) and is gone on with")
     yield from _unfetched(run)
@@ -71,9 +71,8 @@ def _unfetched(run: Run) -> Batches:
 def _feed(run: Run) -> Generator[tuple[Batch, bool] | None, None, bool]:
     """The change feed, whole.  The watermark moves once, at its end; False where time ran out before it."""
     stream = run.source.stream
-    position = run.store.position(stream)
     cursor: Cursor | None = None
-    for batch in _until_stopped(run, run.source.pull(position, run.started)):
+    for batch in _until_stopped(run, run.source.pull(run.store.position(stream), run.started)):
         yield batch, True
         cursor = batch.cursor or cursor
         if run.out_of_time() and batch.cursor is None:
