@@ -64,16 +64,15 @@ class Late(LocalSource):
         return super().row(number, settles=settles)
 
 
-@pytest.mark.parametrize("ahead", [0, 2], ids=["near", "far"])
-def test_a_run_over_three_times_the_rows_holds_no_more(tmp_path: Path, traced: None, ahead: int) -> None:
-    held_at_end(tmp_path / "warm", FEW, ahead)  # statements are built
-    few, many = held_at_end(tmp_path / "few", FEW, ahead), held_at_end(tmp_path / "many", MANY, ahead)
+def test_a_run_over_three_times_the_rows_holds_no_more(tmp_path: Path, traced: None) -> None:
+    held_at_end(tmp_path / "warm", FEW)  # statements are built
+    few, many = held_at_end(tmp_path / "few", FEW), held_at_end(tmp_path / "many", MANY)
     assert many - few < 50 * (MANY - FEW), "not even a key for each row more"
 
 
-def held_at_end(folder: Path, rows: int, ahead: int) -> int:
+def held_at_end(folder: Path, rows: int) -> int:
     """Bytes held at the last rows of a first run beyond what was there before it: it reads the listing, then the feed,
-    which gives everything."""
+    which gives everything.  The sink is near: how many batches are on their way to a far one is left to chance."""
     folder.mkdir()
     source = Late(KINDS["small"](), "m", rows, batch=100, read="everything")
     gc.collect()
@@ -82,7 +81,7 @@ def held_at_end(folder: Path, rows: int, ahead: int) -> int:
         clock = stored.clock()
         with stored.lease("job", "counting", "run-1", wait=clock.sleep) as store:
             store.begin_run(RunRecord("run-1", "job", clock.now()))
-            ports = Ports(source, Counting(ahead, folder / "marker.json"), store, clock)
+            ports = Ports(source, Counting(0, folder / "marker.json"), store, clock)
             report = run_job(ports, Settings("job", "run-1", validate="off"))
     assert (report.outcome, report.rows["read"]) == ("done", rows)
     return source.weight - before
