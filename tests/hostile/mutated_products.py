@@ -1,0 +1,272 @@
+"""A register of products each of which has one answer changed, a run over it, and what must hold of every one."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+from fake_cima import BASE_URL, BODIES, changed, register
+from memory_sink import MemorySink
+from still_clock import StillClock
+
+from dev.cima_server import Register, Reply
+from sinks.folder import Folder, FolderOptions
+from sources.cima.options import CimaOptions
+from sources.cima.source import Cima
+from store import queries
+from store.handle import open_store
+from tests.hostile.mutations import PLANTED, Mutation, mutated
+from tsi_fetch.fhir.tokens import parse
+from tsi_fetch.http.limit import SteadyPace
+from tsi_fetch.ports import Sink
+from tsi_fetch.report import Report
+from tsi_fetch.run import Ports, Settings, run_job
+from tsi_fetch.words import Ref, RunRecord, Upsert
+
+AT_ONCE = 18
+"""Products of one run: fewer than may be refused before a guard ends it."""
+
+DAY = "2026-03-02"
+TEMPLATES = ("99001", "1998001001", "99 003-95-96")
+Tree = Any
+
+
+@dataclass
+class Product:
+    """One product, invented for one trial, and what is said instead of one of its answers."""
+
+    trial: int
+    number: str
+    answers: dict[str, Tree]  # by call
+    call: str
+    mutation: Mutation
+
+    def __str__(self) -> str:
+        return f"trial {self.trial} ({self.number}), {self.call}: {self.mutation}"
+
+
+def product_of(trial: int) -> Product:
+    """The product of a trial: the same for the same number, whatever else is tried."""
+    rng = random.Random(f"hostile {trial}")
+    template = rng.choice(TEMPLATES)
+    number = f"1{trial:09d}" if template == "1998001001" else f"{template[:3]}x{trial}"
+    answers = _answers(template, number, trial)
+    # half of all trials change the product's own answer, since most is in it
+    call = next(iter(answers)) if rng.random() < 0.5 else rng.choice(list(answers))
+    return Product(trial, number, answers, call, mutated(rng, answers[call]))
+
+
+_REGISTER = register()
+
+
+def _answers(template: str, number: str, trial: int) -> dict[str, Tree]:
+    """The answers to every call that the product takes, under a number and national codes of its own."""
+    product = deepcopy(_REGISTER.products[template])
+    product["nregistro"] = number
+    answers = {f"medicamento?nregistro={number}": product}
+    for index, pack in enumerate(product["presentaciones"]):
+        own = deepcopy(_REGISTER.presentations[pack["cn"]])
+        pack["cn"] = own["cn"] = f"{trial:07d}{index}"
+        own["nregistro"] = number
+        answers[f"presentacion/{own['cn']}"] = own
+    for kind in (1, 2):
+        if (kind, template) in _REGISTER.contents:
+            sections = deepcopy(_REGISTER.contents[kind, template])
+            answers[f"docSegmentado/contenido/{kind}?nregistro={number}"] = sections
+    return answers
+
+
+class Wire:
+    """Answers every call of the products; the changed one as it was changed, in clean mode as it was before."""
+
+    def __init__(self, products: Sequence[Product], *, clean: bool = False) -> None:
+        self._replies = {call: _reply(tree) for p in products for call, tree in p.answers.items()}
+        for p in () if clean else products:
+            self._replies[p.call] = Reply(p.mutation.status, p.mutation.body)
+        rows = [changed(p.number, f"{DAY}T08:00:00+00:00", "ft") for p in products]
+        self._register = Register(feed=rows)
+        self.transport = httpx.MockTransport(self._answer)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        target = request.url.raw_path.decode()
+        reply = self._replies.get(unquote(target.removeprefix("/cima/rest/")))
+        reply = reply or self._register.answer(target)
+        return _sent(reply)
+
+
+def _reply(tree: Tree) -> Reply:
+    return Reply(200, json.dumps(tree, ensure_ascii=False).encode())
+
+
+def cima_of(transport: httpx.BaseTransport, clock: StillClock) -> Cima:
+    """The real source over a wire; one connection, so that a trial repeats."""
+    options = CimaOptions(base_url=BASE_URL, attempts=2, connections=1, batch=AT_ONCE)
+    return Cima(options, clock, wire=transport, pace=SteadyPace(clock, 100_000), rng=random.Random(1))
+
+
+@dataclass
+class Trial:
+    """What became of one product."""
+
+    product: Product
+    troubles: list[queries.QuarantineRow]
+    bodies: dict[Ref, bytes]
+
+    @property
+    def fate(self) -> str:
+        if self.troubles:
+            return "unfetched" if any(t.unfetched for t in self.troubles) else "refused"
+        return "mapped" if self.bodies else "gone"
+
+
+@dataclass
+class World:
+    """A store and a sink after a first load of one clean product; every run starts from a copy of them."""
+
+    folder: Path
+    clock: StillClock = field(default_factory=StillClock)
+
+    def __post_init__(self) -> None:
+        self._store, self._files = self.folder / "first.db", self.folder / "first"
+        self._memory = MemorySink("first")
+        upstream = register(products={}, feed=[])
+        upstream.products = {"99001": _REGISTER.products["99001"]}
+        transport = httpx.MockTransport(lambda r: _sent(upstream.answer(r.url.raw_path.decode())))
+        for sink in (self._memory, self._folder(self._files, "first")):
+            store = self._store if sink is self._memory else self.folder / "files.db"
+            report = self._run(store, sink, transport, "first", validate="off")
+            assert report.exit_code == 0
+
+    def _folder(self, path: Path, run: str) -> Folder:
+        return Folder(FolderOptions(path=path, release="R5"), self.clock, run)
+
+    def run(self, products: Sequence[Product], *, files: bool, validate: str) -> tuple[Report, list[Trial]]:
+        """One night: the feed names all these products."""
+        store, name = self.folder / "run.db", "run"
+        for left in self.folder.glob("run.db*"):
+            left.unlink()
+        shutil.copy(self.folder / ("files.db" if files else "first.db"), store)
+        sink: Sink
+        if files:
+            shutil.rmtree(self.folder / "run", ignore_errors=True)
+            shutil.copytree(self._files, self.folder / "run")
+            sink = self._folder(self.folder / "run", name)
+        else:
+            sink = MemorySink(name)
+            sink.history, sink.marks = deepcopy(self._memory.history), dict(self._memory.marks)
+        report = self._run(store, sink, Wire(products).transport, name, validate=validate)
+        with open_store(f"sqlite:///{store}") as stored:
+            entries = queries.quarantine(stored, "cima")
+            states = stored.reader("cima", "sink").scopes([p.number for p in products])
+        return report, [
+            Trial(
+                p,
+                [e for e in entries if e.key == p.number],
+                {ref: held.body or b"" for ref, held in sink.find(sorted(states[p.number].refs), bodies=True).items()}
+                if p.number in states
+                else {},
+            )
+            for p in products
+        ]
+
+    def _run(self, store: Path, sink: Sink, transport: httpx.BaseTransport, name: str, *, validate: str) -> Report:
+        source = cima_of(transport, self.clock)
+        with open_store(f"sqlite:///{store}", create=name == "first") as stored:
+            lease = stored.lease("cima", "sink", name, expiry=60, wait=lambda seconds: None)
+            with lease as made:
+                made.begin_run(RunRecord(name, "cima", self.clock.now()))
+                settings = Settings("cima", name, validate=validate, max_quarantine_age=timedelta(days=9999))
+                report = run_job(Ports(source, sink, made, self.clock), settings)
+        source.close()
+        return report
+
+
+def _sent(reply: Reply) -> httpx.Response:
+    return httpx.Response(reply.status, content=reply.body)
+
+
+# --- what must hold ---------------------------------------------------------------------------------------------------
+
+
+def check_run(report: Report, trials: Sequence[Trial]) -> None:
+    """The run says what happened: 65 where anything lies in quarantine, and as many troubles as there are."""
+    troubles = sum(len(t.troubles) for t in trials)
+    assert report.exit_code == (65 if troubles else 0), report.reasons
+    assert report.outcome == ("quarantined" if troubles else "done")
+    assert report.troubles == troubles
+    assert report.rows["read"] == len(trials)
+    assert PLANTED not in json.dumps([report.to_json()["reasons"], report.to_json()["notes"]])
+
+
+def check_trial(trial: Trial) -> None:
+    """Mapped or in quarantine, never neither; with code, path and rule; what is mapped is whole."""
+    mutation = trial.product.mutation
+    for trouble in trial.troubles:
+        assert trouble.fault.code
+        assert trouble.fault.path
+        assert trouble.fault.rule
+        assert PLANTED not in trouble.fault.rule
+        assert PLANTED not in trouble.fault.path or mutation.path.endswith(".cn")
+    if trial.fate == "gone":
+        assert mutation.status == 204, "dropped in silence"
+        assert trial.product.call.startswith("medicamento")
+    if mutation.neutral:
+        assert trial.fate == "mapped", trial.troubles
+        assert resources(trial.bodies) == resources(clean_bodies(trial.product))
+    elif trial.fate == "mapped":
+        for ref, resource in resources(trial.bodies).items():
+            assert (resource["resourceType"], resource["id"]) == ref
+        _nothing_left_out(trial)
+
+
+def resources(bodies: Mapping[Ref, bytes]) -> dict[Ref, Any]:
+    """As trees: the folder indents what it writes."""
+    return {ref: parse(body) for ref, body in bodies.items()}
+
+
+def clean_bodies(product: Product) -> dict[Ref, bytes]:
+    """What the answers give as they were before the change."""
+    source = cima_of(Wire([product], clean=True).transport, StillClock())
+    (batch,) = source.fetch([product.number])
+    changes = [change for row in batch.rows for change in source.to_changes(row)]
+    source.close()
+    return {change.ref: change.body for change in changes if isinstance(change, Upsert)}
+
+
+def _nothing_left_out(trial: Trial) -> None:
+    """As many packs, documents and sections as the answers have, read here without the mapping's help."""
+    product = json.loads(_said(trial.product, "medicamento"))
+    mapped = resources(trial.bodies)
+    kinds = [ref.type for ref in mapped]
+    assert kinds.count("MedicinalProductDefinition") == kinds.count("RegulatedAuthorization") == 1
+    packs = {pack["cn"] for pack in product.get("presentaciones") or ()}
+    assert kinds.count("PackagedProductDefinition") == len(packs)
+    documents = {doc["tipo"] for doc in product.get("docs") or () if doc.get("secc") and doc["tipo"] in (1, 2)}
+    bundles = {ref.id.split("-")[3]: body for ref, body in mapped.items() if ref.type == "Bundle"}
+    assert set(bundles) == {{1: "ft", 2: "p"}[tipo] for tipo in documents}
+    for tipo in documents:
+        sent = _said(trial.product, f"docSegmentado/contenido/{tipo}")
+        outer = bundles[{1: "ft", 2: "p"}[tipo]]["entry"][0]["resource"]["section"][0]
+        assert len(outer.get("section", ())) == len(json.loads(sent) if sent else ())
+
+
+def _said(product: Product, call: str) -> bytes:
+    """What the register answered to this call; empty for nothing (204)."""
+    for asked, tree in product.answers.items():
+        if asked.startswith(call):
+            body = product.mutation.body if asked == product.call else json.dumps(tree).encode()
+            return body.removeprefix(b"\xef\xbb\xbf")
+    return b""
+
+
+def chunks(trials: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (trials[at : at + AT_ONCE] for at in range(0, len(trials), AT_ONCE))
