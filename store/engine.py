@@ -54,7 +54,7 @@ def parse(url: str) -> URL:
     except (ArgumentError, ValueError):
         raise SettingError("the store's URL cannot be read", _FORMS) from None
     if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
-        if "@" in (parsed.host or ""):  # the password's tail: errors about the host would show it
+        if "@" in f"{parsed.host}{parsed.database}":  # the password's tail, which whatever names the host would show
             raise SettingError("the store's URL has an @ in its password", "write it as %40")
         return _out_of_sight(parsed.set(drivername="postgresql+psycopg"))
     if parsed.drivername == "sqlite" and parsed.database and parsed.database != ":memory:":

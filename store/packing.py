@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -42,7 +42,7 @@ class Payload:
     """What is kept whole of a quarantined row or change."""
 
     row: Row
-    body: bytes | None
+    body: bytes | None = field(repr=False)
 
 
 def pack_payload(row: Row, body: bytes | None) -> bytes:

@@ -1,6 +1,6 @@
 """The vocabulary of tsi-fetch, as frozen values: the same words in code, CLI, logs, docs and tables.
 
-ARCHITECTURE.md has one page on them, which a test reads.  Nothing here talks to anything.
+ARCHITECTURE.md has one page on them, which a test reads.  Nothing here talks to anything.  No repr shows a body.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Answer:
     part: str
     url: str
     status: int
-    body: bytes
+    body: bytes = field(repr=False)
     requested_at: datetime  # UTC, on the store's clock
 
 
@@ -97,7 +97,7 @@ class Upsert:
     """A resource as it should be at the sink.  `body` is what is sent, byte for byte."""
 
     ref: Ref
-    body: bytes
+    body: bytes = field(repr=False)
     scope: str
     order: Order | None
 
@@ -220,7 +220,7 @@ class Held:
 
     ref: Ref
     version: str
-    body: bytes | None = None
+    body: bytes | None = field(default=None, repr=False)
     deleted: bool = False
     run: str | None = None
 
@@ -255,7 +255,7 @@ class Write:
     ref: Ref
     action: WriteAction
     version: str | None
-    body: bytes | None = None
+    body: bytes | None = field(default=None, repr=False)
     revives: bool = False
 
 
@@ -292,7 +292,7 @@ class Waiting:
     """
 
     ref: Ref
-    body: bytes
+    body: bytes = field(repr=False)
     scope: str
     row: str
     order: Order | None
@@ -313,7 +313,7 @@ class Quarantined:
     fault: Fault
     row: Row
     ref: Ref | None = None
-    body: bytes | None = None
+    body: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
