@@ -12,12 +12,11 @@ import structlog
 
 from jobs import catalogue
 from tests.silence import errands
+from tests.silence.child import ENTRY
 from tests.silence.errands import Desk
 from tests.silence.listening import Heard, debugging, hear_folder, hear_postgres, hear_sqlite
 from tests.silence.markers import SECRETS
 from tests.silence.town import People, Town, fhir_server, proxy
-
-ENTRY = catalogue.Entry("tests.silence.patients:PatientsOptions", "tests.silence.patients:Patients")
 
 
 @pytest.fixture(scope="session")

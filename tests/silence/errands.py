@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from dev.cima_server import Register, Reply
 from tests.silence.listening import Heard, raised, say
 from tests.silence.markers import IDENTIFIER, PEOPLE, SECRETS
@@ -136,10 +138,11 @@ def bad_days(desk: Desk) -> None:
     for answer, code in _of_a_sink():
         fhir.closed = answer
         _fails(desk, code, "run", "plain")
-        desk.both("check")
+        desk.say("check", "--log", "text")
     fhir.closed = None
-    fhir.resources.clear()
+    before, fhir.resources = fhir.resources, {}
     _fails(desk, 77, "run", "plain")
+    fhir.resources, people.keys = before, KEYS
     listing = "medicamentos?pagina=1"
     page = page_of(PEOPLE["sink page"])
     desk.town.cima.replies[listing] = deque(Reply(200, page, HTML) for _ in range(2))
@@ -182,6 +185,11 @@ def mistakes(desk: Desk) -> None:
         desk.say(*arguments, code=code)
         desk.say(*arguments, "--log", "text")
         raised(heard, *arguments)
+    for port, code in (("none", 78), ("1", 75)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("http_proxy", f"http://clerk:{SECRETS['proxy']}@127.0.0.1:{port}")
+            _fails(desk, code, "run", "cima", "--full")
+            desk.say("check", "--json")
     good = (desk.folder / "jobs.yaml").read_text()
     token = SECRETS["plain token"]
     wrong = {

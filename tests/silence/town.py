@@ -67,14 +67,20 @@ def page_of(name: str, echo: str = "") -> bytes:
 class People:
     """The register.  It repeats the URL it was asked for, key included, in bodies and in headers.
 
-    `keys`: what the feed names.  `lost`: the feed leads to a login that is down.
+    `keys`: what the feed names.  `lost`: the feed leads to a login that is down.  `held`: answers wait for it.
+    `waits`: one does.
     """
 
     def __init__(self) -> None:
         self.keys: tuple[str, ...] = KEYS
         self.lost = False
+        self.held: threading.Event | None = None
+        self.waits = threading.Event()
 
     def answer(self, url: str) -> Said:
+        if self.held:
+            self.waits.set()
+            self.held.wait(60)
         path = urlsplit(url).path.removeprefix("/register/")
         headers = {"Content-Type": "application/json", "Link": f'<{url}>; rel="self"', "X-Patient": header()}
         match path.split("/"):
@@ -157,7 +163,6 @@ class Town:
     fhir: Talkative
     heard: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
-    asked: threading.Event = field(default_factory=threading.Event)
 
     def answer(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Said:
         self.heard.append("\n".join([f"{method} {url}", *(f"{k}: {v}" for k, v in headers.items())]))
@@ -166,7 +171,6 @@ class Town:
         return said
 
     def _answer(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Said:
-        self.asked.set()
         if url.startswith(REGISTER):
             return self.people.answer(url)
         if url.startswith(CIMA):
