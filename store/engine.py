@@ -16,7 +16,7 @@ from tsi_fetch.errors import SettingError, TryAgain, TsiFetchError
 BUSY_SECONDS = 10.0
 """How long SQLite waits for another writer; far below a lease's usual expiry, so that a heartbeat is late only once."""
 
-CACHE_KIB = 4096
+CACHE_KIB = 2048
 """SQLite's page cache, of each of a run's connections.  With a large one a long run holds twice what a short one does,
 and is hardly faster among ten million refs: the system keeps the pages of the file, too (`make bench-memory`)."""
 

@@ -90,4 +90,4 @@ def held_at_end(folder: Path, rows: int) -> int:
 def test_sqlites_page_cache_is_small_beside_a_run(tmp_path: Path) -> None:
     with open_store(f"sqlite:///{tmp_path}/store.db", create=True) as stored, stored.database.read() as conn:
         assert conn.exec_driver_sql("PRAGMA cache_size").scalar() == -CACHE_KIB
-    assert CACHE_KIB <= 4096, "each KiB of it is a KiB by which a long run outgrows a short one"
+    assert CACHE_KIB <= 2048, "each KiB of it is a KiB by which a long run outgrows a short one"
