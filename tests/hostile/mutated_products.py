@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import httpx
-from fake_cima import BASE_URL, BODIES, changed, register
+from fake_cima import BASE_URL, changed, register
 from memory_sink import MemorySink
 from still_clock import StillClock
 
@@ -194,7 +194,7 @@ def _sent(reply: Reply) -> httpx.Response:
     return httpx.Response(reply.status, content=reply.body)
 
 
-# --- what must hold ---------------------------------------------------------------------------------------------------
+# --- what must hold --------------------------------------------------------------------------------------------------
 
 
 def check_run(report: Report, trials: Sequence[Trial]) -> None:

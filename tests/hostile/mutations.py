@@ -66,7 +66,7 @@ def places(node: Any, path: str = "") -> Iterator[Place]:
         yield from places(child, here)
 
 
-# --- what stands in a member instead ----------------------------------------------------------------------------------
+# --- what stands in a member instead ---------------------------------------------------------------------------------
 
 STRINGS = [
     "",
@@ -135,7 +135,7 @@ def _another(rng: random.Random, place: Place) -> Any:
     return rng.choice(values)
 
 
-# --- changes of the tree; each returns whether it could be made ---------------------------------------------------------
+# --- changes of the tree; each returns whether it could be made ------------------------------------------------------
 
 
 def _drop(rng: random.Random, place: Place) -> bool:
@@ -272,7 +272,7 @@ def _changed(rng: random.Random, tree: Any) -> Mutation | None:
     return Mutation(kind, place[2], written(tree), neutral=bool(harmless and names & UNMAPPED and kind != "renamed"))
 
 
-# --- members that nobody knows ------------------------------------------------------------------------------------------
+# --- members that nobody knows ---------------------------------------------------------------------------------------
 
 
 def _unknown(rng: random.Random, tree: Any) -> Mutation | None:
@@ -286,7 +286,7 @@ def _unknown(rng: random.Random, tree: Any) -> Mutation | None:
     return Mutation("unknown member", "", written(tree), neutral=True)
 
 
-# --- changes of the bytes -----------------------------------------------------------------------------------------------
+# --- changes of the bytes --------------------------------------------------------------------------------------------
 
 
 def _spelled(rng: random.Random, tree: Any) -> Mutation:

@@ -8,6 +8,7 @@ in tests/sources/cima/test_cima_product.py, on plain `next` links in tests/sinks
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -20,6 +21,8 @@ from sinks.fhir.server import FhirServer
 from tsi_fetch.errors import SettingError, TryAgain, TsiFetchError
 from tsi_fetch.http.authenticate import Credential
 from tsi_fetch.http.chain import ChainOptions, build_client
+from tsi_fetch.http.record import Recorder
+from tsi_fetch.http.recording import Recording
 from tsi_fetch.http.retry import RetryPolicy
 from tsi_fetch.words import Ref, Write, WriteAction
 
@@ -225,3 +228,17 @@ def test_a_registers_clock_never_sets_the_watermark_past_our_own(date: str) -> N
     (found,) = cima(upstream, StillClock()).keys()
     assert found.cursor is not None
     assert found.cursor.value == "2026-03-02"
+
+
+@pytest.mark.parametrize("value", [b"\xf1", "ñ".encode(), b"\x80\xff", "ficha técnica.pdf".encode("latin-1")])
+def test_a_header_that_is_not_ascii_is_no_reason_to_stop(value: bytes, tmp_path: Path) -> None:
+    def odd(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={}, headers=[(b"X-Name", value), (b"ETag", value), (b"Link", value)])
+
+    options, clock = ChainOptions(origins=(HOME,), rate=1000), StillClock()
+    recorder = Recorder(tmp_path / "recording", "cima", clock)
+    live = build_client(options, clock, recorder=recorder, wire=httpx.MockTransport(odd)).get(HOME)
+    recorder.close()
+    again = build_client(options, clock, recording=Recording.open(tmp_path / "recording")).get(HOME)
+    assert live.status_code == again.status_code == 200
+    assert live.headers["etag"] == again.headers["etag"]

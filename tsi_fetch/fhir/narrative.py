@@ -12,6 +12,7 @@ whitelisted tree is written out as XML.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from html import escape, unescape
 from typing import Any, NamedTuple
 
@@ -29,6 +30,13 @@ _PARTS = frozenset("li dt dd thead tbody tfoot tr th td colgroup".split())
 _INLINE = frozenset("a span b em i strong small big tt dfn q var abbr acronym cite bdo kbd sub sup code samp".split())
 _VOID = frozenset("br hr img col".split())
 _KEPT = _BLOCKS | _PARTS | _INLINE | _VOID
+
+MOST_OPEN = 1_000
+"""Elements open at once of which a text is read as one with markup: to nest takes readers of HTML the square of it."""
+
+_SELF_CLOSING = _VOID | frozenset("p li td th tr dt dd option optgroup tbody thead tfoot input link meta base".split())
+_ANY_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)")
+_MARKUP = re.compile(r"</?[A-Za-z][^<>]*>")
 
 
 class _Look(NamedTuple):
@@ -137,13 +145,37 @@ def _apart(markup: str) -> str:
 
 def _cleaned(fragment: str) -> str:
     """HTML of allowed elements only, as a browser would nest it, and no deeper than XML's readers go."""
-    fragment = _ILLEGAL.sub("", fragment)
+    fragment = _unnested(_ILLEGAL.sub("", fragment))
     clean = _allowed(fragment, _CLEANER)
     if clean.count("</") > MAX_DEPTH:
         bare = _allowed(fragment, _BARE)  # without attributes every tag is plain to see
         if _depth(bare) > MAX_DEPTH:
             return _apart(bare)
     return clean
+
+
+def _unnested(fragment: str) -> str:
+    """The fragment; without any markup where too much of it is open at once."""
+    if fragment.count("<") <= MOST_OPEN or not _too_open(fragment):
+        return fragment
+    plain = _MARKUP.sub(" ", fragment)
+    return plain.replace("<", "&lt;") if _too_open(plain) else plain
+
+
+def _too_open(fragment: str) -> bool:
+    """Are more elements open at once than is reasonable?  Told by their tags, without reading them as HTML."""
+    opened: Counter[str] = Counter()
+    total = 0
+    for closing, name in _ANY_TAG.findall(fragment):
+        tag = name.lower()
+        if tag in _SELF_CLOSING or (closing and not opened[tag]):
+            continue
+        step = -1 if closing else 1
+        opened[tag] += step
+        total += step
+        if total > MOST_OPEN:
+            return True
+    return False
 
 
 def _div(clean: str) -> str:

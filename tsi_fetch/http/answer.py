@@ -26,7 +26,7 @@ and may hold what must not be shown; httpx hands the extensions of a request on 
 TOOK = "took"
 """Extension: whole microseconds from sending to the last byte."""
 
-_OF_THE_WIRE = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+_OF_THE_WIRE = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 
 
 def requested_at(response: httpx.Response) -> datetime:
@@ -83,7 +83,8 @@ class ReadWhole(httpx.BaseTransport):
             raise
         stamps = {REQUESTED_AT: start, TOOK: self._since(start)}
         request.extensions.update(stamps)
-        headers = [(k, v) for k, v in response.headers.multi_items() if k.lower() not in _OF_THE_WIRE]
+        # as bytes: httpx reads a header that is not ASCII, and does not write one
+        headers = [(k, v) for k, v in response.headers.raw if k.lower() not in _OF_THE_WIRE]
         return httpx.Response(response.status_code, headers=headers, content=body, extensions=stamps)
 
     def _read(self, request: httpx.Request, response: httpx.Response, start: datetime) -> bytes:

@@ -60,7 +60,7 @@ class Replay(httpx.BaseTransport):
             raise BodyTooLarge(exchange.method, asked_for(request, self._scrub), 0)
         if exchange.error is not None:
             raise FAILURES.get(exchange.error, httpx.ReadError)("recorded failure", request=request)
-        content, headers = self._body(exchange), dict(exchange.headers or {})
+        content, headers = self._body(exchange), [(k.encode(), v.encode()) for k, v in (exchange.headers or {}).items()]
         return httpx.Response(exchange.status or 0, headers=headers, content=content, extensions=stamps)
 
     def _next(self, request: httpx.Request) -> Exchange:
