@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 
@@ -15,13 +15,16 @@ from store.bulk import now
 from store.engine import Database, connect, hidden, parse, scratch
 from store.job_store import JobBook
 from store.leases import held
-from store.schema import store
+from store.schema import runs, store
 from store.upgrade import is_there, make_room, newer, state_of, upgrade_on
 from tsi_fetch.clock import StopSignal, SystemClock
 from tsi_fetch.errors import SettingError
 
 EXPIRY = 60.0
 """Seconds after which a lease that was not renewed may be taken over."""
+
+LAST_RUNS = 50
+"""Runs that are asked how late it is."""
 
 _UPGRADE = "run `tsi-fetch db upgrade`"
 
@@ -58,14 +61,29 @@ class Stored:
             return now(conn).astimezone(UTC)
 
     def clock(self, stop: StopSignal | None = None) -> SystemClock:
-        """A clock that goes by the store's; the offset is measured once, half-way through the question."""
-        if self.embedded:
-            return SystemClock(stop)
-        local = SystemClock()
-        before = local.now()
-        there = self.now()
-        after = local.now()
-        return SystemClock(stop, there - (before + (after - before) / 2))
+        """A clock that goes by the store's; the offset is measured once, half-way through the question.
+
+        It is never behind what runs have recorded: where the machine's was set back, what is fetched now would count as
+        older than what was fetched yesterday, and would not be written.  (A run that was killed records no end; its
+        lease then lasts until the clock has passed all that it did.)
+        """
+        offset = timedelta(0)
+        if not self.embedded:
+            local = SystemClock()
+            before = local.now()
+            there = self.now()
+            after = local.now()
+            offset = there - (before + (after - before) / 2)
+        latest = self.latest()
+        behind = latest - SystemClock(stop, offset).now() if latest else timedelta(0)
+        return SystemClock(stop, offset + max(behind, timedelta(0)))
+
+    def latest(self) -> datetime | None:
+        """The latest start or end among the last runs."""
+        last = select(runs.c.started, runs.c.ended).order_by(runs.c.no.desc()).limit(LAST_RUNS)
+        with self.database.read() as conn:
+            instants = [at for row in conn.execute(last) for at in row if at is not None]
+        return max(instants, default=None)
 
     def reader(self, job: str, sink: str) -> JobBook:
         """A view of one job at one sink whose writing methods raise RuntimeError: what a plan starts from."""

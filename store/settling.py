@@ -45,7 +45,7 @@ _scope_ids = Prepared(
 )
 
 _open_troubles = Prepared(
-    lambda postgres: select(quarantine.c.id, quarantine.c.digest).where(
+    lambda postgres: select(quarantine.c.id, quarantine.c.digest, quarantine.c.key, quarantine.c.opened).where(
         quarantine.c.job == bindparam("job"),
         quarantine.c.stream == bindparam("stream"),
         quarantine.c.closed.is_(None),
@@ -76,9 +76,8 @@ class Settling:
             self._know(conn, settlement.known, kinds, owners)  # first, since scopes hold only what is known
             ids = access.ids(conn, _refs(settlement))
             self._hold(conn, settlement, ids, cancel=to_end.pending)
-            if to_end.troubles:
-                self._close(conn, settlement)  # before the same keys' new troubles open
-            self._quarantine(conn, settlement)
+            since = self._close(conn, settlement) if to_end.troubles else {}  # before the same keys' new ones open
+            self._quarantine(conn, settlement, since)
             self._checkpoint(conn, settlement)
             finish(conn, access.job_no, settlement.stream, settlement.keys)
             self._depart(conn, [ids[ref] for ref in settlement.departed if ref in ids])
@@ -138,24 +137,32 @@ class Settling:
         ]
         put(conn, pending, rows, on=("scope", "known"), change=_decided_again)
 
-    def _close(self, conn: Connection, settlement: Settlement) -> None:
-        """What is good now is no trouble any more, except what this very batch says is."""
+    def _close(self, conn: Connection, settlement: Settlement) -> dict[str, datetime]:
+        """What is good now is no trouble any more, except what this very batch says is.  Since when each key has been in
+        trouble: new answers that cannot be used either make it no younger."""
         if not settlement.closed:
-            return
+            return {}
         again = {q.digest for q in settlement.quarantined}
         keys = given(conn, settlement.closed)
         open_now = _open_troubles.all(conn, job=self._access.job_no, stream=settlement.stream, keys=keys)
-        over = [entry for entry, digest in open_now if bytes(digest) not in again]
+        since: dict[str, datetime] = {}
+        for _, _, key, opened in open_now:
+            since[key] = min(opened, since.get(key, opened))
+        over = [entry for entry, digest, *_ in open_now if bytes(digest) not in again]
         if over:
             chosen = among(conn, quarantine.c.id, over)
             conn.execute(update(quarantine).where(chosen).values(closed=now(conn), why="overtaken"))
+        return since
 
-    def _quarantine(self, conn: Connection, settlement: Settlement) -> None:
+    def _quarantine(self, conn: Connection, settlement: Settlement, since: Mapping[str, datetime]) -> None:
         if settlement.quarantined:
             run = self._access.run[1] if self._access.run else None
             each = {q.digest: q for q in settlement.quarantined}  # the same trouble twice in one batch is one attempt
             job, at = self._access.job_no, now(conn)
-            rows = [_trouble_row(q, job, settlement.stream, at, run) for q in each.values()]
+            rows = [
+                {**_trouble_row(q, job, settlement.stream, at, run), "opened": since.get(q.key, at)}
+                for q in each.values()
+            ]
             put(conn, quarantine, rows, on=("job", "stream", "digest"), change=_once_more)
 
     def _checkpoint(self, conn: Connection, settlement: Settlement) -> None:

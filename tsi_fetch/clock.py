@@ -41,14 +41,19 @@ class StopSignal:
 
 
 class SystemClock:
-    """The machine's clock, moved by `offset` onto the store's clock (zero for an embedded store)."""
+    """The machine's clock, moved by `offset` onto the store's clock (zero for an embedded store).  It stands still
+    where the machine's is set back."""
 
     def __init__(self, stop: StopSignal | None = None, offset: timedelta = timedelta(0)) -> None:
         self._stop = stop or StopSignal()
         self.offset = offset
+        self._last = datetime.min.replace(tzinfo=UTC)
+        self._lock = threading.Lock()
 
     def now(self) -> datetime:
-        return datetime.now(UTC) + self.offset
+        with self._lock:
+            self._last = max(self._last, datetime.now(UTC) + self.offset)
+            return self._last
 
     def sleep(self, seconds: float) -> None:
         self._stop.wait(seconds)

@@ -74,7 +74,6 @@ def remembered(flight: Flight, outcomes: Sequence[Outcome], run: Run) -> Settlem
     unsure = {u.ref for u, _ in refused} | {ref for ref, d in judged.decisions.items() if d.action is Action.OLDER}
     unsure |= {o.ref for o in outcomes if o.result is Result.MISSING}
     quarantined = _quarantined(judged, refused, run)
-    bad_rows = {q.key for q in quarantined}
     fetched = [t.row.key for t in judged.turned if t.row.answers or t.row.unfetched]
     known = [*judged.acknowledged(outcomes, run.policy), *judged.unchanged(run.policy), *judged.moved_on()]
     known += _awaited(judged, outcomes, run)
@@ -85,7 +84,7 @@ def remembered(flight: Flight, outcomes: Sequence[Outcome], run: Run) -> Settlem
         quarantined=tuple(quarantined),
         checkpoint=tuple(key for t in judged.turned for key in t.row.settles) if flight.in_pass else (),
         keys=() if run.settings.only else tuple(fetched),
-        closed=tuple(key for key in fetched if key not in bad_rows),
+        closed=tuple(t.row.key for t in judged.turned if t.row.answers),
         waiting=tuple(_waiting(judged, outcomes, run)),
         arrived=tuple(_arrived(judged, outcomes, refused)),
         doubt=flight.doubt,

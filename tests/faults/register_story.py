@@ -32,8 +32,8 @@ NEW, WITHDRAWN, MODIFIED = 1, 2, 3  # tipoCambio
 class RegisterStory:
     """A register of `size` products made from the recorded ones, and what has happened to it."""
 
-    def __init__(self, seed: int, size: int) -> None:
-        self.dice = random.Random(seed)
+    def __init__(self, dice: random.Random, size: int) -> None:
+        self.dice = dice
         self._models = Register.of_folder(BODIES)
         self.register = Register(page_size=self.dice.choice([2, 3, 200]))
         self.editions: dict[str, list[Edition]] = {}

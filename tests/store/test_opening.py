@@ -25,7 +25,7 @@ from store.schema import HEAD, VERSION_TABLE, metadata
 from store.upgrade import MIGRATIONS, state, upgrade
 from tsi_fetch.clock import StopSignal
 from tsi_fetch.errors import LeaseLost, SettingError, TryAgain
-from tsi_fetch.words import Settlement
+from tsi_fetch.words import RunRecord, Settlement
 
 PASSWORD = "s3cret-of-the-store"
 
@@ -346,3 +346,20 @@ def test_tables_that_this_version_does_not_know_are_a_wrong_setting(url: str) ->
         with opened.write() as conn:
             conn.exec_driver_sql("ALTER TABLE notes_of_another_version RENAME TO notes")
         opened.close()
+
+
+def test_a_clock_is_never_behind_what_runs_have_recorded(stored: Stored) -> None:
+    """Where the machine's was set back by a day, what is fetched now would count as older than what was."""
+    ahead = stored.now() + timedelta(days=1)
+    with stored.lease("cima", "out", "r1", wait=never) as store:
+        store.begin_run(RunRecord("r1", "cima", ahead))
+        store.end_run(RunRecord("r1", "cima", ahead, ahead + timedelta(minutes=3), "done", 0))
+    assert stored.latest() == ahead + timedelta(minutes=3)
+    assert stored.clock().now() >= ahead + timedelta(minutes=3)
+
+
+def test_a_clock_is_not_moved_by_runs_of_yesterday(stored: Stored) -> None:
+    yesterday = stored.now() - timedelta(days=1)
+    with stored.lease("cima", "out", "r1", wait=never) as store:
+        store.begin_run(RunRecord("r1", "cima", yesterday))
+    assert abs(stored.clock().now() - stored.now()) < timedelta(minutes=1)

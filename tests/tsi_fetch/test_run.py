@@ -13,6 +13,7 @@ from house import House, org
 from memory_sink import MemorySink
 from table_source import TODAY, TableSource, organization
 
+from store import queries
 from store.handle import open_store
 from store.overlay import Overlay
 from tsi_fetch.errors import TryAgain
@@ -66,6 +67,19 @@ def test_a_row_that_cannot_be_used_goes_to_quarantine_and_the_run_goes_on(loaded
     loaded.source.change("p1", {"a": "A3", "s": "shared"}, TOMORROW)
     assert loaded.run().exit_code == 0
     assert loaded.reader(lambda s: s.oldest_quarantine()) is None
+
+
+def test_new_answers_that_cannot_be_used_either_take_the_place_of_the_old_ones(loaded: House) -> None:
+    """One row lies in quarantine once, and since it first did: else one that changes every night would never be old."""
+    loaded.source.broken.add("p1")
+    loaded.source.change("p1", {"a": "A2"})
+    loaded.run()
+    first = loaded.reader(lambda s: s.oldest_quarantine())
+    loaded.source.change("p1", {"a": "A3"}, TOMORROW)
+    assert loaded.run().exit_code == 65
+    with open_store(loaded.url) as stored:
+        lying = queries.quarantine(stored, "job")
+    assert [(row.key, row.opened) for row in lying] == [("p1", first)]
 
 
 def test_what_lies_in_quarantine_too_long_makes_every_night_red(loaded: House) -> None:

@@ -1,0 +1,152 @@
+"""One life of a job: nights in which things happen at the source, and go wrong; after each, the checker looks.
+
+The rings differ in how a night is run: `Life.run` is theirs.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from store.handle import open_store
+from store.queries import quarantine, runs
+from tests.faults.checker import Ended, Evidence, Verdict, Version, look
+from tests.faults.register_story import RegisterStory, names
+from tests.faults.servers import Faulty, Reaper
+from tests.sinks.disturbed_hapi import SOMEONE, DisturbedHapi
+from tests.sinks.fake_hapi import Version as Stored
+from tsi_fetch.fhir.tokens import dump
+from tsi_fetch.words import Ref
+
+JOB, SINK, STREAM = "cima", "epi", "registroCambios"
+ENDS = {0, 65, 75, 78, 143, -signal.SIGKILL, -signal.SIGTERM}
+"""How a run may end in a disturbed night; 78: for a login page, which a person must look at."""
+
+FHIR_FAULTS = ("429 at once", "502", "race", "cut", "reset", "lost by reset", "garbled", "bad gateway", "login", "500")
+"""Of those that `DisturbedHapi` knows, the ones that take no time."""
+
+
+class Life:
+    """`dice` decide everything that happens.  `told`: what has happened so far, a line a night."""
+
+    most_nights = 4
+    fhir_faults: tuple[str, ...] = FHIR_FAULTS
+
+    def __init__(self, dice: random.Random, store: str, folder: Path) -> None:
+        self.dice, self.store, self.folder = dice, store, folder
+        self.counts: Counter[str] = Counter()
+        self.story = RegisterStory(dice, dice.randint(2, 6))
+        self.hapi = DisturbedHapi(notices=dice.random() < 0.5, linger=False)
+        self.hapi.offers = {}
+        self.reaper = Reaper()
+        self.register = Faulty(self.story.register, self.reaper, dice)
+        self.entries, self.batch = dice.choice([2, 5, 100]), dice.choice([1, 2, 8])
+        self.ends: list[Ended] = []
+        self.told: list[str] = []
+        self.reasons: tuple[str, ...] = ()  # of the last run's end, where it said any
+        self.tampered = False  # somebody else was at the server: until that is mended, it is not as the runs say
+        self._recorded: set[str] = set()
+
+    def run(self, *, calm: bool, full: bool) -> tuple[int, str]:
+        """One run: its exit code (negative: killed by that signal), and what was done to it, in words."""
+        raise NotImplementedError
+
+    def between(self) -> list[str]:
+        """What else happens between two nights, in words."""
+        return []
+
+    def mend(self) -> None:
+        """What a person would do before the last, calm night."""
+
+    def play(self) -> Verdict:
+        """All nights, and a calm one at the end; the first verdict that is not good, or the last."""
+        for number in range(self.dice.randint(1, self.most_nights)):
+            happened = [*self.story.night(), *self.between()] if number else []
+            self._night(f"night {number + 1}: {names(happened)}", calm=False)
+            if not self.tampered and not (verdict := self.look()).good:
+                return verdict
+        self.mend()
+        self._night("the last night", calm=True)
+        verdict = self.look(calm=True)
+        expected = (0, 65) if self.story.spoilt else (0,)
+        if verdict.good and self.ends[-1].code not in expected:
+            return Verdict(untrue=(f"the last run, which nothing disturbed, ended with {self.ends[-1].code}",))
+        return verdict
+
+    def _night(self, what: str, *, calm: bool) -> None:
+        self.reasons = ()
+        self.register.share = 0.0 if calm else self.dice.choice([0, 0, 0.1])
+        self.hapi.bad_day = [] if calm else self._bad_day()
+        if calm:
+            self.hapi.catch_up()
+        full = not calm and self.dice.random() < 0.2
+        code, how = self.run(calm=calm, full=full)
+        self.told.append(f"{what}; {'--full, ' if full else ''}{how}: ended with {code} {'; '.join(self.reasons)}")
+        self._ended(code)
+
+    def _bad_day(self) -> list[str | None]:
+        if self.dice.random() < 0.5:
+            return []
+        some = self.fhir_faults
+        day: list[str | None] = [self.dice.choice(some) if self.dice.random() < 0.2 else None for _ in range(8)]
+        self.counts.update(f"sink {fault}" for fault in day if fault)
+        return day
+
+    def _ended(self, code: int) -> None:
+        """What the run's record says; of runs before it, which may be called lost only now, once more."""
+        with open_store(self.store) as stored:
+            records = {row.record.id: row.record for row in runs(stored, JOB, 50)}
+        self.ends = [
+            replace(end, outcome=records[end.run].outcome, recorded=records[end.run].exit_code)
+            if end.run in records
+            else end
+            for end in self.ends
+        ]
+        found = [r for r in reversed(records.values()) if r.id not in self._recorded]
+        for record in found:
+            self._recorded.add(record.id)
+            self.ends.append(Ended(record.id, code, record.outcome, record.exit_code))
+        if not found:  # it died before it could begin
+            self.ends.append(Ended("none", code, None, None))
+
+    def look(self, *, calm: bool = False) -> Verdict:
+        """At everything, as it is now."""
+        verdict = look(self.evidence(calm=calm))
+        last = self.ends[-1]
+        wrong = [] if last.code in ENDS else [f"{last.run} ended with {last.code}"]
+        flaws = [
+            flaw for flaw in self.hapi.flaws if not (self.tampered and "somebody else's" in flaw)
+        ]  # on_existing: adopt
+        return replace(verdict, untrue=(*verdict.untrue, *wrong, *flaws))
+
+    def evidence(self, *, calm: bool) -> Evidence:
+        held = {Ref.parse(name): versions for name, versions in self.hapi.resources.items() if "Device/" not in name}
+        with open_store(self.store) as stored:
+            book = stored.reader(JOB, SINK)
+            position, work = book.position(STREAM), book.open_list(STREAM)
+            seen = position.cursor.seen if position.cursor else frozenset()
+            lying = quarantine(stored, JOB)
+            return Evidence(
+                editions=self.story.editions,
+                unusable=self.story.spoilt,
+                held={ref: [_version(v) for v in versions] for ref, versions in held.items()},
+                feed=self.story.feed,
+                settled=seen | position.checkpoint if not work else frozenset(),
+                known=book.known(list(held)),
+                versions={ref: str(versions[-1].number) for ref, versions in held.items()},
+                waiting=book.waiting_graph(),
+                pending=[p.ref for p in book.pending()],
+                troubles=[row.key for row in lying],
+                newly_troubled={row.key for row in lying if self.ends and row.run == self.ends[-1].run},
+                left=work.left if work else 0,
+                runs=self.ends,
+                calm=calm,
+            )
+
+
+def _version(stored: Stored) -> Version:
+    run = None if stored.run == SOMEONE else stored.run
+    return Version(None if stored.resource is None else dump(stored.resource), run)
