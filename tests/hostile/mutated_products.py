@@ -140,10 +140,9 @@ class World:
         self._memory = MemorySink("first")
         upstream = register(products={}, feed=[])
         upstream.products = {"99001": _REGISTER.products["99001"]}
-        transport = httpx.MockTransport(lambda r: _sent(upstream.answer(r.url.raw_path.decode())))
         for sink in (self._memory, self._folder(self._files, "first")):
             store = self._store if sink is self._memory else self.folder / "files.db"
-            report = self._run(store, sink, transport, "first", validate="off")
+            report = self._run(store, sink, sending(upstream), "first", validate="off")
             assert report.exit_code == 0
 
     def _folder(self, path: Path, run: str) -> Folder:
@@ -188,6 +187,11 @@ class World:
                 report = run_job(Ports(source, sink, made, self.clock), settings)
         source.close()
         return report
+
+
+def sending(upstream: Register) -> httpx.MockTransport:
+    """A register as a wire."""
+    return httpx.MockTransport(lambda request: _sent(upstream.answer(request.url.raw_path.decode())))
 
 
 def _sent(reply: Reply) -> httpx.Response:
