@@ -255,10 +255,18 @@ TREE: dict[str, Callable[[random.Random, Place], bool]] = {
 _OFTEN = [*["another value"] * 12, *["dropped", "null", "number for string", "nested", "renamed", "long"] * 2]
 
 
+LISTS = frozenset({"not nested", "many", "shuffled"})
+
+
+def _longer(place: Place) -> bool:
+    value = place[0][place[1]]
+    return isinstance(value, list) and len(value) > 1
+
+
 def _changed(rng: random.Random, tree: Any) -> Mutation | None:
     tree = copy.deepcopy(tree)
     kind = rng.choice([*TREE, *_OFTEN])
-    found = list(places(tree))
+    found = [place for place in places(tree) if kind not in LISTS or _longer(place)]
     if not found:
         return None
     place = rng.choice(found)

@@ -74,8 +74,9 @@ def rows_in(mutation: Mutation) -> tuple[list[Any], Any]:
         tree = parse(mutation.body) if mutation.status == 200 else None
     except NotJson:
         return [], None
-    rows = tree.get("resultados") if isinstance(tree, dict) else None
-    return (rows, tree.get("totalFilas")) if isinstance(rows, list) else ([], None)
+    if not isinstance(tree, dict) or not isinstance(rows := tree.get("resultados"), list):
+        return [], None
+    return rows, tree.get("totalFilas")
 
 
 def named(row: Any) -> str | None:

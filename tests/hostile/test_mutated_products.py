@@ -58,7 +58,7 @@ def test_every_changed_answer_is_mapped_or_in_quarantine(tmp_path: Path) -> None
     print(f"\n{sum(fates.values())} mutations: {dict(fates)}, {neutral} neutral; {dict(kinds)}")
     if not ONLY and COUNT >= 1000:
         share = {fate: number / sum(fates.values()) for fate, number in fates.items()}
-        assert share["refused"] > 0.15
+        assert share["refused"] > 0.1
         assert share["unfetched"] > 0.05
         assert share["mapped"] > 0.3
         assert 0 < share["gone"] < 0.05
