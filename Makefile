@@ -54,10 +54,10 @@ hapi: $(VENV)/ready-to-test ## a real HAPI FHIR server (RELEASE=R4 or R5, Postgr
 bench-sink: $(VENV)/ready-to-test ## how fast the FHIR sink is on a real HAPI server here; half an hour (BENCH_ARGS=--help)
 	$(BIN)/python -W ignore -m dev.bench_sink $(BENCH_ARGS)
 
-bench-memory: $(VENV)/ready-to-test ## the memory of a run over a million rows against ten thousand; a quarter of an hour
+bench-memory: $(VENV)/ready-to-test ## the memory of a run over a million rows against ten thousand; half an hour
 	$(BIN)/python -W ignore -m dev.bench_memory $(BENCH_ARGS)
 
-bench-store: $(VENV)/ready-to-test ## the store among ten million refs against a hundred thousand; a quarter of an hour
+bench-store: $(VENV)/ready-to-test ## the store among ten million refs against a hundred thousand; half an hour
 	$(BIN)/python -W ignore -m dev.bench_store $(BENCH_ARGS)
 
 schema: $(VENV)/ready-to-test ## generate the job file's JSON Schema anew
