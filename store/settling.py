@@ -138,8 +138,10 @@ class Settling:
         put(conn, pending, rows, on=("scope", "known"), change=_decided_again)
 
     def _close(self, conn: Connection, settlement: Settlement) -> dict[str, datetime]:
-        """What is good now is no trouble any more, except what this very batch says is.  Since when each key has been in
-        trouble: new answers that cannot be used either make it no younger."""
+        """What is good now is no trouble any more, except what this very batch says is.
+
+        Since when each key has been in trouble: new answers that cannot be used either make it no younger.
+        """
         if not settlement.closed:
             return {}
         again = {q.digest for q in settlement.quarantined}

@@ -13,6 +13,7 @@ from tsi_fetch.fhir.equality import same
 from tsi_fetch.fhir.references import references
 from tsi_fetch.fhir.retire import retirable, retired
 from tsi_fetch.fhir.tokens import NotJson
+from tsi_fetch.settle import removal_of
 from tsi_fetch.words import (
     DOUBTED,
     FORGOTTEN,
@@ -93,6 +94,7 @@ def _some(run: Run, refs: Sequence[Ref]) -> None:
     bodies = {w.ref: w.body for w in writes}
     settled += [_after(known[o.ref], o, bodies[o.ref]) if _done(o) else known[o.ref] for o in outcomes]
     foreign += [o.ref for o in outcomes if o.result is Result.REFUSED]
+    settled = [k for k in settled if k.ref not in foreign] + [replace(live[ref], digest=DOUBTED) for ref in foreign]
     waiting = _wait_on(run, outcomes)
     faults = {o.ref: o.fault for o in outcomes if o.fault}
     _remember(
@@ -169,7 +171,7 @@ def _word(outcome: Outcome) -> str:
 
 
 def _quarantined(run: Run, ref: Ref, fault: Fault, held: Held | None) -> Quarantined:
-    row = Row(f"removal of {ref}")
+    row = Row(removal_of(ref))
     run.tally.trouble(row.key, fault)
     return Quarantined(row.key, row.digest, fault, row, ref, held.body if held else None)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tsi_fetch.decide import leaving
+from tsi_fetch.decide import FOREIGN, GONE, leaving
 from tsi_fetch.flight import Flight
 from tsi_fetch.judge import ACKNOWLEDGED, Judged, Turned, quarantine_digest
 from tsi_fetch.words import (
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
     from tsi_fetch.context import Run
 
 SETTLED = ACKNOWLEDGED | {Result.MISSING}
+
+
+def removal_of(ref: Ref) -> str:
+    """The key under which a removal that was refused lies in quarantine; what is given again is not to be removed."""
+    return f"removal of {ref}"
 
 
 def names(batch: Batch) -> frozenset[str]:
@@ -77,6 +83,7 @@ def remembered(flight: Flight, outcomes: Sequence[Outcome], run: Run) -> Settlem
     fetched = [t.row.key for t in judged.turned if t.row.answers or t.row.unfetched]
     known = [*judged.acknowledged(outcomes, run.policy), *judged.unchanged(run.policy), *judged.moved_on()]
     known += _awaited(judged, outcomes, run)
+    known += _disbelieved(judged, outcomes)
     return Settlement(
         stream=flight.batch.stream,
         known=tuple(known),
@@ -84,7 +91,7 @@ def remembered(flight: Flight, outcomes: Sequence[Outcome], run: Run) -> Settlem
         quarantined=tuple(quarantined),
         checkpoint=tuple(key for t in judged.turned for key in t.row.settles) if flight.in_pass else (),
         keys=() if run.settings.only else tuple(fetched),
-        closed=tuple(t.row.key for t in judged.turned if t.row.answers),
+        closed=(*(t.row.key for t in judged.turned if t.row.answers), *map(removal_of, judged.decisions)),
         waiting=tuple(_waiting(judged, outcomes, run)),
         arrived=tuple(_arrived(judged, outcomes, refused)),
         doubt=flight.doubt,
@@ -109,6 +116,14 @@ def _awaited(judged: Judged, outcomes: Sequence[Outcome], run: Run) -> Iterator[
         if o.result is Result.MISSING and unwritten:
             job = known.job if known else run.settings.job
             yield Known(o.ref, job, AWAITED, None, None, run.source.mapping, State.DELETED)
+
+
+def _disbelieved(judged: Judged, outcomes: Sequence[Outcome]) -> Iterator[Known]:
+    """Of what somebody else has changed: what we wrote is not there, and the same content coming again is no proof."""
+    for o in outcomes:
+        known = judged.known.get(o.ref)
+        if o.fault in (FOREIGN, GONE) and known and known.digest != DOUBTED:
+            yield replace(known, digest=DOUBTED)
 
 
 def _arrived(

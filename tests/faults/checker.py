@@ -124,9 +124,11 @@ def _lacking(e: Evidence) -> Iterator[str]:
         last = _last(e, ref)
         if last is None or not same(body, last):
             yield f"{ref} is {'not there' if last is None else 'not what the source says'}"
-    kept = {ref for key in e.set_aside for edition in e.editions[key] for ref in edition}
+    kept = {ref for key in e.set_aside for edition in e.editions.get(key, ()) for ref in edition}
     for ref in e.held.keys() - now.keys() - kept:
         last = _last(e, ref)
+        if e.held[ref][-1].run is None:
+            continue  # somebody else's: what the source no longer has, they may have
         if last is not None and retirable(ref.type) and not same(last, retired(last)):
             yield f"{ref} is still there as if the source had it"
 
@@ -148,6 +150,8 @@ def _arrived(e: Evidence, row: RowSeen) -> bool:
 
 def _is(e: Evidence, ref: Ref, wanted: bytes | None) -> bool:
     last = _last(e, ref)
+    if wanted is None and ref in e.held and e.held[ref][-1].run is None:
+        return True
     if wanted is None or last is None:
         return last is None or same(last, retired(last)) or ref in e.pending
     return same(wanted, last)
@@ -201,13 +205,18 @@ def _unfinished(e: Evidence) -> Iterator[str]:
             yield f"{key} lies in quarantine {e.troubles.count(key)} times"
     yield from (f"{key} lies in quarantine twice" for key in sorted(set(e.troubles)) if e.troubles.count(key) > 1)
     if e.calm:
-        yield from (f"{key} lies in quarantine, and is good" for key in sorted(set(e.troubles) - e.unusable))
+        kept_back = {f"removal of {ref}" for ref in e.held.keys() - _now(e).keys()}  # what somebody else wrote
+        yield from (
+            f"{key} lies in quarantine, and is good" for key in sorted(set(e.troubles) - e.unusable - kept_back)
+        )
 
 
 def _misremembered(e: Evidence) -> Iterator[str]:
-    aside = {ref for key in e.set_aside for edition in e.editions[key] for ref in edition}
+    aside, now = {ref for key in e.set_aside for edition in e.editions.get(key, ()) for ref in edition}, _now(e)
     for ref in e.held:
         known, there = e.known.get(ref), _last(e, ref) is not None
+        if known is None and e.held[ref][-1].run is None and ref not in now:
+            continue
         if known is None:
             yield f"{ref} is at the sink, and nobody remembers it"
         elif ref in aside and (known.version is None or known.digest == DOUBTED):

@@ -279,6 +279,27 @@ def test_a_removal_of_what_somebody_edited_is_quarantined(loaded: House) -> None
     assert report.quarantined[0].code == "foreign"
 
 
+def test_what_somebody_edited_is_not_unchanged_when_the_source_takes_its_change_back(loaded: House) -> None:
+    """The content is what we wrote last, and is not what is there."""
+    loaded.sink.edit(org("a"), organization("a", "edited"))
+    loaded.source.change("p1", {"a": "A2", "s": "shared"})
+    assert loaded.run().exit_code == 65
+    loaded.source.change("p1", {"a": "A", "s": "shared"}, TOMORROW)
+    report = loaded.run()
+    assert (report.exit_code, loaded.names()["a"]) == (65, "edited")
+    assert [t.code for t in report.quarantined] == ["foreign"]
+
+
+def test_a_removal_that_was_refused_lies_in_quarantine_until_its_resource_is_given_again(loaded: House) -> None:
+    loaded.sink.edit(org("a"), organization("a", "edited"))
+    loaded.source.change("p1", None)
+    loaded.run()
+    loaded.source.change("p1", {"a": "A", "s": "shared"}, TOMORROW)
+    assert loaded.run(on_existing="adopt").exit_code == 0
+    assert loaded.names()["a"] == "A"
+    assert loaded.reader(lambda s: s.oldest_quarantine()) is None
+
+
 @pytest.mark.parametrize("method", ["settle", "advance"])
 @pytest.mark.parametrize("nth", [1, 2])
 @pytest.mark.parametrize("after", [False, True])
