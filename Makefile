@@ -8,8 +8,10 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 PACKAGES := jobs sources sinks store tsi_fetch
 FILES := $(shell find $(PACKAGES) -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
 DEMO := demo
+TALLY := fire/tally.jsonl
 
-.PHONY: help demo test test-servers check lint hapi bench-sink bench-memory bench-store lock schema recording wheel clean
+.PHONY: help demo test test-servers check lint hapi bench-sink bench-memory bench-store fire fire-inside fire-processes lock \
+	schema recording wheel clean
 .DELETE_ON_ERROR:
 
 help: ## what there is
@@ -59,6 +61,18 @@ bench-memory: $(VENV)/ready-to-test ## the memory of a run over a million rows a
 
 bench-store: $(VENV)/ready-to-test ## the store among ten million refs against a hundred thousand; half an hour
 	$(BIN)/python -W ignore -m dev.bench_store $(BENCH_ARGS)
+
+fire: ## the promise under fire, about ten minutes: both rings, and docs/fire.md from the tally
+	$(MAKE) fire-inside FIRE=150
+	$(MAKE) fire-processes FIRE=15
+	$(MAKE) fire-processes FIRE=10 STORE=postgres
+	$(BIN)/python -m tests.faults.tally $(TALLY) --page docs/fire.md
+
+fire-inside: $(VENV)/ready-to-test ## the loop under fire, in this process (FIRE=500 trials, SEED=1)
+	$(BIN)/python -W ignore -m tests.faults.inside --trials $(or $(FIRE),500) --seed $(or $(SEED),1) --tally $(TALLY)
+
+fire-processes: $(VENV)/ready-to-test ## runs as processes of their own, killed at any moment (FIRE=20 trials, STORE=postgres)
+	$(BIN)/python -W ignore -m tests.faults.processes --trials $(or $(FIRE),20) --seed $(or $(SEED),1) --store $(or $(STORE),sqlite) --tally $(TALLY)
 
 schema: $(VENV)/ready-to-test ## generate the job file's JSON Schema anew
 	$(BIN)/python -m jobs.config.schema

@@ -1,0 +1,32 @@
+"""A few lives of each ring, so that the harness stays true; `make fire` has many."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.faults.inside import template
+from tests.faults.inside import tried as tried_inside
+from tests.faults.processes import places
+from tests.faults.processes import tried as tried_as_process
+
+
+@pytest.fixture(scope="module")
+def empty() -> Path:
+    return template()
+
+
+@pytest.mark.parametrize("seed", [1, 21, 27, 72, 1080, 1121])
+def test_a_life_in_this_process(seed: int, empty: Path) -> None:
+    """Seeds that once found something."""
+    life, verdict = tried_inside(random.Random(seed), empty)
+    assert verdict.good, "\n".join([*life.told, str(verdict)])
+
+
+def test_a_life_of_real_processes() -> None:
+    with places("sqlite") as make:
+        life, verdict = tried_as_process(3, make)
+    assert verdict.good, "\n".join([*life.told, str(verdict)])
+    assert len(life.ends) > 1

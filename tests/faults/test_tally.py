@@ -1,0 +1,64 @@
+"""One tally of one commit: what was tried is not tried again, and a wrong trial is not forgotten."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from tests.faults import tally as module
+from tests.faults.checker import Verdict
+from tests.faults.tally import Line, Tally, page, read, sums
+
+GOOD = Line(
+    "abc", "in process", 1, {"runs": 3, "sink 502": 1}, {"lost": [], "doubled": [], "false_green": [], "untrue": []}
+)
+WRONG = Line(
+    "abc", "in process", 2, {"runs": 2}, {"lost": ["x is not there"], "doubled": [], "false_green": [], "untrue": []}
+)
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests run from an archive, too, where there is no commit."""
+    monkeypatch.setattr(module, "_git", lambda *arguments: "abc" if arguments[0] == "rev-parse" else "")
+
+
+@pytest.mark.usefixtures("here")
+def test_what_was_tried_of_this_commit_is_not_tried_again(tmp_path: Path) -> None:
+    file = tmp_path / "fire" / "tally.jsonl"
+    Tally(file, "in process").add(1, {"runs": 3}, Verdict())
+    again = Tally(file, "in process")
+    assert (again.has(1), again.has(2), Tally(file, "another ring").has(1)) == (True, False, False)
+
+
+@pytest.mark.usefixtures("here")
+def test_another_commit_begins_anew_and_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "tally.jsonl"
+    old = {**asdict(GOOD), "commit": "before"}
+    file.write_text(f"{json.dumps(old)}\n{json.dumps(asdict(GOOD))}\n" + '{"commit": "abc", "ri')
+    assert [line.commit for line in read(file)] == ["before", "abc"]
+    assert [line.seed for line in Tally(file, "in process").lines] == [1]
+
+
+def test_the_sums_name_what_was_tried_and_what_was_wrong() -> None:
+    total = sums([GOOD, WRONG])["in process"]
+    assert (total["trials"], total["runs"], total["sink 502"], total["lost"]) == (2, 5, 1, 1)
+    text = page([GOOD, WRONG])
+    assert "Commit `abc`. Seeds: in process: 1 to 2." in text
+    assert "| lost | 1 |" in text
+
+
+@pytest.mark.usefixtures("here")
+def test_a_tally_with_anything_wrong_in_it_is_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, shown = tmp_path / "tally.jsonl", tmp_path / "fire.md"
+    file.write_text(json.dumps(asdict(GOOD)) + "\n")
+    monkeypatch.setattr("sys.argv", ["tally", str(file), "--page", str(shown)])
+    assert module.main() == 0
+    assert "| lost | 0 |" in shown.read_text()
+    file.write_text(file.read_text() + json.dumps(asdict(WRONG)) + "\n")
+    assert module.main() == 1
+    file.write_text("")
+    assert module.main() == 1, "nothing was tried"
