@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tsi_fetch.fhir.digest import canonical_digest
 from tsi_fetch.fhir.equality import alike, same
-from tsi_fetch.words import Action, Fault, Held, Known, Ref, State, Upsert, Write, WriteAction
+from tsi_fetch.words import DOUBTED, Action, Fault, Held, Known, Ref, State, Upsert, Write, WriteAction
 
 FOREIGN = Fault(
     "foreign", "$", "the sink holds a version that this store did not write; `on_existing: adopt` would take it over"
@@ -51,18 +51,20 @@ class Decision:
 
 
 def decide(upsert: Upsert, known: Known | None, held: Held | None, policy: Policy, *, ours: bool = False) -> Decision:
-    """Decide one upsert.  `held`: what the sink holds, with its body, where the version is not in `known`; `ours`: it
-    was written by a run that was killed before it could remember."""
+    """Decide one upsert.  `held`: what the sink holds, with its body, where the version is not in `known`, or what is
+    known is in doubt; `ours`: it was written by a run that was killed before it could remember."""
     digest = canonical_digest(upsert.body)
     if known and known.job != policy.job and upsert.ref.type not in policy.shared:
         return Decision(Action.REFUSE, upsert, digest, fault=OWNED)
-    if known and known.version is not None:
+    doubted = known is not None and known.digest == DOUBTED and held is not None and not held.deleted
+    if known and known.version is not None and not doubted:
         return _of_known(upsert, digest, known, policy)
     if known and older(upsert.order, known.order):
         return Decision(Action.OLDER, upsert, digest)
     if held is None or held.deleted:
         return Decision(Action.CREATE, upsert, digest, held.version if held else None)
-    return _of_held(upsert, digest, held, policy, ours=ours)
+    believed = known is not None and known.version == held.version
+    return _of_held(upsert, digest, held, policy, ours=ours or believed)
 
 
 def _of_known(upsert: Upsert, digest: bytes, known: Known, policy: Policy) -> Decision:

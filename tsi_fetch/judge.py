@@ -16,6 +16,7 @@ from tsi_fetch.errors import Guarded, TryAgain, Unusable
 from tsi_fetch.fhir.tokens import NotJson
 from tsi_fetch.words import (
     AWAITED,
+    DOUBTED,
     Action,
     Batch,
     Change,
@@ -240,12 +241,13 @@ def _moved(known: Mapping[Ref, Known], orders: Mapping[Ref, Order]) -> Iterator[
 
 
 def _held(refs: Collection[Ref], known: Mapping[Ref, Known], run: Run) -> dict[Ref, Held]:
-    """What the sink holds of refs whose version is not known: versions in bulk, bodies only of those that are there.
+    """What the sink holds of refs whose version is not known, or is in doubt: versions in bulk, bodies only of those that
+    are there.
 
     A far sink that held nothing of what was looked up last is not asked about refs that were never known: to create
     them only where nothing is there answers the same, and to look up a thousand takes it as long as to write them.
     """
-    unseen = [ref for ref in refs if ref in known and known[ref].version is None]
+    unseen = [ref for ref in refs if ref in known and (known[ref].version is None or known[ref].digest == DOUBTED)]
     strangers = [ref for ref in refs if ref not in known]
     guessed = run.sink.ahead > 0 and run.expects_nothing and not run.settings.plan
     asked = unseen if guessed else unseen + strangers

@@ -50,14 +50,16 @@ class Evidence:
     """Everything seen of one job after a run.
 
     `editions`: of each product all so far, the last being the truth.  `unusable`: products whose rows cannot be used
-    now.  `held`: every version of everything at the sink that is the job's.  `settled`: keys of feed rows that the
-    store takes for settled, in its watermark or its checkpoint.  `troubles`: product of each open entry of quarantine.
-    `calm`: nothing disturbed the last run; else good rows may have been spoilt on their way, and lie in quarantine.
+    now; `refused`: those of which the sink takes some resource never.  `held`: every version of everything at the sink
+    that is the job's.  `settled`: keys of feed rows that the store takes for settled, in its watermark or its
+    checkpoint.  `troubles`: product of each open entry of quarantine.  `calm`: nothing disturbed the last run; else
+    good rows may have been spoilt on the way, and lie in quarantine.
     """
 
     editions: Mapping[str, Sequence[Edition]]
     unusable: Set[str]
     held: Mapping[Ref, Sequence[Version]]
+    refused: Set[str] = frozenset()
     feed: Sequence[RowSeen] = ()
     settled: Set[str] = frozenset()
     known: Mapping[Ref, Known] = field(default_factory=dict)
@@ -73,7 +75,7 @@ class Evidence:
     @property
     def set_aside(self) -> Set[str]:
         """Products that may be at the sink as they once were: what came of them lies in quarantine."""
-        return self.unusable if self.calm else {*self.unusable, *self.troubles}
+        return {*self.unusable, *self.refused, *(() if self.calm else self.troubles)}
 
 
 @dataclass(frozen=True)
@@ -203,11 +205,14 @@ def _unfinished(e: Evidence) -> Iterator[str]:
     for key in sorted(e.unusable):
         if e.troubles.count(key) != 1:
             yield f"{key} lies in quarantine {e.troubles.count(key)} times"
-    yield from (f"{key} lies in quarantine twice" for key in sorted(set(e.troubles)) if e.troubles.count(key) > 1)
+    rows = sorted(set(e.troubles) - e.refused)  # of a refused one, each resource lies there
+    yield from (f"{key} lies in quarantine twice" for key in rows if e.troubles.count(key) > 1)
+    yield from (f"{key} is refused, and does not lie in quarantine" for key in sorted(e.refused - set(e.troubles)))
     if e.calm:
         kept_back = {f"removal of {ref}" for ref in e.held.keys() - _now(e).keys()}  # what somebody else wrote
         yield from (
-            f"{key} lies in quarantine, and is good" for key in sorted(set(e.troubles) - e.unusable - kept_back)
+            f"{key} lies in quarantine, and is good"
+            for key in sorted(set(e.troubles) - e.unusable - e.refused - kept_back)
         )
 
 
@@ -243,7 +248,7 @@ def _false_ends(e: Evidence) -> Iterator[str]:
 
 def _hidden(e: Evidence) -> Iterator[str]:
     """What a run sets aside makes it red; what lay there before does so only after a week."""
-    if hidden := e.unusable - set(e.troubles) | e.newly_troubled:
+    if hidden := (e.unusable | e.refused) - set(e.troubles) | e.newly_troubled:
         yield f"exit code 0, and {', '.join(sorted(hidden))} cannot be used"
 
 

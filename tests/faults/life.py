@@ -5,18 +5,21 @@ The rings differ in how a night is run: `Life.run` is theirs.
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from store.handle import open_store
 from store.queries import quarantine, runs
 from tests.faults.checker import Ended, Evidence, Verdict, Version, look
-from tests.faults.register_story import RegisterStory, names
+from tests.faults.register_story import REFUSED, RegisterStory, names
 from tests.faults.servers import Faulty, Reaper
 from tests.sinks.disturbed_hapi import SOMEONE, DisturbedHapi
+from tests.sinks.fake_hapi import Refusal
 from tests.sinks.fake_hapi import Version as Stored
 from tsi_fetch.fhir.tokens import dump
 from tsi_fetch.words import Ref
@@ -29,6 +32,15 @@ FHIR_FAULTS = ("429 at once", "502", "race", "cut", "reset", "lost by reset", "g
 """Of those that `DisturbedHapi` knows, the ones that take no time."""
 
 
+class ChoosyHapi(DisturbedHapi):
+    """Never takes what has a certain word in it."""
+
+    def _check(self, entry: dict[str, Any]) -> None:
+        super()._check(entry)
+        if REFUSED in json.dumps(entry.get("resource", {})):
+            raise Refusal(422, "HAPI-0574: there is a word in it that this server does not take")
+
+
 class Life:
     """`dice` decide everything that happens.  `told`: what has happened so far, a line a night."""
 
@@ -39,7 +51,7 @@ class Life:
         self.dice, self.store, self.folder = dice, store, folder
         self.counts: Counter[str] = Counter()
         self.story = RegisterStory(dice, dice.randint(2, 6))
-        self.hapi = DisturbedHapi(notices=dice.random() < 0.5, linger=False)
+        self.hapi = ChoosyHapi(notices=dice.random() < 0.5, linger=False)
         self.hapi.offers = {}
         self.reaper = Reaper()
         self.register = Faulty(self.story.register, self.reaper, dice)
@@ -71,7 +83,7 @@ class Life:
         self.mend()
         self._night("the last night", calm=True)
         verdict = self.look(calm=True)
-        expected = (0, 65) if self.story.spoilt else (0,)
+        expected = (0, 65) if self.story.spoilt | self.story.refused else (0,)
         if verdict.good and self.ends[-1].code not in expected:
             return Verdict(untrue=(f"the last run, which nothing disturbed, ended with {self.ends[-1].code}",))
         return verdict
@@ -132,6 +144,7 @@ class Life:
             return Evidence(
                 editions=self.story.editions,
                 unusable=self.story.spoilt,
+                refused=self.story.refused,
                 held={ref: [_version(v) for v in versions] for ref, versions in held.items()},
                 feed=self.story.feed,
                 settled=seen | position.checkpoint if not work else frozenset(),

@@ -26,6 +26,9 @@ from tsi_fetch.words import Upsert
 
 BODIES = Path(__file__).parents[1] / "recorded" / "cima" / "bodies"
 COMPANIES = ("LABORATORIO UNO, S.A.", "LABORATORIO DOS, S.L.", "LABORATORIO TRES")
+REFUSED = "PROHIBIDO"
+"""In a name: what the server never takes."""
+
 NEW, WITHDRAWN, MODIFIED = 1, 2, 3  # tipoCambio
 
 
@@ -39,6 +42,7 @@ class RegisterStory:
         self.editions: dict[str, list[Edition]] = {}
         self.feed: list[RowSeen] = []
         self.spoilt: set[str] = set()
+        self.refused: set[str] = set()
         self._gone: dict[str, Any] = {}
         self._lost: dict[str, list[Any]] = {}
         self._stamps: set[int] = set()
@@ -122,6 +126,9 @@ class RegisterStory:
     def _spoil(self) -> bool:
         return self._to_some(lambda product: product.pop("nombre"), among=lambda key: key not in self.spoilt)
 
+    def _be_refused(self) -> bool:
+        return self._to_some(lambda product: product.update(nombre=f"{REFUSED} {self.dice.randint(0, 3)}"))
+
     def _mend(self) -> bool:
         if not self.spoilt:
             return False
@@ -148,6 +155,10 @@ class RegisterStory:
             self.spoilt.discard(key)
         else:
             self.spoilt.add(key)
+        if REFUSED in self.register.products.get(key, {}).get("nombre", ""):
+            self.refused.add(key)
+        else:
+            self.refused.discard(key)
         self.editions.setdefault(key, []).append(self._edition(key))
         stamp = self._new_stamp(key, kind)
         self.register.feed.append({"nregistro": key, "fecha": stamp, "tipoCambio": kind, "cambio": ["estado"]})
@@ -197,6 +208,7 @@ ACTS: dict[str, tuple[int, Callable[[RegisterStory], bool]]] = {
     "finds a package": (2, RegisterStory._find_a_package),
     "vanishes": (2, RegisterStory._vanish),
     "comes back": (2, RegisterStory._come_back),
+    "is refused by the server": (1, RegisterStory._be_refused),
     "is spoilt": (1, RegisterStory._spoil),
     "is mended": (2, RegisterStory._mend),
 }

@@ -6,7 +6,7 @@ import pytest
 
 from tsi_fetch.decide import FOREIGN, GONE, OWNED, Policy, collapse, decide, decide_stale, leaving
 from tsi_fetch.fhir.digest import canonical_digest
-from tsi_fetch.words import Action, Held, Known, Ref, State, Upsert, Write, WriteAction
+from tsi_fetch.words import DOUBTED, Action, Held, Known, Ref, State, Upsert, Write, WriteAction
 
 REF = Ref("Organization", "a")
 OLD = b'{"resourceType":"Organization","id":"a","name":"old"}'
@@ -19,8 +19,8 @@ def upsert(body: bytes = NEW, order: int | None = 10) -> Upsert:
 
 
 def known(body: bytes = OLD, **fields: object) -> Known:
-    base = {"job": "cima", "version": "3", "order": 5, "mapping": 1} | fields
-    return Known(REF, digest=canonical_digest(body), **base)  # type: ignore[arg-type]
+    base = {"digest": canonical_digest(body), "job": "cima", "version": "3", "order": 5, "mapping": 1} | fields
+    return Known(REF, **base)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,16 @@ def known(body: bytes = OLD, **fields: object) -> Known:
         pytest.param(
             upsert(), known(version=None), Held(REF, "7", NEW), POLICY, Action.UNCHANGED, "7", id="version forgotten"
         ),
+        pytest.param(
+            upsert(), known(digest=DOUBTED), Held(REF, "3", NEW), POLICY, Action.UNCHANGED, "3", id="in doubt, there"
+        ),
+        pytest.param(
+            upsert(), known(digest=DOUBTED), Held(REF, "3", OLD), POLICY, Action.UPDATE, "3", id="in doubt, as it was"
+        ),
+        pytest.param(
+            upsert(), known(digest=DOUBTED), Held(REF, "4", OLD), POLICY, Action.REFUSE, "4", id="in doubt, and foreign"
+        ),
+        pytest.param(upsert(), known(digest=DOUBTED), None, POLICY, Action.UPDATE, "3", id="in doubt, and gone"),
         pytest.param(upsert(), known(job="other"), None, POLICY, Action.REFUSE, None, id="owned by another job"),
         pytest.param(
             upsert(), known(job="other"), None, Policy("cima", 1, shared=frozenset({"Organization"})),

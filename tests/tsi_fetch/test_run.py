@@ -314,6 +314,17 @@ def test_killed_while_removing_the_next_run_completes(loaded: House, method: str
     assert loaded.run(removal="delete").counts == {}
 
 
+def test_what_was_to_be_removed_by_a_killed_run_is_not_written_again_when_it_is_given_again(loaded: House) -> None:
+    """It was in doubt, and is as it was: a server that does not compare would keep a version that repeats another."""
+    loaded.source.change("p1", None)
+    with pytest.raises(KeyboardInterrupt):
+        loaded.run(wrap_store=lambda s: Dies(s, "doubt", 1, after=True))  # type: ignore[arg-type]
+    loaded.source.change("p1", {"a": "A", "s": "shared"}, TOMORROW)
+    report = loaded.run()
+    assert (report.exit_code, report.counts) == (0, {"Organization": {"unchanged": 2}})
+    assert len(loaded.sink.history[org("a")]) == 1
+
+
 def many(house: House, count: int) -> None:
     for n in range(count):
         house.source.change(f"m{n}", {f"m{n}": f"M{n}"})

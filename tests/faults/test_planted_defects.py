@@ -1,0 +1,160 @@
+"""The checker on the whole: with a defect planted into the program itself, a few lives are enough to turn it red."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sinks.fhir.server import FhirServer
+from store.handle import Stored
+from store.job_store import JobBook
+from store.notes import Notes
+from tests.faults.inside import template, tried
+from tsi_fetch import decide, departures, run, write
+from tsi_fetch.report import Tally
+from tsi_fetch.words import Doubt, Outcome, Result, RunRecord, Settlement
+
+MOST_LIVES = 60
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def watermark_before_the_write(patch: pytest.MonkeyPatch) -> None:
+    note = run._note
+
+    def before(running: Any, judged: Any) -> int | None:
+        keys = tuple(key for t in judged.turned for key in t.row.settles)
+        running.store.settle(Settlement(running.source.stream, checkpoint=keys))
+        number: int | None = note(running, judged)
+        return number
+
+    patch.setattr(run, "_note", before)
+
+
+def _with_outcomes(patch: pytest.MonkeyPatch, change: Callable[[Outcome], Outcome]) -> None:
+    true = FhirServer.write
+
+    def written(self: FhirServer, *arguments: Any) -> Iterator[Sequence[Outcome]]:
+        for outcomes in true(self, *arguments):
+            yield [change(outcome) for outcome in outcomes]
+
+    patch.setattr(FhirServer, "write", written)
+
+
+def refusals_are_swallowed(patch: pytest.MonkeyPatch) -> None:
+    def fine(outcome: Outcome) -> Outcome:
+        return replace(outcome, result=Result.UPDATED, version="1") if outcome.result is Result.REFUSED else outcome
+
+    _with_outcomes(patch, fine)
+    patch.setattr(decide, "FOREIGN", None)
+
+
+def the_status_of_an_entry_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    def fine(outcome: Outcome) -> Outcome:
+        held = outcome.held
+        stale = outcome.result is Result.STALE
+        return replace(outcome, result=Result.UPDATED, version=held.version if held else "1") if stale else outcome
+
+    _with_outcomes(patch, fine)
+
+
+def nothing_is_noted_before_a_write(patch: pytest.MonkeyPatch) -> None:
+    def unnoted(self: Notes, doubt: Doubt) -> int:
+        return 0
+
+    patch.setattr(Notes, "add", unnoted)
+
+
+def what_is_set_aside_is_not_said(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Tally, "trouble", lambda self, key, fault: None)
+
+
+def nothing_ever_leaves(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(departures, "carry_out", lambda running: None)
+
+
+def what_could_not_be_fetched_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(JobBook, "unfetched", lambda self, stream: ())
+
+
+def a_first_load_ends_with_its_first_slice(patch: pytest.MonkeyPatch) -> None:
+    true = JobBook.take
+
+    def once(self: JobBook, list_id: int, count: int, after: int = 0) -> Sequence[tuple[int, str]]:
+        if after:
+            return ()
+        items = true(self, list_id, count, after)
+        if items:
+            with self._access.write() as conn:
+                conn.exec_driver_sql("UPDATE work SET state = 1")
+        return items
+
+    patch.setattr(JobBook, "take", once)
+
+
+def the_clock_may_go_back(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Stored, "latest", lambda self: None)
+
+
+def equal_content_is_written_again(patch: pytest.MonkeyPatch) -> None:
+    for module in (decide, departures):
+        patch.setattr(module, "same", lambda one, two: False)
+
+
+def a_run_is_done_before_it_has_ended(patch: pytest.MonkeyPatch) -> None:
+    true = JobBook.begin_run
+
+    def begun(self: JobBook, record: RunRecord) -> None:
+        true(self, record)
+        with self._access.write() as conn:
+            conn.exec_driver_sql("UPDATE runs SET outcome = 'done' WHERE outcome = 'running'")
+
+    patch.setattr(JobBook, "begin_run", begun)
+
+
+def stale_writes_are_given_up(patch: pytest.MonkeyPatch) -> None:
+    def acknowledged(*_: Any, **__: Any) -> decide.Anew:
+        return decide.Anew(acknowledged=True, version="1")
+
+    patch.setattr(write, "decide_stale", acknowledged)
+
+
+PLANTED: Mapping[str, Plant] = {
+    plant.__name__.replace("_", " "): plant
+    for plant in (
+        watermark_before_the_write,
+        refusals_are_swallowed,
+        the_status_of_an_entry_is_ignored,
+        nothing_is_noted_before_a_write,
+        what_is_set_aside_is_not_said,
+        nothing_ever_leaves,
+        what_could_not_be_fetched_is_forgotten,
+        a_first_load_ends_with_its_first_slice,
+        the_clock_may_go_back,
+        equal_content_is_written_again,
+        a_run_is_done_before_it_has_ended,
+        stale_writes_are_given_up,
+    )
+}
+
+
+@pytest.fixture(scope="module")
+def empty() -> Path:
+    return template()
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_defect_turns_the_checker_red(name: str, empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    PLANTED[name](monkeypatch)
+    for seed in range(MOST_LIVES):
+        try:
+            _, verdict = tried(random.Random(seed), empty)
+        except (AssertionError, KeyError, LookupError):
+            return  # it did not even get so far as to be looked at
+        if not verdict.good:
+            return
+    pytest.fail(f"{MOST_LIVES} lives with a defect, and none was found wrong")
