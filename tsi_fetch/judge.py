@@ -241,8 +241,8 @@ def _moved(known: Mapping[Ref, Known], orders: Mapping[Ref, Order]) -> Iterator[
 
 
 def _held(refs: Collection[Ref], known: Mapping[Ref, Known], run: Run) -> dict[Ref, Held]:
-    """What the sink holds of refs whose version is not known, or is in doubt: versions in bulk, bodies only of those that
-    are there.
+    """What the sink holds of refs whose version is not known, or is in doubt: versions in bulk, bodies only of those
+    that are there.
 
     A far sink that held nothing of what was looked up last is not asked about refs that were never known: to create
     them only where nothing is there answers the same, and to look up a thousand takes it as long as to write them.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from urllib.parse import quote
 
 import pytest
@@ -19,22 +20,29 @@ from tests.silence.markers import SECRETS
 from tests.silence.town import People, Town, fhir_server, proxy
 
 
-@pytest.fixture(scope="session")
-def surroundings() -> Iterator[pytest.MonkeyPatch]:
-    """The environment and the loggers, as they were before once all is done."""
+@contextmanager
+def surroundings(values: Mapping[str, str | None]) -> Iterator[None]:
+    """The environment (None: without), the extra source, and loggers, for as long as the `with` block lasts."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     with pytest.MonkeyPatch.context() as patch:
-        yield patch
-    structlog.reset_defaults()
-    root.handlers[:] = handlers
-    root.setLevel(level)
+        patch.setitem(catalogue.SOURCES, "patients", ENTRY)
+        for name, value in values.items():
+            if value is None:
+                patch.delenv(name, raising=False)
+            else:
+                patch.setenv(name, value)
+        patch.setattr("tempfile.tempdir", values["TMPDIR"])
+        try:
+            yield
+        finally:
+            structlog.reset_defaults()
+            root.handlers[:] = handlers
+            root.setLevel(level)
 
 
 @pytest.fixture(scope="session")
-def desk(
-    tmp_path_factory: pytest.TempPathFactory, surroundings: pytest.MonkeyPatch, make_database: Callable[[], str]
-) -> Iterator[Desk]:
+def desk(tmp_path_factory: pytest.TempPathFactory, make_database: Callable[[], str]) -> Iterator[Desk]:
     folder = tmp_path_factory.mktemp("silence")
     town = Town(People(), errands.register(), fhir_server())
     server = proxy(town)
@@ -42,25 +50,29 @@ def desk(
     url = f"{make_database()}&password={SECRETS['query store']}"
     file = folder / "jobs.yaml"
     file.write_text(errands.job_file(folder, url))
-    surroundings.setitem(catalogue.SOURCES, "patients", ENTRY)
     through = f"http://clerk:{quote(SECRETS['proxy'])}@127.0.0.1:{server.server_address[1]}"
-    for name in ("HTTP_PROXY", "http_proxy"):
-        surroundings.setenv(name, through)
-    for name in ("NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"):
-        surroundings.delenv(name, raising=False)
-    surroundings.setenv("TSI_FETCH_CONFIG", str(file))
-    surroundings.setenv("EPI_ACCESS", SECRETS["env token"])
-    surroundings.setenv("REGISTER_KEY", SECRETS["source key"])
-    surroundings.setattr("tempfile.tempdir", str(folder))
-    yield Desk(folder, town, Heard(), url)
+    values: dict[str, str | None] = dict.fromkeys(("NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"))
+    values |= {"HTTP_PROXY": through, "http_proxy": through, "TSI_FETCH_CONFIG": str(file), "TMPDIR": str(folder)}
+    values |= {"EPI_ACCESS": SECRETS["env token"], "REGISTER_KEY": SECRETS["source key"]}
+    yield Desk(folder, town, Heard(), url, values)
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def _there(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a test at the desk does is done in its surroundings; those of the tests after it are their own."""
+    if "desk" not in request.fixturenames:
+        yield
+        return
+    with surroundings(request.getfixturevalue("desk").surroundings):
+        yield
 
 
 @pytest.fixture(scope="session")
 def heard(desk: Desk) -> Heard:
     """Everything that came out of everything."""
-    with debugging(desk.heard):
+    with surroundings(desk.surroundings), debugging(desk.heard):
         errands.good_days(desk)
         errands.looking_back(desk)
         _sinks(desk)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ class Desk:
     town: Town
     heard: Heard
     postgres: str
+    surroundings: Mapping[str, str | None]
 
     def say(self, *arguments: str, code: int | None = None, outlet: str = "said") -> str:
         got, out = say(self.heard, *arguments, outlet=outlet)
