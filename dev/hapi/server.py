@@ -77,14 +77,16 @@ class Server:
 
     def stop_java(self) -> None:
         """End HAPI alone; the database stays."""
-        if self._java:
-            self._java.terminate()
+        java = self._java
+        if java:
+            java.terminate()
             try:
-                self._java.wait(20)
+                java.wait(20)
             except subprocess.TimeoutExpired:
-                self._java.kill()
-                self._java.wait()
-            self._java = None
+                java.kill()
+                java.wait()
+            if self._java is java:  # somebody else may have stopped it too, and started it again
+                self._java = None
 
     def stop(self) -> None:
         self.stop_java()

@@ -159,8 +159,9 @@ def test_a_run_rides_out_a_server_that_is_restarted(own: Own, tmp_path: Path, pr
 def test_a_run_that_loses_its_server_ends_with_75_and_the_next_completes(own: Own, tmp_path: Path, prefix: str) -> None:
     source = three_hundred(prefix)
     trial = Trial(tmp_path, own.url, source, entries=50, **HASTY)
-    report = trial.run(hook=Once(FIRST_BUNDLE + 2, own.server.stop_java, aside=True))
-    own.server.stop_java()
+    hook = Once(FIRST_BUNDLE + 2, own.server.stop_java, aside=True)
+    report = trial.run(hook=hook)
+    hook.join()
     own.server.start_java()
     assert (report.outcome, report.exit_code, report.troubles) == ("failed", 75, 0), said(report)
     assert len(own.look.held(source.resources())) < 300
