@@ -36,8 +36,8 @@ class RowSeen:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended, and what it said: `code` of the process (negative: the signal that killed it), what its record
-    says (None where there is none), and whether the world was as it should be when it said so."""
+    """How a run ended: `code` of the process (negative: the signal that killed it), and what its record says of it
+    (None where there is no record, or it has no end)."""
 
     run: str
     code: int

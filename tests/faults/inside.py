@@ -8,7 +8,6 @@ server that is wiped or restored, and a clock that jumps by a day.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import random
 import shutil
@@ -32,7 +31,7 @@ from store.handle import open_store
 from store.upgrade import upgrade
 from tests.faults.checker import Verdict
 from tests.faults.life import JOB, SINK, STREAM, Life
-from tests.faults.tally import Tally, table
+from tests.faults.tally import options, play
 from tests.sinks.disturbed_hapi import LATE, NOTHING_DONE, SOMEONE
 from tests.sinks.fake_hapi import BASE
 from tests.sinks.sudden_death import Death, Doom, Killed, Mortal
@@ -178,40 +177,32 @@ class Inside(Life):
         self.counts["reconcile --fix"] += 1
 
 
-def template() -> Path:
+def template(folder: Path) -> Path:
     """An empty store, made once, to be copied."""
-    file = Path(tempfile.mkdtemp(prefix="tsi-fetch-fire-")) / "template.db"
-    upgrade(f"sqlite:///{file}")
-    return file
+    upgrade(f"sqlite:///{folder / 'template.db'}")
+    return folder / "template.db"
 
 
-def tried(dice: random.Random, empty: Path) -> tuple[Inside, Verdict]:
+def tried(seed: int, empty: Path) -> tuple[Inside, Verdict]:
+    """One life, in a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="tsi-fetch-fire-") as folder:
         shutil.copy(empty, Path(folder) / "store.db")
-        life = Inside(dice, f"sqlite:///{folder}/store.db", Path(folder))
+        life = Inside(random.Random(seed), f"sqlite:///{folder}/store.db", Path(folder))
         return life, life.play()
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--tally", type=Path, help="a file to which each trial adds a line; what it has is not tried again"
-    )
-    given = parser.parse_args()
-    tally, wrong, empty = Tally(given.tally, "in process"), 0, template()
-    for seed in range(given.seed, given.seed + given.trials):
-        if tally.has(seed):
-            continue
-        life, verdict = tried(random.Random(seed), empty)
-        counts = life.counts + life.register.injected + Counter(runs=len(life.ends))
-        if line := tally.add(seed, counts, verdict).wrong:
-            wrong += line
-            print(f"seed {seed}:", *life.told, str(verdict), sep="\n  ", flush=True)
-    print(table(line for line in tally.lines if line.ring == tally.ring))
-    shutil.rmtree(empty.parent)
-    return 1 if wrong else 0
+    given = options(__doc__, 500).parse_args()
+    with tempfile.TemporaryDirectory(prefix="tsi-fetch-fire-") as folder:
+        empty = template(Path(folder))
+
+        def one(seed: int) -> tuple[Counter[str], Verdict]:
+            life, verdict = tried(seed, empty)
+            if not verdict.good:
+                print(f"seed {seed}:", *life.told, str(verdict), sep="\n  ", flush=True)
+            return life.all_counts, verdict
+
+        return play("in process", given, one)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,11 @@ class Life:
         self.tampered = False  # somebody else was at the server: until that is mended, it is not as the runs say
         self._recorded: set[str] = set()
 
+    @property
+    def all_counts(self) -> Counter[str]:
+        """Runs, kills and faults, by name."""
+        return self.counts + self.register.injected + self.reaper.done + Counter(runs=len(self.ends))
+
     def run(self, *, calm: bool, full: bool) -> tuple[int, str]:
         """One run: its exit code (negative: killed by that signal), and what was done to it, in words."""
         raise NotImplementedError

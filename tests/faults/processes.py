@@ -7,7 +7,6 @@ A trial is a register's life of a few nights; after every run, whatever its end,
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import signal
@@ -27,7 +26,7 @@ from store.upgrade import upgrade
 from tests.faults.checker import Verdict
 from tests.faults.life import JOB, Life
 from tests.faults.servers import MOMENTS, Hour, World
-from tests.faults.tally import Tally, table
+from tests.faults.tally import options, play
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120  # seconds for one run
@@ -123,24 +122,16 @@ def tried(seed: int, make: Callable[[Path], str]) -> tuple[Process, Verdict]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=1)
+    parser = options(__doc__, 20)
     parser.add_argument("--store", choices=["sqlite", "postgres"], default="sqlite")
-    parser.add_argument(
-        "--tally", type=Path, help="a file to which each trial adds a line; what it has is not tried again"
-    )
     given = parser.parse_args()
-    tally = Tally(given.tally, f"real process, {given.store}")
-    wrong = 0
     with places(given.store) as make:
-        for seed in range(given.seed, given.seed + given.trials):
-            if not tally.has(seed):
-                trial, verdict = tried(seed, make)
-                counts = trial.counts + trial.register.injected + trial.reaper.done + Counter(runs=len(trial.ends))
-                wrong += tally.add(seed, counts, verdict).wrong
-    print(table(line for line in tally.lines if line.ring == tally.ring))
-    return 1 if wrong else 0
+
+        def one(seed: int) -> tuple[Counter[str], Verdict]:
+            trial, verdict = tried(seed, make)
+            return trial.all_counts, verdict
+
+        return play(f"real process, {given.store}", given, one)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -65,6 +65,29 @@ class Tally:
             with self._file.open("a") as file:
                 file.write(json.dumps(asdict(line)) + "\n")
         return line
+
+
+def options(about: str | None, trials: int) -> argparse.ArgumentParser:
+    """What every ring can be asked for."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=trials)
+    parser.add_argument("--seed", type=int, default=1, help="the first; each trial has the next one")
+    parser.add_argument(
+        "--tally", type=Path, help="each trial adds a line to this file; what it has is not tried again"
+    )
+    return parser
+
+
+def play(ring: str, given: argparse.Namespace, life: Callable[[int], tuple[Mapping[str, int], Verdict]]) -> int:
+    """Try what the tally has not, and show all that it has of this ring; 1 where anything in it is wrong, also of what
+    was tried before.  `life`: what a seed's trial counted, and what the checker says."""
+    tally = Tally(given.tally, ring)
+    for seed in range(given.seed, given.seed + given.trials):
+        if not tally.has(seed):
+            tally.add(seed, *life(seed))
+    mine = [line for line in tally.lines if line.ring == ring]
+    print(table(mine))
+    return 1 if any(line.wrong for line in mine) else 0
 
 
 def read(file: Path | None) -> list[Line]:

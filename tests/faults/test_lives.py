@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
@@ -14,14 +13,14 @@ from tests.faults.processes import tried as tried_as_process
 
 
 @pytest.fixture(scope="module")
-def empty() -> Path:
-    return template()
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return template(tmp_path_factory.mktemp("fire"))
 
 
 @pytest.mark.parametrize("seed", [1, 21, 27, 72, 1080, 1121])
 def test_a_life_in_this_process(seed: int, empty: Path) -> None:
     """Seeds that once found something."""
-    life, verdict = tried_inside(random.Random(seed), empty)
+    life, verdict = tried_inside(seed, empty)
     assert verdict.good, "\n".join([*life.told, str(verdict)])
 
 

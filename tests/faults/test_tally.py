@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -49,6 +50,22 @@ def test_the_sums_name_what_was_tried_and_what_was_wrong() -> None:
     text = page([GOOD, WRONG])
     assert "Commit `abc`. Seeds: in process: 1 to 2." in text
     assert "| lost | 1 |" in text
+
+
+@pytest.mark.usefixtures("here")
+def test_a_ring_that_is_gone_on_with_is_as_red_as_what_was_tried_before(tmp_path: Path) -> None:
+    file = tmp_path / "tally.jsonl"
+    given = argparse.Namespace(trials=2, seed=1, tally=file)
+    played: list[int] = []
+
+    def life(seed: int) -> tuple[dict[str, int], Verdict]:
+        played.append(seed)
+        return {"runs": 1}, Verdict(lost=("x is not there",)) if seed == 1 else Verdict()
+
+    assert module.play("in process", given, life) == 1
+    assert module.play("in process", given, life) == 1, "seed 1 was lost, and is not tried again"
+    assert played == [1, 2]
+    assert module.play("another ring", argparse.Namespace(trials=1, seed=2, tally=file), life) == 0
 
 
 @pytest.mark.usefixtures("here")

@@ -58,6 +58,7 @@ def answer(body: bytes, *headers: tuple[str, str], length: int | None = None) ->
         handler.send_header("Content-Length", str(len(body) if length is None else length))
         for name, value in headers:
             handler.send_header(name, value)
+        handler.send_header("Connection", "close")  # said, so that a second request does not meet the end of this one
         handler.end_headers()
         handler.wfile.write(body)
         handler.close_connection = True
