@@ -52,8 +52,8 @@ class Evidence:
     `editions`: of each product all so far, the last being the truth.  `unusable`: products whose rows cannot be used
     now; `refused`: those of which the sink takes some resource never.  `held`: every version of everything at the sink
     that is the job's.  `settled`: keys of feed rows that the store takes for settled, in its watermark or its
-    checkpoint.  `troubles`: product of each open entry of quarantine.  `calm`: nothing disturbed the last run; else
-    good rows may have been spoilt on the way, and lie in quarantine.
+    checkpoint.  `troubles`: product of each open entry of quarantine; `unfetched`: of those that could not be fetched.
+    `calm`: nothing disturbed the last run; else good rows may have been spoilt on the way, and lie in quarantine.
     """
 
     editions: Mapping[str, Sequence[Edition]]
@@ -67,6 +67,7 @@ class Evidence:
     waiting: Mapping[Ref, frozenset[Ref]] = field(default_factory=dict)
     pending: Sequence[Ref] = ()
     troubles: Sequence[str] = ()
+    unfetched: Sequence[str] = ()
     newly_troubled: Set[str] = frozenset()  # by the last run
     left: int = 0  # keys of an open work list
     runs: Sequence[Ended] = ()
@@ -202,11 +203,10 @@ def _unfinished(e: Evidence) -> Iterator[str]:
     yield from (f"{ref} is still to go" for ref in e.pending)
     if e.left:
         yield f"{e.left} keys of a work list are left"
-    for key in sorted(e.unusable):
-        if e.troubles.count(key) != 1:
-            yield f"{key} lies in quarantine {e.troubles.count(key)} times"
-    rows = sorted(set(e.troubles) - e.refused)  # of a refused one, each resource lies there
-    yield from (f"{key} lies in quarantine twice" for key in rows if e.troubles.count(key) > 1)
+    yield from (f"{key} cannot be used, and does not lie in quarantine" for key in sorted(e.unusable - set(e.troubles)))
+    for key in sorted(set(e.troubles) - e.refused):  # of a refused one, each resource lies there
+        if (times := _times(e, key)) > 1:
+            yield f"{key} lies in quarantine {times} times"
     yield from (f"{key} is refused, and does not lie in quarantine" for key in sorted(e.refused - set(e.troubles)))
     if e.calm:
         kept_back = {f"removal of {ref}" for ref in e.held.keys() - _now(e).keys()}  # what somebody else wrote
@@ -214,6 +214,13 @@ def _unfinished(e: Evidence) -> Iterator[str]:
             f"{key} lies in quarantine, and is good"
             for key in sorted(set(e.troubles) - e.unusable - e.refused - kept_back)
         )
+
+
+def _times(e: Evidence, key: str) -> int:
+    """How often a row lies there.  What was received and cannot be used stays there beside what could not be fetched
+    since, until the source answers again."""
+    times = e.troubles.count(key)
+    return times - (times > 1 and not e.calm and key in e.unfetched)
 
 
 def _misremembered(e: Evidence) -> Iterator[str]:

@@ -158,6 +158,7 @@ class Life:
                 waiting=book.waiting_graph(),
                 pending=[p.ref for p in book.pending()],
                 troubles=[row.key for row in lying],
+                unfetched=[row.key for row in lying if row.unfetched],
                 newly_troubled={row.key for row in lying if self.ends and row.run == self.ends[-1].run},
                 left=work.left if work else 0,
                 runs=self.ends,

@@ -167,3 +167,13 @@ def test_what_was_spoilt_on_its_way_may_lie_in_quarantine_until_it_is_asked_for_
     disturbed = replace(not_written(truth()), troubles=("1",), runs=(Ended("r2", 65, "quarantined", 65),), calm=False)
     assert look(disturbed).good
     assert not look(replace(disturbed, calm=True)).good
+
+
+def test_what_could_not_be_fetched_lies_beside_what_was_received_until_a_calm_night() -> None:
+    runs = (Ended("r2", 65, "quarantined", 65),)
+    disturbed = replace(
+        truth(), unusable=frozenset({"1"}), troubles=("1", "1"), unfetched=("1",), runs=runs, calm=False
+    )
+    assert look(disturbed).good
+    assert not look(replace(disturbed, troubles=("1", "1", "1"))).good
+    assert not look(replace(disturbed, calm=True)).good

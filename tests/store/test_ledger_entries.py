@@ -38,8 +38,8 @@ def trouble(key: str, body: bytes = b"{}", **changes: object) -> Quarantined:
     return replace(q, **changes)  # type: ignore[arg-type]
 
 
-def unfetched(key: str) -> Quarantined:
-    r = Row(key, unfetched=Fault("unfetched", "medicamento", "answered 503"))
+def unfetched(key: str, code: str = "unfetched") -> Quarantined:
+    r = Row(key, unfetched=Fault(code, "medicamento", "answered 503"))
     assert r.unfetched is not None
     return Quarantined(key, r.digest, r.unfetched, r)
 
@@ -98,6 +98,15 @@ def test_unfetched_rows_are_named_until_they_close(book: JobBook) -> None:
     assert book.unfetched(S) == ["1", "2"]
     book.settle(Settlement(S, closed=("1",)))
     assert book.unfetched(S) == ["2"]
+
+
+def test_a_row_that_fails_to_be_fetched_in_another_way_each_night_lies_there_once(
+    stored: Stored, book: JobBook
+) -> None:
+    book.settle(Settlement(S, quarantined=(unfetched("1", "too-large"),)))
+    book.settle(Settlement(S, quarantined=(unfetched("1", "not-json"),)))
+    (listed,) = queries.quarantine(stored)
+    assert (listed.attempts, listed.fault.code) == (2, "not-json")
 
 
 def test_in_quarantine_says_which_lie_open(book: JobBook) -> None:
