@@ -11,7 +11,7 @@ import signal
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from store.handle import open_store
 from store.queries import quarantine, runs
@@ -32,6 +32,13 @@ FHIR_FAULTS = ("429 at once", "502", "race", "cut", "reset", "lost by reset", "g
 """Of those that `DisturbedHapi` knows, the ones that take no time."""
 
 
+class Held(NamedTuple):
+    """One version at the sink, and the sink's own name of it."""
+
+    number: str
+    said: Version
+
+
 class ChoosyHapi(DisturbedHapi):
     """Never takes what has a certain word in it."""
 
@@ -42,15 +49,18 @@ class ChoosyHapi(DisturbedHapi):
 
 
 class Life:
-    """`dice` decide everything that happens.  `told`: what has happened so far, a line a night."""
+    """`dice` decide everything that happens.  `told`: what has happened so far, a line a night.
+
+    `first`: the first product's number; lives that share a sink are told apart by it.
+    """
 
     most_nights = 4
     fhir_faults: tuple[str, ...] = FHIR_FAULTS
 
-    def __init__(self, dice: random.Random, store: str, folder: Path) -> None:
+    def __init__(self, dice: random.Random, store: str, folder: Path, first: int = 70_000) -> None:
         self.dice, self.store, self.folder = dice, store, folder
         self.counts: Counter[str] = Counter()
-        self.story = RegisterStory(dice, dice.randint(2, 6))
+        self.story = RegisterStory(dice, dice.randint(2, 6), first)
         self.hapi = ChoosyHapi(notices=dice.random() < 0.5, linger=False)
         self.hapi.offers = {}
         self.reaper = Reaper()
@@ -78,6 +88,26 @@ class Life:
     def mend(self) -> None:
         """What a person would do before the last, calm night."""
 
+    # the sink, as long as nobody says otherwise the one that is made up
+
+    def disturb(self, *, calm: bool) -> None:
+        """How the sink and the network between behave tonight."""
+        self.hapi.bad_day = [] if calm else self._bad_day()
+        if calm:
+            self.hapi.catch_up()
+
+    def held(self) -> dict[Ref, list[Held]]:
+        """All versions of all that there is of this job at the sink, oldest first; not the marker."""
+        return {
+            Ref.parse(name): [_version(v) for v in versions]
+            for name, versions in self.hapi.resources.items()
+            if "Device/" not in name
+        }
+
+    def flaws(self) -> list[str]:
+        """What the sink saw that it should not have seen; on_existing: adopt is allowed to write over an edit."""
+        return [flaw for flaw in self.hapi.flaws if not (self.tampered and "somebody else's" in flaw)]
+
     def play(self) -> Verdict:
         """All nights, and a calm one at the end; the first verdict that is not good, or the last."""
         for number in range(self.dice.randint(1, self.most_nights)):
@@ -96,9 +126,7 @@ class Life:
     def _night(self, what: str, *, calm: bool) -> None:
         self.reasons = ()
         self.register.share = 0.0 if calm else self.dice.choice([0, 0, 0.1])
-        self.hapi.bad_day = [] if calm else self._bad_day()
-        if calm:
-            self.hapi.catch_up()
+        self.disturb(calm=calm)
         full = not calm and self.dice.random() < 0.2
         code, how = self.run(calm=calm, full=full)
         self.told.append(f"{what}; {'--full, ' if full else ''}{how}: ended with {code} {'; '.join(self.reasons)}")
@@ -134,13 +162,10 @@ class Life:
         verdict = look(self.evidence(calm=calm))
         last = self.ends[-1]
         wrong = [] if last.code in ENDS else [f"{last.run} ended with {last.code}"]
-        flaws = [
-            flaw for flaw in self.hapi.flaws if not (self.tampered and "somebody else's" in flaw)
-        ]  # on_existing: adopt
-        return replace(verdict, untrue=(*verdict.untrue, *wrong, *flaws))
+        return replace(verdict, untrue=(*verdict.untrue, *wrong, *self.flaws()))
 
     def evidence(self, *, calm: bool) -> Evidence:
-        held = {Ref.parse(name): versions for name, versions in self.hapi.resources.items() if "Device/" not in name}
+        held = self.held()
         with open_store(self.store) as stored:
             book = stored.reader(JOB, SINK)
             position, work = book.position(STREAM), book.open_list(STREAM)
@@ -150,11 +175,11 @@ class Life:
                 editions=self.story.editions,
                 unusable=self.story.spoilt,
                 refused=self.story.refused,
-                held={ref: [_version(v) for v in versions] for ref, versions in held.items()},
+                held={ref: [v.said for v in versions] for ref, versions in held.items()},
                 feed=self.story.feed,
                 settled=seen | position.checkpoint if not work else frozenset(),
                 known=book.known(list(held)),
-                versions={ref: str(versions[-1].number) for ref, versions in held.items()},
+                versions={ref: versions[-1].number for ref, versions in held.items()},
                 waiting=book.waiting_graph(),
                 pending=[p.ref for p in book.pending()],
                 troubles=[row.key for row in lying],
@@ -166,6 +191,6 @@ class Life:
             )
 
 
-def _version(stored: Stored) -> Version:
+def _version(stored: Stored) -> Held:
     run = None if stored.run == SOMEONE else stored.run
-    return Version(None if stored.resource is None else dump(stored.resource), run)
+    return Held(str(stored.number), Version(None if stored.resource is None else dump(stored.resource), run))

@@ -25,7 +25,7 @@ from tsi_fetch.http.limit import SteadyPace
 from tsi_fetch.words import Upsert
 
 BODIES = Path(__file__).parents[1] / "recorded" / "cima" / "bodies"
-COMPANIES = ("LABORATORIO UNO, S.A.", "LABORATORIO DOS, S.L.", "LABORATORIO TRES")
+COMPANIES = ("LABORATORIO UNO, S.A.,", "LABORATORIO DOS, S.L.,", "LABORATORIO TRES")
 REFUSED = "PROHIBIDO"
 """In a name: what the server never takes."""
 
@@ -33,9 +33,12 @@ NEW, WITHDRAWN, MODIFIED = 1, 2, 3  # tipoCambio
 
 
 class RegisterStory:
-    """A register of `size` products made from the recorded ones, and what has happened to it."""
+    """A register of `size` products made from the recorded ones, and what has happened to it.
 
-    def __init__(self, dice: random.Random, size: int) -> None:
+    Products are numbered from `first`, and companies are named after it.
+    """
+
+    def __init__(self, dice: random.Random, size: int, first: int) -> None:
         self.dice = dice
         self._models = Register.of_folder(BODIES)
         self.register = Register(page_size=self.dice.choice([2, 3, 200]))
@@ -45,8 +48,8 @@ class RegisterStory:
         self.refused: set[str] = set()
         self._gone: dict[str, Any] = {}
         self._lost: dict[str, list[Any]] = {}
-        self._stamps: set[int] = set()
-        self._next = 70_000
+        self._next = first
+        self._companies = [f"{company} {first}" for company in COMPANIES]
         for _ in range(size):
             self._appear()
 
@@ -64,7 +67,7 @@ class RegisterStory:
         key = str(self._next)
         self._next += 1
         product = copy.deepcopy(self._models.products[model])
-        product["nregistro"], product["labtitular"] = key, self.dice.choice(COMPANIES)
+        product["nregistro"], product["labtitular"] = key, self.dice.choice(self._companies)
         for n, pack in enumerate(product.get("presentaciones", [])):
             presentation = copy.deepcopy(self._models.presentations.get(pack["cn"]))
             pack["cn"] = f"{key}{n}"
@@ -84,7 +87,7 @@ class RegisterStory:
         )
 
     def _change_of_company(self) -> bool:
-        return self._to_some(lambda product: product.update(labtitular=self.dice.choice(COMPANIES)))
+        return self._to_some(lambda product: product.update(labtitular=self.dice.choice(self._companies)))
 
     def _lose_a_package(self) -> bool:
         some = [key for key, p in self.register.products.items() if p.get("presentaciones")]
