@@ -39,5 +39,7 @@ def command(voice: Voice, config: Path | None, as_json: bool) -> int:
         }
         for name, job in configuration.settings.jobs.items()
     ]
-    voice.show({"file": str(configuration.file), "jobs": jobs}, f"{configuration.file}\n{table_text(jobs)}")
+    voice.show(
+        {"file": str(configuration.file), "jobs": jobs}, f"{configuration.file}\n{table_text(voice.clean(jobs))}"
+    )
     return 0

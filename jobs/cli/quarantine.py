@@ -43,7 +43,7 @@ def list_(
 
     rows = quarantine_rows(Where(config, voice.secrets, store), job, everything=everything)
     lines = quarantine_lines(rows, everything=everything)
-    voice.show({"quarantine": rows}, table_text(lines, "nothing lies in quarantine"))
+    voice.show({"quarantine": rows}, table_text(voice.clean(lines), "nothing lies in quarantine"))
     return 0
 
 

@@ -30,5 +30,5 @@ def command(voice: Voice, /, *, job: str, limit: int, store: str | None, config:
     from jobs.reporting.table import table_text
 
     runs = runs_of(Where(config, voice.secrets, store), job, limit)
-    voice.show({"job": job, "runs": runs}, table_text(run_lines(runs), f"{job} has not run yet"))
+    voice.show({"job": job, "runs": runs}, table_text(voice.clean(run_lines(runs)), f"{job} has not run yet"))
     return 0

@@ -33,6 +33,6 @@ def command(voice: Voice, /, *, job: str | None, store: str | None, config: Path
     from jobs.reporting.waiting import waiting_text
 
     found = standing(Where(config, voice.secrets, store), job, everything=as_json)
-    text = table_text(found.jobs, "no jobs") + waiting_text(found.waits, found.more)
+    text = table_text(voice.clean(found.jobs), "no jobs") + waiting_text(voice.clean(found.waits), found.more)
     voice.show({"jobs": found.jobs, "waits": found.waits}, text)
     return 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from jobs.config.secret import Secrets
 from jobs.reporting.place import Place
+from jobs.reporting.visible import visible, visible_all
 
 if TYPE_CHECKING:
     from jobs.reporting.progress import Shown
@@ -43,7 +44,11 @@ class Voice:
 
     def show(self, value: Any, text: str) -> None:
         """A result: `value` as JSON where that was asked for, else `text`."""
-        self._write(sys.stdout, _line(self.secrets.redact_all(value)) if self.as_json else self.secrets.redact(text))
+        self._write(sys.stdout, _line(self.secrets.redact_all(value)) if self.as_json else self._fit(text))
+
+    def clean(self, value: Any) -> Any:
+        """A JSON value, for a table: secrets are struck out before a narrow column may break them in two."""
+        return visible_all(self.secrets.redact_all(value))
 
     def report(self, report: Mapping[str, Any], places: Sequence[str] = ()) -> None:
         """A run's report: as a person likes to read it, or as one line.  `places`: where its results are."""
@@ -54,10 +59,8 @@ class Voice:
         if self.as_json or self.log == "json":
             self._write(sys.stdout, report_line(clean))
         else:
-            self._write(
-                sys.stdout,
-                self.secrets.redact(self.place.completed(report_text(clean, colour=_is_terminal(sys.stdout)))),
-            )
+            text = report_text(visible_all(clean), colour=_is_terminal(sys.stdout))  # colours are not to be shown
+            self._write(sys.stdout, self.secrets.redact(self.place.completed(text)))
 
     def progress(self) -> Shown:
         """Draws on a terminal, logs sparsely elsewhere."""
@@ -72,7 +75,7 @@ class Voice:
             self._json_error("error", {"error": message, "hint": hint, "exit_code": int(code)})
             return
         text = f"tsi-fetch: {message}\n" + (f"what to do: {hint}\n" if hint else "")
-        self._write(sys.stderr, self.secrets.redact(text))
+        self._write(sys.stderr, self._fit(text))
 
     def help(self, text: str) -> None:
         """What there is, for somebody who named no command: it is their mistake, so not among the results."""
@@ -84,7 +87,10 @@ class Voice:
             self._json_error("bug", {"error": what, "frames": list(frames), "hint": hint, "exit_code": 70})
             return
         lines = "\n".join(frames)
-        self._write(sys.stderr, self.secrets.redact(f"tsi-fetch: an unexpected {what}\n{lines}\nwhat to do: {hint}\n"))
+        self._write(sys.stderr, self._fit(f"tsi-fetch: an unexpected {what}\n{lines}\nwhat to do: {hint}\n"))
+
+    def _fit(self, text: str) -> str:
+        return visible(self.secrets.redact(text))
 
     def _logs_json(self) -> bool:
         # before a command has said how it speaks, the command line itself is wrong: a person reads that

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import MutableMapping
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 
 from jobs.config.secret import Secrets
+from jobs.reporting.visible import visible_all
 
 
 class Redactor:
@@ -18,7 +19,8 @@ class Redactor:
         self._secrets = secrets
 
     def __call__(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        return {key: self._secrets.redact_all(_plain(value)) for key, value in event.items() if not key.startswith("_")}
+        clean = {key: self._secrets.redact_all(_plain(value)) for key, value in event.items() if key[:1] != "_"}
+        return cast(MutableMapping[str, Any], visible_all(clean))
 
 
 def _plain(value: Any) -> Any:
