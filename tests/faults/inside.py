@@ -192,7 +192,7 @@ def tried(seed: int, empty: Path) -> tuple[Inside, Verdict]:
 
 
 def main() -> int:
-    given = options(__doc__, 500).parse_args()
+    given = options(__doc__, 500, at_once=True).parse_args()
     with tempfile.TemporaryDirectory(prefix="tsi-fetch-fire-") as folder:
         empty = template(Path(folder))
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import os
+import signal
+import threading
 from dataclasses import asdict
 from pathlib import Path
 
@@ -55,7 +59,7 @@ def test_the_sums_name_what_was_tried_and_what_was_wrong() -> None:
 @pytest.mark.usefixtures("here")
 def test_a_ring_that_is_gone_on_with_is_as_red_as_what_was_tried_before(tmp_path: Path) -> None:
     file = tmp_path / "tally.jsonl"
-    given = argparse.Namespace(trials=2, seed=1, tally=file)
+    given = argparse.Namespace(trials=2, seed=1, tally=file, workers=1)
     played: list[int] = []
 
     def life(seed: int) -> tuple[dict[str, int], Verdict]:
@@ -65,7 +69,7 @@ def test_a_ring_that_is_gone_on_with_is_as_red_as_what_was_tried_before(tmp_path
     assert module.play("in process", given, life) == 1
     assert module.play("in process", given, life) == 1, "seed 1 was lost, and is not tried again"
     assert played == [1, 2]
-    assert module.play("another ring", argparse.Namespace(trials=1, seed=2, tally=file), life) == 0
+    assert module.play("another ring", argparse.Namespace(trials=1, seed=2, tally=file, workers=1), life) == 0
 
 
 @pytest.mark.usefixtures("here")
@@ -79,3 +83,39 @@ def test_a_tally_with_anything_wrong_in_it_is_red(tmp_path: Path, monkeypatch: p
     assert module.main() == 1
     file.write_text("")
     assert module.main() == 1, "nothing was tried"
+
+
+@pytest.mark.usefixtures("here")
+def test_trials_at_once_are_told_by_one_process_and_a_wrong_one_among_them_is_red(tmp_path: Path) -> None:
+    given = argparse.Namespace(trials=5, seed=1, tally=tmp_path / "tally.jsonl", workers=2)
+    here = os.getpid()
+
+    def life(seed: int) -> tuple[dict[str, int], Verdict]:
+        return {"elsewhere": os.getpid() != here}, Verdict(lost=("x",)) if seed == 3 else Verdict()
+
+    assert module.play("in process", given, life) == 1
+    lines = read(given.tally)
+    assert sorted(line.seed for line in lines) == [1, 2, 3, 4, 5]
+    assert [line.seed for line in lines if line.wrong] == [3]
+    assert all(line.counts["elsewhere"] for line in lines)
+
+
+@pytest.mark.usefixtures("here")
+def test_an_interrupt_ends_trials_at_once_and_what_they_hold_is_tidied_up(tmp_path: Path) -> None:
+    given = argparse.Namespace(trials=9, seed=1, tally=tmp_path / "tally.jsonl", workers=2)
+    both = multiprocessing.get_context("fork").Barrier(2)
+
+    def life(seed: int) -> tuple[dict[str, int], Verdict]:
+        try:
+            both.wait(50)
+            if seed == 2:
+                os.kill(os.getppid(), signal.SIGTERM)
+            threading.Event().wait(50)
+        finally:
+            (tmp_path / f"tidied {seed}").touch()
+        return {}, Verdict()
+
+    with pytest.raises(KeyboardInterrupt):
+        module.play("in process", given, life)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["tidied 1", "tidied 2"]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
