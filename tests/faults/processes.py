@@ -1,6 +1,6 @@
 """Ring 2: `tsi-fetch run` as a child process, killed at any moment, between a register and a FHIR server over HTTP.
 
-    python -m tests.faults.processes [--trials 20] [--seed 1] [--store sqlite|postgres] [--tally FILE]
+    python -m tests.faults.processes [--trials 20] [--seed 1] [--store sqlite|postgres] [--tally FILE] [--workers 2]
 
 A trial is a register's life of a few nights; after every run, whatever its end, the checker looks at everything.
 """
@@ -13,24 +13,31 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 
 from dev.hapi.postgres import Postgres
-from store.upgrade import upgrade
-from tests.faults.checker import Verdict
-from tests.faults.life import JOB, Life
+from store.handle import open_store
+from store.queries import runs
+from store.upgrade import state, upgrade
+from tests.faults.checker import Ended, Verdict
+from tests.faults.life import ENDS, JOB, Life
 from tests.faults.servers import MOMENTS, Hour, World
 from tests.faults.tally import options, play
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120  # seconds for one run
 OUTPUT = 3000  # characters of what the children said last
+USUAL = 1.5  # seconds that a run takes, until one has
+ENDS.update((130, -signal.SIGINT))  # by the handler, or before anybody listened
 
 _JOBS = """\
 stores: {{main: {{url: "{store}"}}}}
@@ -41,46 +48,130 @@ jobs:
     sink: epi
     store: main
     schedule: "0 1 * * *"
-    lease_expiry: 2s
+    lease_expiry: {expiry}s
 """
+CALM = 30
+"""Seconds of a lease's expiry in a calm night: on a machine under load, a short one is lost by itself."""
+
+
+@dataclass
+class Alarm:
+    """A signal to a child at some time, wherever it is then.  `rang`: it came before the child's end."""
+
+    after: float  # seconds
+    signal: signal.Signals
+    rang: bool = False
+
+    @contextmanager
+    def set_for(self, child: subprocess.Popen[bytes]) -> Iterator[None]:
+        """The end of the `with` block puts it off."""
+        timer = threading.Timer(self.after, self._ring, (child,))
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
+
+    def _ring(self, child: subprocess.Popen[bytes]) -> None:
+        if child.poll() is None:
+            self.rang = True
+            child.send_signal(self.signal)
+
+    def __str__(self) -> str:
+        return f"{self.signal.name} after {self.after:.3f} s{'' if self.rang else ', too late'}"
 
 
 class Process(Life):
     """Each run is a child."""
 
+    def __init__(self, dice: random.Random, store: str, folder: Path, first: int = 70_000) -> None:
+        super().__init__(dice, store, folder, first)
+        self._usual = USUAL
+        self._alarm: Alarm | None = None
+
     def play(self) -> Verdict:
-        with World(self.register, self.hapi, self.reaper) as world:
-            text = _JOBS.format(
-                store=self.store,
-                fhir=world.fhir_url,
-                register=world.register_url,
-                entries=self.entries,
-                batch=self.batch,
-            )
-            (self.folder / "jobs.yaml").write_text(text)
+        with World(self.register, self.hapi, self.reaper) as self.world:
             return super().play()
 
     def run(self, *, calm: bool, full: bool) -> tuple[int, str]:
         hour = None if calm else self._hour()
+        self._alarm = None if calm or hour or self.dice.random() < 0.3 else self._some_time()
         self.reaper.begin(hour)
-        command = [sys.executable, "-m", "jobs", "run", JOB, "--config", str(self.folder / "jobs.yaml"), "--json"]
-        command += ["--accept-vanish", "1000"]  # registers are small, and half of one goes in a night
+        began = time.monotonic()
         with (self.folder / "out").open("ab") as out:
-            child = subprocess.Popen(
-                [*command, *(["--full"] if full else [])], cwd=ROOT, stdout=out, stderr=out, env=_environment()
-            )
+            command = self.command("jobs.yaml", self.world, CALM if calm else 2, full=full)
+            child = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env=environment())
             self.reaper.child = child
-            return child.wait(PATIENCE), str(hour)
+            with self._alarm.set_for(child) if self._alarm else nullcontext():
+                code = child.wait(PATIENCE)
+        if code >= 0 and not (self._alarm and self._alarm.rang):
+            self._usual = time.monotonic() - began
+        return self._of_python(code), str(self._alarm or hour)
+
+    def _of_python(self, code: int) -> int:
+        """Interrupted while it starts, before any code of ours, Python itself ends with 1."""
+        early = self._alarm and self._alarm.rang and self._alarm.signal is signal.SIGINT and not self.reaper.seen
+        return -signal.SIGINT if early and code == 1 else code
+
+    def command(self, name: str, world: World, expiry: int, *, full: bool) -> list[str]:
+        """What runs the job, in `world`, as the file `name` says, which is written."""
+        text = _JOBS.format(
+            store=self.store,
+            fhir=world.fhir_url,
+            register=world.register_url,
+            entries=self.entries,
+            batch=self.batch,
+            expiry=expiry,
+        )
+        (self.folder / name).write_text(text)
+        command = [sys.executable, "-m", "jobs", "run", JOB, "--config", str(self.folder / name), "--json"]
+        command += ["--accept-vanish", "1000"]  # registers are small, and half of one goes in a night
+        return [*command, "--full"] if full else command
 
     def _hour(self) -> Hour | None:
-        if self.dice.random() < 0.2:
+        """When the child dies by what it asks for; None in nearly half of the nights."""
+        if self.dice.random() < 0.45:
             return None
         moment = self.dice.choice([*MOMENTS, "written", "answered"])
         most = 12 if moment == "register" else 4
         return Hour(moment, self.dice.randint(1, most), self.dice.choice([signal.SIGKILL] * 3 + [signal.SIGTERM]))
 
+    def _some_time(self) -> Alarm:
+        some = [signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
+        return Alarm(self.dice.uniform(0, 1.1 * self._usual), self.dice.choice(some))
 
-def _environment() -> dict[str, str]:
+    def _ended(self, code: int) -> None:
+        if self._alarm and self._alarm.rang:
+            self.counts[f"{self._alarm.signal.name} at some time"] += 1
+            code = self._as_recorded(code)
+        if state(self.store) == "current":
+            super()._ended(code)
+        else:  # it died before it could make its store
+            self.ends.append(Ended("none", code, None, None))
+
+    def _as_recorded(self, code: int) -> int:
+        """A run that was hit between the end of its record and its own has ended as the record says; the checker then
+        holds it to that."""
+        if state(self.store) != "current":
+            return code
+        with open_store(self.store) as stored:
+            last = next(iter(runs(stored, JOB, 1)), None)
+        if last is None or last.record.id in self._recorded or last.record.exit_code in (None, code):
+            return code
+        self.counts["hit after its record was closed"] += 1
+        return int(last.record.exit_code)
+
+    def look(self, *, calm: bool = False) -> Verdict:
+        if state(self.store) != "current":
+            return Verdict(
+                untrue=() if not self.hapi.resources else ("something is at the sink, and there is no store",)
+            )
+        return super().look(calm=calm)
+
+
+def environment() -> dict[str, str]:
+    """What a child gets of ours."""
     kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "TZ", "LANG", "TMPDIR")}
     return {**kept, "NO_PROXY": "127.0.0.1"}
 
@@ -110,19 +201,19 @@ def _database(server: Postgres) -> str:
     return f"{at}/{name}"
 
 
-def tried(seed: int, make: Callable[[Path], str]) -> tuple[Process, Verdict]:
+def tried(seed: int, make: Callable[[Path], str], kind: type[Process] = Process) -> tuple[Process, Verdict]:
     """One trial, in a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="tsi-fetch-fire-") as folder:
-        trial = Process(random.Random(seed), make(Path(folder)), Path(folder))
+        trial = kind(random.Random(seed), make(Path(folder)), Path(folder))
         verdict = trial.play()
         if not verdict.good:
-            print(f"seed {seed}:", *trial.told, str(verdict), sep="\n  ", flush=True)
-            print((trial.folder / "out").read_text(errors="replace")[-OUTPUT:], flush=True)
+            said = (trial.folder / "out").read_text(errors="replace")[-OUTPUT:]
+            print("\n  ".join([f"seed {seed}:", *trial.told, str(verdict)]), said, sep="\n", flush=True)
     return trial, verdict
 
 
 def main() -> int:
-    parser = options(__doc__, 20)
+    parser = options(__doc__, 20, at_once=True)
     parser.add_argument("--store", choices=["sqlite", "postgres"], default="sqlite")
     given = parser.parse_args()
     with places(given.store) as make:
