@@ -36,8 +36,8 @@ demo: $(VENV)/installed ## the CIMA job from a recording, into the folder demo/e
 	@mkdir -p $(DEMO)
 	$(BIN)/tsi-fetch run cima --replay jobs/recordings/cima --store sqlite:///$(DEMO)/store.db --sink $(DEMO)/epi
 
-test: $(VENV)/ready-to-test $(VENV)/installed ## every test but those on a real HAPI server
-	$(BIN)/python -m pytest -m "not servers" $(PYTEST_ARGS)
+test: $(VENV)/ready-to-test $(VENV)/installed ## every test but those on a real HAPI server, on all cores
+	$(BIN)/python -m pytest -m "not servers" -n auto --dist worksteal $(PYTEST_ARGS)
 
 test-servers: $(VENV)/ready-to-test $(VENV)/installed ## the tests on a real HAPI FHIR server and PostgreSQL
 	$(BIN)/python -m pytest -m servers $(PYTEST_ARGS)

@@ -49,6 +49,7 @@ def desk(
         file = tmp_path / "jobs.yaml"
         file.write_text(_job_file(tmp_path, server.base_url))
         monkeypatch.setenv("TSI_FETCH_CONFIG", str(file))
+        monkeypatch.setenv("COLUMNS", "140")
         yield Desk(tmp_path, register, capsys)
 
 
