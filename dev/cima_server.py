@@ -9,6 +9,7 @@ what it holds may be changed at any time, and `replies` lets it misbehave.  Only
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import threading
 from collections import deque
@@ -18,7 +19,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -27,6 +28,10 @@ MADRID = ZoneInfo("Europe/Madrid")
 
 NOT_LISTED = ("atcs", "principiosActivos", "excipientes", "presentaciones")
 """Members of `medicamento` that a row of the listing lacks."""
+
+FeedOrder = Literal["descending", "ascending", "unsorted"]
+Edit = Callable[[str, int, Sequence[Any]], tuple[Sequence[Any], int]]
+"""What a page is cut from: of a list's name, the page's number and the true rows it makes the rows and `totalFilas`."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ class Register:
     """What the register holds.  `feed` may be in any order: it is given newest first, as CIMA does.
 
     `date`: the server's clock, None for the real one.  `replies`: per call (`medicamento?nregistro=1`, unquoted),
-    answers to give before the true one.  `calls`: every call so far.
+    answers to give before the true one.  `calls`: every call so far.  `feed_order`: another one; unsorted is the same
+    for every page, by `feed_seed`.  `edit`: for lists that are not what they say.
     """
 
     products: dict[str, Any] = field(default_factory=dict)
@@ -51,6 +57,9 @@ class Register:
     contents: dict[tuple[int, str], Any] = field(default_factory=dict)
     feed: list[dict[str, Any]] = field(default_factory=list)
     page_size: int = 200
+    feed_order: FeedOrder = "descending"
+    feed_seed: int = 0
+    edit: Edit | None = None
     date: datetime | None = None
     replies: dict[str, deque[Reply]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
@@ -97,7 +106,7 @@ class Register:
         path = [unquote(part) for part in url.path.removeprefix(BASE + "/").split("/")]
         match path:
             case ["medicamentos"]:
-                return self._page([_listed(self.products[nr]) for nr in sorted(self.products)], query)
+                return self._page("medicamentos", [_listed(self.products[nr]) for nr in sorted(self.products)], query)
             case ["registroCambios"]:
                 return self._changes(query)
             case ["medicamento"]:
@@ -119,12 +128,20 @@ class Register:
             for row in self.feed
             if row.get("fecha", 0) >= since.timestamp() * 1000 and (not wanted or row["nregistro"] in wanted)
         ]
-        return self._page(sorted(rows, key=lambda row: -row.get("fecha", 0)), query)
+        return self._page("registroCambios", sorted(rows, key=self._place), query)
 
-    def _page(self, rows: Sequence[Any], query: Mapping[str, Sequence[str]]) -> Reply:
+    def _place(self, row: Mapping[str, Any]) -> tuple[int, bytes]:
+        """Where a row of the feed stands."""
+        stamp: int = row.get("fecha", 0)
+        if self.feed_order == "unsorted":
+            return 0, hashlib.sha256(f"{self.feed_seed} {json.dumps(row)}".encode()).digest()
+        return (stamp if self.feed_order == "ascending" else -stamp), b""
+
+    def _page(self, name: str, rows: Sequence[Any], query: Mapping[str, Sequence[str]]) -> Reply:
         number, size = int(query.get("pagina", ["1"])[0]), self.page_size
+        rows, total = self.edit(name, number, rows) if self.edit else (rows, len(rows))
         some = rows[(number - 1) * size : number * size]
-        return _json({"totalFilas": len(rows), "pagina": number, "tamanioPagina": size, "resultados": some})
+        return _json({"totalFilas": total, "pagina": number, "tamanioPagina": size, "resultados": some})
 
     def now(self) -> str:
         """The Date header."""

@@ -8,10 +8,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import lru_cache
 
-from tsi_fetch.fhir.equality import same
+from tsi_fetch.fhir.equality import same as same_as
 from tsi_fetch.fhir.retire import retirable, retired
 from tsi_fetch.words import DOUBTED, Known, Ref, State
+
+same = lru_cache(20_000)(same_as)
+"""By the sink's equality; a life asks the same again after each run."""
 
 Edition = Mapping[Ref, bytes]
 """What a product's row is mapped to, at one moment; empty where the source has nothing of it (any more)."""
@@ -54,6 +58,8 @@ class Evidence:
     that is the job's.  `settled`: keys of feed rows that the store takes for settled, in its watermark or its
     checkpoint.  `troubles`: product of each open entry of quarantine; `unfetched`: of those that could not be fetched.
     `calm`: nothing disturbed the last run; else good rows may have been spoilt on the way, and lie in quarantine.
+    `unsaid`: products of which the source says another thing than its feed did, or that a listing lacked which a run
+    has called incomplete: what is there of them may be as it was, or as it is.
     """
 
     editions: Mapping[str, Sequence[Edition]]
@@ -72,11 +78,12 @@ class Evidence:
     left: int = 0  # keys of an open work list
     runs: Sequence[Ended] = ()
     calm: bool = True
+    unsaid: Set[str] = frozenset()
 
     @property
     def set_aside(self) -> Set[str]:
         """Products that may be at the sink as they once were: what came of them lies in quarantine."""
-        return {*self.unusable, *self.refused, *(() if self.calm else self.troubles)}
+        return {*self.unusable, *self.refused, *self.unsaid, *(() if self.calm else self.troubles)}
 
 
 @dataclass(frozen=True)
@@ -184,6 +191,7 @@ def _out_of_order(e: Evidence) -> Iterator[str]:
             at = later[0] if later else at
 
 
+@lru_cache(5_000)
 def _as_retired(body: bytes) -> bytes:
     try:
         return retired(body)

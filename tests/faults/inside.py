@@ -14,8 +14,10 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections import Counter
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,15 +29,32 @@ from sinks.fhir.options import FhirOptions
 from sinks.fhir.server import FhirServer
 from sources.cima.options import CimaOptions
 from sources.cima.source import Cima
-from store.handle import open_store
+from store.access import Access
+from store.handle import EXPIRY, Stored, open_store
+from store.job_store import JobBook
+from store.leases import Heart, held
 from store.upgrade import upgrade
 from tests.faults.checker import Verdict
 from tests.faults.life import JOB, SINK, STREAM, Life
+from tests.faults.register_story import ACTS
+from tests.faults.seams import (
+    COMMIT,
+    HEARTBEAT,
+    OF_SINK,
+    OF_SOURCE,
+    Beating,
+    MortalWire,
+    Ticking,
+    let_expire,
+    mortal_commits,
+)
+from tests.faults.servers import CUT, NO_ANSWER, NO_CONNECTION, SLOW_FAULTS, TRICKS, TRICKS_OF_FEEDS, Trick
 from tests.faults.tally import options, play
 from tests.sinks.disturbed_hapi import LATE, NOTHING_DONE, SOMEONE
 from tests.sinks.fake_hapi import BASE
 from tests.sinks.sudden_death import Death, Doom, Killed, Mortal
-from tsi_fetch.clock import ReplayClock, StopSignal
+from tsi_fetch.clock import StopSignal
+from tsi_fetch.errors import LeaseLost
 from tsi_fetch.http.limit import SteadyPace
 from tsi_fetch.ports import JobStore, Sink
 from tsi_fetch.reconcile import Reconciler, Subject
@@ -49,80 +68,157 @@ SEAMS = (
 )
 """Methods of store and sink: before and after each of them a run may die."""
 
+OFTEN = (COMMIT, OF_SOURCE, OF_SINK, HEARTBEAT)
+"""Seams that a run passes many times."""
+
+NOWHERE = Death("nowhere")
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+
 
 class Inside(Life):
-    """Each run is a call of the loop."""
+    """Each run is a call of the loop.  All is made up but the code: the same dice, the same life; only where several
+    threads write (`near` is false) their order is the machine's."""
 
     most_nights = 6
+    began = datetime(2026, 3, 2, 2, tzinfo=UTC)
     fhir_faults = (*NOTHING_DONE, "lost", "lost by reset", "garbled", "bad gateway", LATE, "500")
 
-    def __init__(self, dice: random.Random, store: str, folder: Path) -> None:
+    def __init__(self, dice: random.Random, store: str, folder: Path, *, near: bool | None = None) -> None:
         super().__init__(dice, store, folder)
+        self.near = dice.random() < 0.7 if near is None else near
+        self.register.faults |= SLOW_FAULTS
+        self._stored = open_store(store)
         self._numbers = 0
-        self._died_at = datetime.min.replace(tzinfo=UTC)
+        self._died_at = LONG_AGO
         self._kept = copy.deepcopy(self.hapi.resources)
 
+    def close(self) -> None:
+        self._stored.close()
+
+    @contextmanager
+    def opened(self) -> Iterator[Stored]:
+        """Always the same one: a run that dies gives its connection back unfinished, as the system would."""
+        yield self._stored
+
     def run(self, *, calm: bool, full: bool) -> tuple[int, str]:
-        death = None if calm or self.dice.random() < 0.3 else self._death()
-        day = timedelta(days=0 if calm else self.dice.choice([0, 0, 0, 1, -1]))
-        clock = ReplayClock(self._not_behind(datetime.now(UTC) + day))
-        self.counts["clock a day away"] += bool(day)
-        return self._run(clock, death, full=full), f"{death}, clock {day.days:+d} d"
+        doom = Doom(NOWHERE) if calm or self.dice.random() < 0.3 else Doom(self._death())
+        return self.dared(doom, timedelta(days=0 if calm else self.dice.choice([0, 0, 0, 1, -1])), calm=calm, full=full)
+
+    def dared(self, doom: Doom, days: timedelta, *, calm: bool, full: bool) -> tuple[int, str]:
+        """A run to which this happens."""
+        how = [self._disturb_register(calm=calm)]
+        clock = Ticking(self._not_behind(self._now + days))
+        self.counts["clock a day away"] += bool(days)
+        if doom.death.at in SEAMS and self.dice.random() < 0.15:
+            doom.instead = lambda: self._overtaken(clock)
+            how.append("overtaken")
+        code = self._run(clock, doom, full=full)
+        self.story.register.date = self._now + self.dice.choice([timedelta(hours=1), timedelta(days=1)])
+        return code, f"{doom.death}, {', '.join(filter(None, how))}, clock {days.days:+d} d"
+
+    @property
+    def _now(self) -> datetime:
+        return self.story.register.date or self.began
 
     def _not_behind(self, now: datetime) -> datetime:
         """As the clock of a store; one who is killed leaves a lease, which lasts until the clock has passed it."""
-        with open_store(self.store) as stored:
-            return max(now, self._died_at, stored.latest() or now)
+        return max(now, self._died_at, self._stored.latest() or now)
 
     def _death(self) -> Death:
-        return Death(
-            self.dice.choice([*SEAMS, "settle", "write", "doubt"]), self.dice.randint(1, 3), self.dice.random() < 0.5
-        )
+        at = self.dice.choice([*SEAMS, *OFTEN * 3, "settle", "write", "doubt"])
+        return Death(at, self.dice.randint(1, 12 if at in OFTEN else 3), self.dice.random() < 0.5)
 
-    def _run(self, clock: ReplayClock, death: Death | None, *, full: bool) -> int:
+    def _disturb_register(self, *, calm: bool) -> str:
+        """What goes wrong at the register tonight beside single calls, in words."""
+        register, dice = self.register, self.dice
+        register.trick = register.broken = register.meanwhile = None
+        if calm:
+            return ""
+        if dice.random() < 0.15:
+            register.broken = dice.choice(sorted(self.story.editions))
+            self.counts["one product always 500"] += 1
+        if dice.random() < 0.2:
+            register.meanwhile = self._meanwhile
+        if dice.random() < 0.25:
+            what = dice.choice(["medicamentos", "registroCambios"])
+            name = dice.choice(list(TRICKS) if what == "medicamentos" else TRICKS_OF_FEEDS)
+            unseen = what == "registroCambios" and name == "shifts while it is read"  # twice: CIMA says a row twice
+            register.trick = Trick(name, what, 1 if unseen else dice.choice([1, 2, 9]))
+        return f"{register.trick or ''} {register.broken or ''}".strip()
+
+    def _meanwhile(self) -> None:
+        name = self.dice.choice(list(ACTS))
+        self.counts["something happens while the feed is read"] += self.story.act(name)
+
+    def _run(self, clock: Ticking, doom: Doom, *, full: bool) -> int:
         self._numbers += 1
         run_id = f"run-{self._numbers}"
-        with ExitStack() as stack:
-            stored = stack.enter_context(open_store(self.store))
-            book = stack.enter_context(stored.lease(JOB, SINK, run_id, wait=clock.sleep))
-            record = RunRecord(run_id, JOB, clock.now())
-            book.begin_run(record)
-            source = stack.enter_context(closing(self._source(clock)))
-            sink: Sink = stack.enter_context(closing(self._sink(clock, run_id, stored.store_id)))
-            store: JobStore = book
-            if death:
-                doom = Doom(death)
-                sink, store = cast(Sink, Mortal(sink, doom)), cast(JobStore, Mortal(book, doom))
-            settings = Settings(
-                JOB, run_id, full=full, accept_vanish=1000, on_existing="adopt", slice=self.dice.choice([1, 3, 500])
-            )
-            try:
-                report = run_job(Ports(source, sink, store, clock), settings)
-            except Killed:
-                assert death
-                self._died_at = clock.now()
-                self.counts[f"died {'after' if death.after else 'before'} {death.at}"] += 1
-                return -signal.SIGKILL
-            ended = replace(record, ended=report.ended, outcome=report.outcome, exit_code=report.exit_code)
+        try:
+            with ExitStack() as stack:
+                return self._lived(stack, run_id, clock, doom, full=full)
+        except Killed:
+            self._died_at = clock.now()
+            let_expire(self._stored, LONG_AGO)
+            self.counts[f"died {'after' if doom.death.after else 'before'} {doom.death.at}"] += 1
+            return -signal.SIGKILL
+
+    def _lived(self, stack: ExitStack, run_id: str, clock: Ticking, doom: Doom, *, full: bool) -> int:
+        database = self._stored.database
+        stack.enter_context(mortal_commits(self._stored, doom))
+        fence = stack.enter_context(held(database, JOB, run_id, EXPIRY, clock.sleep, alone=False))
+        self._fence = fence
+        book = JobBook(Access(database, JOB, SINK, fence), self._stored.store_id)
+        record = RunRecord(run_id, JOB, clock.now())
+        book.begin_run(record)
+        source = stack.enter_context(closing(self._source(clock, doom)))
+        sink = stack.enter_context(closing(self._sink(clock, run_id, doom)))
+        store = Mortal(Beating(book, Heart(database, fence, EXPIRY), doom), doom)
+        settings = Settings(
+            JOB, run_id, full=full, accept_vanish=1000, on_existing="adopt", slice=self.dice.choice([1, 3, 500])
+        )
+        ports = Ports(source, cast(Sink, Mortal(sink, doom)), cast(JobStore, store), clock)
+        report = run_job(ports, settings)
+        self.reasons += tuple(reason.what for reason in report.reasons)
+        ended = replace(record, ended=report.ended, outcome=report.outcome, exit_code=report.exit_code)
+        try:
             book.end_run(replace(ended, report=report.to_json()))
-        self.reasons = tuple(reason.what for reason in report.reasons)
+        except LeaseLost as e:
+            self.codes[run_id] = e.exit_code
+            return e.exit_code
+        self.codes[run_id] = report.exit_code
         return report.exit_code
 
-    def _source(self, clock: ReplayClock) -> Cima:
-        options = CimaOptions(base_url="https://cima.invalid/cima/rest", batch=self.batch, attempts=2, max_wait=2)
-        wire = httpx.MockTransport(self._answer)
+    def _overtaken(self, clock: Ticking) -> None:
+        """The run stands still until its lease has expired, and another one has done its work."""
+        self.counts["overtaken"] += 1
+        self._fence.good(time.monotonic() - EXPIRY)
+        let_expire(self._stored, LONG_AGO)
+        self._run(Ticking(clock.now() + timedelta(seconds=EXPIRY)), Doom(NOWHERE), full=False)
+
+    def _source(self, clock: Ticking, doom: Doom) -> Cima:
+        options = CimaOptions(
+            base_url="https://cima.invalid/cima/rest",
+            batch=self.batch,
+            attempts=2,
+            max_wait=2,
+            connections=1 if self.near else 4,
+        )
+        wire = MortalWire(httpx.MockTransport(self._answer), doom, OF_SOURCE)
         return Cima(options, clock, wire=wire, pace=SteadyPace(clock, 1e6), rng=random.Random(1))
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         reply = self.register.answer(request.url.raw_path.decode(), "application/json")
         if reply.status < 0:
-            raise httpx.RemoteProtocolError("cut", request=request)
+            raise NO_ANSWERS[reply.status]("nothing", request=request)
         headers = {"Date": self.story.register.now(), **reply.headers}
-        return httpx.Response(reply.status, content=reply.body, headers=headers)
+        return httpx.Response(reply.status, stream=httpx.ByteStream(reply.body), headers=headers)
 
-    def _sink(self, clock: ReplayClock, run_id: str, store_id: str) -> Sink:
-        options = FhirOptions.model_validate({"url": BASE, "attempts": 3, "max_wait": 60, "entries": self.entries})
-        return FhirServer(options, clock, run_id, JOB, store_id, transport=self.hapi.transport())
+    def _sink(self, clock: Ticking, run_id: str, doom: Doom) -> FhirServer:
+        given = {"url": BASE, "attempts": 3, "max_wait": 60, "entries": self.entries, "writers": 1 if self.near else 2}
+        options, wire = FhirOptions.model_validate(given), MortalWire(self.hapi.transport(), doom, OF_SINK)
+        sink = FhirServer(options, clock, run_id, JOB, self._stored.store_id, transport=wire)
+        sink.ahead = 0 if self.near else sink.ahead
+        return sink
 
     # others
 
@@ -165,16 +261,24 @@ class Inside(Life):
         """The way out after somebody else was at the server."""
         if not self.tampered:
             return
-        clock = ReplayClock(self._not_behind(datetime.now(UTC)))
+        clock = Ticking(self._not_behind(self._now))
         self.hapi.bad_day = []
         self.hapi.catch_up()
         with ExitStack() as stack:
-            stored = stack.enter_context(open_store(self.store))
-            book = stack.enter_context(stored.lease(JOB, SINK, "mend", wait=clock.sleep))
-            sink = stack.enter_context(closing(self._sink(clock, "mend", stored.store_id)))
+            book = stack.enter_context(self._stored.lease(JOB, SINK, "mend", wait=clock.sleep))
+            sink = stack.enter_context(closing(self._sink(clock, "mend", Doom(NOWHERE))))
             subject = Subject(JOB, STREAM, frozenset(Cima.types))
             Reconciler(subject, book, sink, StopSignal(), lambda *_: None).mend("tester@desk")
         self.counts["reconcile --fix"] += 1
+
+
+NO_ANSWERS = {CUT: httpx.RemoteProtocolError, NO_ANSWER: httpx.ReadTimeout, NO_CONNECTION: httpx.ConnectTimeout}
+MEMORY = Path("/dev/shm")
+
+
+def room() -> tempfile.TemporaryDirectory[str]:
+    """A temporary folder, in memory where there is some."""
+    return tempfile.TemporaryDirectory(prefix="tsi-fetch-fire-", dir=MEMORY if MEMORY.is_dir() else None)
 
 
 def template(folder: Path) -> Path:
@@ -185,15 +289,15 @@ def template(folder: Path) -> Path:
 
 def tried(seed: int, empty: Path) -> tuple[Inside, Verdict]:
     """One life, in a folder of its own."""
-    with tempfile.TemporaryDirectory(prefix="tsi-fetch-fire-") as folder:
+    with room() as folder:
         shutil.copy(empty, Path(folder) / "store.db")
-        life = Inside(random.Random(seed), f"sqlite:///{folder}/store.db", Path(folder))
-        return life, life.play()
+        with closing(Inside(random.Random(seed), f"sqlite:///{folder}/store.db", Path(folder))) as life:
+            return life, life.play()
 
 
 def main() -> int:
     given = options(__doc__, 500, at_once=True).parse_args()
-    with tempfile.TemporaryDirectory(prefix="tsi-fetch-fire-") as folder:
+    with room() as folder:
         empty = template(Path(folder))
 
         def one(seed: int) -> tuple[Counter[str], Verdict]:

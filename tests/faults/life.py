@@ -9,18 +9,21 @@ import json
 import random
 import signal
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from store.handle import open_store
+from store.handle import Stored, open_store
 from store.queries import quarantine, runs
 from tests.faults.checker import Ended, Evidence, Verdict, Version, look
 from tests.faults.register_story import REFUSED, RegisterStory, names
 from tests.faults.servers import Faulty, Reaper
 from tests.sinks.disturbed_hapi import SOMEONE, DisturbedHapi
 from tests.sinks.fake_hapi import Refusal
-from tests.sinks.fake_hapi import Version as Stored
+from tests.sinks.fake_hapi import Version as Kept
 from tsi_fetch.fhir.tokens import dump
 from tsi_fetch.words import Ref
 
@@ -55,12 +58,14 @@ class Life:
     """
 
     most_nights = 4
+    began: datetime | None = None
+    """Where the register's clock stands at first; None: it goes."""
     fhir_faults: tuple[str, ...] = FHIR_FAULTS
 
     def __init__(self, dice: random.Random, store: str, folder: Path, first: int = 70_000) -> None:
         self.dice, self.store, self.folder = dice, store, folder
         self.counts: Counter[str] = Counter()
-        self.story = RegisterStory(dice, dice.randint(2, 6), first)
+        self.story = RegisterStory(dice, dice.randint(2, 6), first, self.began)
         self.hapi = ChoosyHapi(notices=dice.random() < 0.5, linger=False)
         self.hapi.offers = {}
         self.reaper = Reaper()
@@ -70,7 +75,10 @@ class Life:
         self.told: list[str] = []
         self.reasons: tuple[str, ...] = ()  # of the last run's end, where it said any
         self.tampered = False  # somebody else was at the server: until that is mended, it is not as the runs say
+        self.codes: dict[str, int] = {}  # of runs that ended another way than the process that the night began
+        self.incomplete = False  # a run has said so of the listing, and no complete one was worked off since
         self._recorded: set[str] = set()
+        self._nights = 0
 
     @property
     def all_counts(self) -> Counter[str]:
@@ -112,25 +120,41 @@ class Life:
         """All nights, and a calm one at the end; the first verdict that is not good, or the last."""
         for number in range(self.dice.randint(1, self.most_nights)):
             happened = [*self.story.night(), *self.between()] if number else []
-            self._night(f"night {number + 1}: {names(happened)}", calm=False)
-            if not self.tampered and not (verdict := self.look()).good:
+            if not (verdict := self.night(names(happened), full=self.dice.random() < 0.2)).good:
                 return verdict
+        return self.end()
+
+    def night(self, happened: str, *, full: bool) -> Verdict:
+        """A night on which things go wrong, and the verdict after it; where somebody else was at the server, nobody can
+        say before that is mended."""
+        self._nights += 1
+        self._night(f"night {self._nights}: {happened}", calm=False, full=full)
+        return Verdict() if self.tampered else self.look()
+
+    def end(self) -> Verdict:
+        """Somebody mends what is broken, and nothing disturbs the last night."""
+        self.story.find_the_hidden()
         self.mend()
-        self._night("the last night", calm=True)
+        if self.incomplete:
+            self._night("what is left of an incomplete list", calm=True, full=False)
+        self._night("the last night", calm=True, full=self.incomplete)
         verdict = self.look(calm=True)
         expected = (0, 65) if self.story.spoilt | self.story.refused else (0,)
         if verdict.good and self.ends[-1].code not in expected:
             return Verdict(untrue=(f"the last run, which nothing disturbed, ended with {self.ends[-1].code}",))
         return verdict
 
-    def _night(self, what: str, *, calm: bool) -> None:
+    def _night(self, what: str, *, calm: bool, full: bool) -> None:
         self.reasons = ()
         self.register.share = 0.0 if calm else self.dice.choice([0, 0, 0.1])
         self.disturb(calm=calm)
-        full = not calm and self.dice.random() < 0.2
         code, how = self.run(calm=calm, full=full)
         self.told.append(f"{what}; {'--full, ' if full else ''}{how}: ended with {code} {'; '.join(self.reasons)}")
         self._ended(code)
+        if "listing was incomplete" in str(self.reasons):
+            self.incomplete = True
+        elif calm and full:
+            self.incomplete = False
 
     def _bad_day(self) -> list[str | None]:
         if self.dice.random() < 0.5:
@@ -142,7 +166,7 @@ class Life:
 
     def _ended(self, code: int) -> None:
         """What the run's record says; of runs before it, which may be called lost only now, once more."""
-        with open_store(self.store) as stored:
+        with self.opened() as stored:
             records = {row.record.id: row.record for row in runs(stored, JOB, 50)}
         self.ends = [
             replace(end, outcome=records[end.run].outcome, recorded=records[end.run].exit_code)
@@ -153,7 +177,7 @@ class Life:
         found = [r for r in reversed(records.values()) if r.id not in self._recorded]
         for record in found:
             self._recorded.add(record.id)
-            self.ends.append(Ended(record.id, code, record.outcome, record.exit_code))
+            self.ends.append(Ended(record.id, self.codes.get(record.id, code), record.outcome, record.exit_code))
         if not found:  # it died before it could begin
             self.ends.append(Ended("none", code, None, None))
 
@@ -166,7 +190,7 @@ class Life:
 
     def evidence(self, *, calm: bool) -> Evidence:
         held = self.held()
-        with open_store(self.store) as stored:
+        with self.opened() as stored:
             book = stored.reader(JOB, SINK)
             position, work = book.position(STREAM), book.open_list(STREAM)
             seen = position.cursor.seen if position.cursor else frozenset()
@@ -188,9 +212,26 @@ class Life:
                 left=work.left if work else 0,
                 runs=self.ends,
                 calm=calm,
+                unsaid=self.story.hidden.keys() | self._not_listed(held),
             )
 
+    def _not_listed(self, held: Mapping[Ref, Any]) -> set[str]:
+        """Products of which nothing came yet, as long as a run's word holds that the listing was incomplete."""
+        if not self.incomplete:
+            return set()
+        return {
+            key
+            for key, editions in self.story.editions.items()
+            if not any(ref in held for edition in editions for ref in edition if ref.type != "Organization")
+        }
 
-def _version(stored: Stored) -> Held:
+    @contextmanager
+    def opened(self) -> Iterator[Stored]:
+        """The store."""
+        with open_store(self.store) as stored:
+            yield stored
+
+
+def _version(stored: Kept) -> Held:
     run = None if stored.run == SOMEONE else stored.run
     return Held(str(stored.number), Version(None if stored.resource is None else dump(stored.resource), run))

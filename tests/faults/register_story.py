@@ -11,12 +11,13 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from dev.cima_server import Register
+from dev.cima_server import FeedOrder, Register
 from sources.cima.options import CimaOptions
 from sources.cima.source import Cima
 from tests.faults.checker import Edition, RowSeen
@@ -30,35 +31,54 @@ REFUSED = "PROHIBIDO"
 """In a name: what the server never takes."""
 
 NEW, WITHDRAWN, MODIFIED = 1, 2, 3  # tipoCambio
+ORDERS: tuple[FeedOrder, ...] = ("descending", "descending", "ascending", "unsorted")
 
 
 class RegisterStory:
     """A register of `size` products made from the recorded ones, and what has happened to it.
 
-    Products are numbered from `first`, and companies are named after it.
+    Products are numbered from `first`, and companies are named after it.  `date`: where its clock stands, until
+    somebody sets it; None for the real time.
     """
 
-    def __init__(self, dice: random.Random, size: int, first: int) -> None:
+    def __init__(self, dice: random.Random, size: int, first: int, date: datetime | None = None) -> None:
         self.dice = dice
-        self._models = Register.of_folder(BODIES)
-        self.register = Register(page_size=self.dice.choice([2, 3, 200]))
+        self._models = _models()
+        self.register = Register(page_size=self.dice.choice([2, 3, 200]), date=date)
+        self.register.feed_order = self.dice.choice(ORDERS)
+        self.register.feed_seed = self.dice.randint(0, 9)
         self.editions: dict[str, list[Edition]] = {}
         self.feed: list[RowSeen] = []
         self.spoilt: set[str] = set()
         self.refused: set[str] = set()
+        self.hidden: dict[str, Any] = {}
+        """Products of which the register says tonight that it has none, without a row of the feed."""
         self._gone: dict[str, Any] = {}
         self._lost: dict[str, list[Any]] = {}
         self._next = first
+        self._stamp: int | None = None
         self._companies = [f"{company} {first}" for company in COMPANIES]
         for _ in range(size):
             self._appear()
 
     def night(self) -> list[str]:
         """Some things happen; their names."""
-        self._now = datetime.now(UTC)
-        self._stamp: int | None = None
+        found = ["what was hidden is found"] if self.find_the_hidden() else []
         acts = self.dice.choices(list(ACTS), weights=[ACTS[name][0] for name in ACTS], k=self.dice.randint(0, 5))
-        return [name for name in acts if ACTS[name][1](self)]
+        return found + [name for name in acts if self.act(name)]
+
+    def act(self, name: str) -> bool:
+        """One of `ACTS` happens; False where nothing is as it must be for that."""
+        return ACTS[name][1](self)
+
+    def find_the_hidden(self) -> bool:
+        """A night begins: what was hidden in the last is there again, and the feed says so."""
+        self._stamp = None
+        found, self.hidden = self.hidden, {}
+        for key, product in found.items():
+            self.register.products[key] = product
+            self._tell(key, NEW)
+        return bool(found)
 
     # what happens
 
@@ -116,6 +136,15 @@ class RegisterStory:
         self._tell(key, WITHDRAWN)
         return True
 
+    def _hide(self) -> bool:
+        some = sorted(key for key in self.register.products if key not in self.spoilt | self.refused)
+        if len(some) < 2:
+            return False
+        key = self.dice.choice(some)
+        self.hidden[key] = self.register.products.pop(key)
+        self.editions[key].append({})
+        return True
+
     def _come_back(self) -> bool:
         if not self._gone:
             return False
@@ -170,10 +199,10 @@ class RegisterStory:
 
     def _new_stamp(self, key: str, kind: int) -> int:
         late = timedelta(days=1) if self.dice.random() < 0.2 else timedelta(0)
-        stamp = int((datetime.now(UTC) - late).timestamp() * 1000)
-        tie = getattr(self, "_stamp", None)
-        if tie is not None and self.dice.random() < 0.3:
-            stamp = tie
+        now = self.register.date or datetime.now(UTC)
+        stamp = int((now - late).timestamp() * 1000)
+        if self._stamp is not None and self.dice.random() < 0.3:
+            stamp = self._stamp
         told = {(row["nregistro"], row["fecha"]) for row in self.register.feed}
         while (key, stamp) in told:  # the same row twice would say nothing new
             stamp -= 1
@@ -210,11 +239,18 @@ ACTS: dict[str, tuple[int, Callable[[RegisterStory], bool]]] = {
     "loses a package": (2, RegisterStory._lose_a_package),
     "finds a package": (2, RegisterStory._find_a_package),
     "vanishes": (2, RegisterStory._vanish),
+    "is hidden for a night": (1, RegisterStory._hide),
     "comes back": (2, RegisterStory._come_back),
     "is refused by the server": (1, RegisterStory._be_refused),
     "is spoilt": (1, RegisterStory._spoil),
     "is mended": (2, RegisterStory._mend),
 }
+
+
+@cache
+def _models() -> Register:
+    """The recorded products; copied before anything is done to them."""
+    return Register.of_folder(BODIES)
 
 
 def names(acts: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import random
 import signal
@@ -9,8 +10,12 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import httpx
 
@@ -19,9 +24,15 @@ from dev.cima_server import Register, Reply
 from tests.sinks.disturbed_hapi import DisturbedHapi
 from tests.sinks.fake_hapi import BASE
 
+Trickery = Callable[[Sequence[Any], int, int], tuple[Sequence[Any], int]]
+
 MOMENTS = ("register", "asked", "written", "answered")
 """Before a call of the register is answered; before a FHIR request is handled; before a transaction is; after it was,
 and before its answer is sent."""
+
+JSON, HTML = {"Content-Type": "application/json"}, {"Content-Type": "text/html"}
+CUT, NO_ANSWER, NO_CONNECTION = -1, -2, -3
+"""Statuses of what is no answer."""
 
 REGISTER_FAULTS: dict[str, Reply] = {
     "500": Reply(500, b"<html>error</html>", {"Content-Type": "text/html"}),
@@ -32,9 +43,69 @@ REGISTER_FAULTS: dict[str, Reply] = {
     "HTML with 200": Reply(200, b"<html>mantenimiento</html>", {"Content-Type": "text/html"}),
     "410": Reply(410, b"", {"Content-Type": "text/html"}),
     "truncated JSON": Reply(200, b'{"totalFilas": 3, "resultados": [{"nregis'),
-    "cut": Reply(-1),
+    "cut": Reply(CUT),
+    "cut in gzip": Reply(200, gzip.compress(b'{"totalFilas": 0, "resultados": []}')[:-9], {"Content-Encoding": "gzip"}),
+    "429 past": Reply(429, b"", {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}),
+    "429 negative": Reply(429, b"", {"Retry-After": "-5"}),
 }
 """What a call of the register may be answered with instead of the truth; `cut`: the connection ends in the middle."""
+
+SLOW_FAULTS = {
+    "429 in a second": Reply(429, b"", {"Retry-After": "1"}),
+    "429 until": Reply(429, b"", {"Retry-After": "{in a second}"}),
+    "429 until tomorrow": Reply(429, b"", {"Retry-After": "{tomorrow}"}),
+    "no answer": Reply(NO_ANSWER),
+    "no connection": Reply(NO_CONNECTION),
+}
+"""More of them, where waiting costs nothing."""
+
+
+def _later(shown: Callable[[Sequence[Any]], Sequence[Any]]) -> Trickery:
+    """From the second page on, the list is another one."""
+
+    def trickery(rows: Sequence[Any], page: int, size: int) -> tuple[Sequence[Any], int]:
+        rows = shown(rows) if page > 1 else rows
+        return rows, len(rows)
+
+    return trickery
+
+
+def _page_twice(rows: Sequence[Any], page: int, size: int) -> tuple[Sequence[Any], int]:
+    before = rows[: (page - 1) * size]
+    return [*before, *before[-size:], *rows[len(before) :]], len(rows)
+
+
+TRICKS: dict[str, Trickery] = {
+    "shows fewer rows than it says": lambda rows, page, size: (rows[:-1], len(rows)),
+    "shrinks while it is read": _later(lambda rows: rows[1:]),
+    "grows while it is read": _later(lambda rows: [*rows[:1], *rows]),
+    "shifts while it is read": _later(lambda rows: [*rows[1:], *rows[:1]]),
+    "gives a page twice": _page_twice,
+    "is empty": lambda rows, page, size: ([], 0),
+    "is empty from its second page on": _later(lambda rows: []),
+    "has a row without a key": lambda rows, page, size: (
+        [{**row, "nregistro": None} for row in rows[:1]] + [*rows[1:]],
+        len(rows),
+    ),
+}
+"""How a list of the register is not what it says: of the true rows, the page and its size."""
+
+TRICKS_OF_FEEDS = [name for name in TRICKS if name != "has a row without a key"]
+"""A row of the feed that cannot be read lies in quarantine until a person drops it."""
+
+
+@dataclass
+class Trick:
+    """`name` is played with `what`, for so many readings of it."""
+
+    name: str
+    what: str
+    passes: int
+    _begun: int = 0
+
+    def works(self, what: str, page: int) -> bool:
+        self._begun += what == self.what and page == 1
+        return what == self.what and self._begun <= self.passes
 
 
 @dataclass
@@ -79,17 +150,45 @@ class Faulty:
     def __init__(self, register: Register, reaper: Reaper, dice: random.Random) -> None:
         self.register, self.reaper, self.dice = register, reaper, dice
         self.share = 0.0
+        self.faults = dict(REGISTER_FAULTS)
+        self.broken: str | None = None  # a product of which every call fails, until that is mended
+        self.trick: Trick | None = None
+        self.meanwhile: Callable[[], None] | None = None  # happens once, while the feed is read
+        register.edit = self._edit
         self.injected: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def answer(self, target: str, accept: str) -> Reply:
         self.reaper.at("register")
         with self._lock:
-            fault = self.dice.choice(list(REGISTER_FAULTS)) if self.dice.random() < self.share else None
+            if self.meanwhile and "registroCambios" in target and not target.endswith("pagina=1"):
+                happens, self.meanwhile = self.meanwhile, None
+                happens()
+            if self.broken and f"nregistro={self.broken}" in target and "registroCambios" not in target:
+                return REGISTER_FAULTS["500"]
+            fault = self.dice.choice(list(self.faults)) if self.share and self.dice.random() < self.share else None
             if fault:
                 self.injected[f"register {fault}"] += 1
-                return REGISTER_FAULTS[fault]
+                return self._timed(self.faults[fault])
             return self.register.answer(target, accept)
+
+    def _timed(self, reply: Reply) -> Reply:
+        """With the time that it is at the register."""
+        now = self.register.date or datetime.now(UTC)
+        until = {"{in a second}": timedelta(seconds=1), "{tomorrow}": timedelta(days=1)}
+        headers = {
+            name: format_datetime(now + until[value], usegmt=True) if value in until else value
+            for name, value in reply.headers.items()
+        }
+        return replace(reply, headers=headers)
+
+    def _edit(self, name: str, page: int, rows: Sequence[Any]) -> tuple[Sequence[Any], int]:
+        if self.trick is None or not self.trick.works(name, page):
+            return rows, len(rows)
+        shown = TRICKS[self.trick.name](rows, page, self.register.page_size)
+        if shown != (rows, len(rows)):
+            self.injected[f"{name} {self.trick.name}"] += 1
+        return shown
 
 
 class World:

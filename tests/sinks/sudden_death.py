@@ -34,6 +34,7 @@ class Doom:
 
     death: Death
     over: bool = False
+    instead: Callable[[], None] | None = None  # of dying, this happens there
     _seen: Counter[tuple[str, bool]] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -41,9 +42,11 @@ class Doom:
         with self._lock:
             self._seen[name, after] += 1
             here = (name, self._seen[name, after], after) == (self.death.at, self.death.count, self.death.after)
-            self.over |= here
+            self.over |= here and not self.instead
             if self.over:
                 raise Killed
+        if here and self.instead:
+            self.instead()
 
 
 class Mortal:
