@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import warnings
 from pathlib import Path
+from typing import Literal
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the wheel's platformdirs warns at import where XDG_RUNTIME_DIR is not set
@@ -42,9 +43,10 @@ class Postgres:
         options = f"-h 127.0.0.1 -p {self.port} -k ''"
         self._control("-w", "-l", str(self._folder / "log"), "-o", options, "start")
 
-    def stop(self) -> None:
-        """End it, sessions included; a second call is an error of pg_ctl."""
-        self._control("-w", "-m", "fast", "stop")
+    def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
+        """End it, sessions included; a second call is an error of pg_ctl.  `immediate`: as if its machine had failed,
+        so that the next start recovers what was committed."""
+        self._control("-w", "-m", mode, "stop")
 
     def _control(self, *arguments: str) -> None:
         command = ("-D", str(self._folder), *arguments)

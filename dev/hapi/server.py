@@ -75,10 +75,12 @@ class Server:
             )
         self._await()
 
-    def stop_java(self) -> None:
-        """End HAPI alone; the database stays."""
+    def stop_java(self, *, kill: bool = False) -> None:
+        """End HAPI alone; the database stays.  `kill`: without giving it the time to end what it does."""
         java = self._java
         if java:
+            if kill:
+                java.kill()
             java.terminate()
             try:
                 java.wait(20)

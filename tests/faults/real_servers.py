@@ -1,0 +1,361 @@
+"""Ring 3: `tsi-fetch run` as a child process, killed at any moment, between a register and a real HAPI on PostgreSQL.
+
+    python -m tests.faults.real_servers [--trials 12 | --kills 25] [--seed 1] [--tally FILE]
+
+One HAPI serves all trials; their stores are a SQLite file and a PostgreSQL database by turns.  Beside the kills: the
+connection is cut in mid-transaction, HAPI or its database is restarted under a run, the database is restored to an
+earlier copy between two, and somebody else edits and deletes.  Needs Java and Maven.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from dev.hapi.classpath import NotAvailable
+from dev.hapi.server import start
+from store.handle import open_store
+from store.queries import runs
+from store.upgrade import upgrade
+from tests.faults.checker import Verdict, Version
+from tests.faults.life import JOB, SINK, Held, Life
+from tests.faults.machine import Desk, Machine
+from tests.faults.processes import OUTPUT, ROOT, places
+from tests.faults.proxy import CUTS, Proxy
+from tests.faults.servers import MOMENTS, Hour, World
+from tests.faults.tally import Line, Tally, options, table
+from tsi_fetch.fhir.tokens import dump, parse
+from tsi_fetch.marker import marker_name
+from tsi_fetch.words import Ref
+
+RING = "real servers"
+PATIENCE = 400  # seconds for one run; a HAPI that starts on a busy machine takes two minutes
+FIRST, APART = 1_000_000_000, 1000
+"""The number of the first trial's first product; how far trials are apart.  All numbers have as many digits."""
+
+_JOBS = """\
+stores: {{main: {{url: "{store}"}}}}
+sinks: {{epi: {{kind: fhir, url: "{fhir}", {patience}, probe_after: 3, entries: {entries}}}}}
+jobs:
+  cima:
+    source: {{kind: cima, base_url: "{register}", rate: 50, batch: {batch}, attempts: 2, max_wait: 2}}
+    sink: epi
+    store: main
+    schedule: "0 1 * * *"
+    lease_expiry: 2s
+    on_existing: {on_existing}
+    removal: {removal}
+"""
+_PATIENCE = ("attempts: 3, max_wait: 5", "attempts: 30, max_wait: 90")
+
+
+class OnHapi(Life):
+    """Each run is a child, and the sink is real.  `rare`: what takes long may happen, too."""
+
+    most_nights = 4
+
+    def __init__(
+        self, dice: random.Random, store: str, folder: Path, machine: Machine, first: int, *, rare: bool = True
+    ) -> None:
+        super().__init__(dice, store, folder, first)
+        self.machine, self.desk = machine, Desk(machine.url)
+        self.proxy = Proxy(machine.url, self.reaper)
+        self._began = datetime.now(UTC) - timedelta(seconds=1)
+        self._copy = f"copy_{first}"
+        self._meddled, self._restores = dice.random() < 0.3, rare and dice.random() < 0.3
+        self._restarts = rare and dice.random() < 0.35
+        self._copied = self._refused = False  # refused: the marker is another one, so that every run must end with 77
+        self._theirs: set[tuple[Ref, str]] = set()  # deletions that somebody else made
+        self._flaws: list[str] = []
+        self._aside = ThreadPoolExecutor(1)
+        self._under_way: Future[None] | None = None
+
+    @property
+    def all_counts(self) -> Counter[str]:
+        return super().all_counts + self.proxy.injected
+
+    def play(self) -> Verdict:
+        with World(self.register, self.hapi, self.reaper) as world, self.proxy, self._aside:
+            text = _JOBS.format(
+                store=self.store,
+                fhir=self.proxy.url,
+                register=world.register_url,
+                patience=self.dice.choice(_PATIENCE),
+                entries=self.entries,
+                batch=self.batch,
+                on_existing="adopt" if self._meddled or self._restores else "refuse",
+                removal=self.dice.choice(["retire", "retire", "delete"]),
+            )
+            (self.folder / "jobs.yaml").write_text(text)
+            try:
+                return super().play()
+            finally:
+                if self._copied:
+                    self.machine.forget(self._copy)
+
+    # a night
+
+    def disturb(self, *, calm: bool) -> None:
+        """How the network behaves; the server itself is disturbed when a certain write comes."""
+        cuts: list[str | None] = [self.dice.choice(CUTS) if self.dice.random() < 0.15 else None for _ in range(8)]
+        number, mishap = self.dice.randint(1, 4), None if calm else self._mishap()
+
+        def before(write: int) -> None:
+            if mishap and write == number:
+                self.counts[mishap[0]] += 1
+                self._under_way = self._aside.submit(mishap[1])
+
+        self.proxy.begin([] if calm or self.dice.random() < 0.4 else cuts, before)
+
+    def _mishap(self) -> tuple[str, Callable[[], None]] | None:
+        if self.dice.random() < 0.1:
+            return "PostgreSQL restarted", self.machine.restart_database
+        if not self._restarts or self.dice.random() < 0.5:
+            return None
+        self._restarts = False  # once in a life
+        kill = self.dice.random() < 0.5
+        return "HAPI restarted" + " by SIGKILL" * kill, lambda: self.machine.restart(kill=kill)
+
+    def run(self, *, calm: bool, full: bool) -> tuple[int, str]:
+        hour = None if calm else self._hour()
+        # registers are small, and half of one goes in a night
+        code = self._child(hour, "run", JOB, "--accept-vanish", "1000", *(["--full"] if full else []))
+        if self._refused and code in (0, 65):
+            self._flaws.append(f"a run ended with {code} on a server that was restored")
+        return code, str(hour)
+
+    def _hour(self) -> Hour | None:
+        if self.dice.random() < 0.15:
+            return None
+        moment = self.dice.choice([*MOMENTS, "written", "answered"])
+        most = 12 if moment == "register" else 4
+        return Hour(moment, self.dice.randint(1, most), self.dice.choice([signal.SIGKILL] * 3 + [signal.SIGTERM]))
+
+    def _child(self, hour: Hour | None, *arguments: str) -> int:
+        """One command, and all that it has set going; its exit code."""
+        self.reaper.begin(hour)
+        command = [sys.executable, "-m", "jobs", *arguments, "--config", str(self.folder / "jobs.yaml"), "--json"]
+        with (self.folder / "out").open("ab") as out:
+            child = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env=_environment())
+            self.reaper.child = child
+            code = self._ended_within(child)
+        self.proxy.settle()
+        if self._under_way:
+            self._under_way.result()
+            self._under_way = None
+            self.machine.await_health()
+        return code
+
+    def _ended_within(self, child: subprocess.Popen[bytes]) -> int:
+        try:
+            return child.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._flaws.append(f"a run did not end within {PATIENCE} s")
+            child.kill()
+            return child.wait()
+
+    # what is there
+
+    def held(self) -> dict[Ref, list[Held]]:
+        """From HAPI's histories.  Written by a run of this store, or by somebody else; a deletion that is not known to
+        be somebody's is ours."""
+        expected = {ref for editions in self.story.editions.values() for edition in editions for ref in edition}
+        with open_store(self.store) as stored:
+            ours = {row.record.id for row in runs(stored, JOB, 1000)}
+        found = self.desk.histories(self._began, expected)
+        return {ref: [self._attributed(ref, v, ours) for v in versions] for ref, versions in found.items()}
+
+    def _attributed(self, ref: Ref, held: Held, ours: set[str]) -> Held:
+        body, run = held.said.body, held.said.run
+        if body is None:
+            return Held(held.number, Version(None, None if (ref, held.number) in self._theirs else "a deletion"))
+        return Held(held.number, Version(body, run if run in ours else None))
+
+    def flaws(self) -> list[str]:
+        return self._flaws
+
+    # others
+
+    def between(self) -> list[str]:
+        if self._restores and not self._copied:
+            self.machine.copy(self._copy)
+            self._copied = True
+            return []
+        if self._copied and not self.tampered:
+            return self._restored()
+        if not self._meddled or self.dice.random() < 0.4:
+            return []
+        return self._edited() if self.dice.random() < 0.5 else self._deleted()
+
+    def _restored(self) -> list[str]:
+        self.machine.restore(self._copy)
+        self._copied = self._restores = False
+        self.tampered = True
+        self.counts["HAPI's database restored"] += 1
+        there = {(ref, v.number) for ref, versions in self.held().items() for v in versions if v.said.body is None}
+        self._theirs &= there
+        self._refused = self._marker_differs()
+        return ["the server is restored, and its marker is " + ("another" if self._refused else "the same")]
+
+    def _marker_differs(self) -> bool:
+        """By the contract: neither the one remembered, nor one that a killed run had intended."""
+        with open_store(self.store) as stored:
+            remembered, intended = stored.reader(JOB, SINK).marks()
+            there = self.desk.version(Ref("Device", marker_name(stored.store_id, JOB)))
+        if there == (remembered.version if remembered else None):
+            return False
+        return not (intended and there is not None and _next(intended.version) == there)
+
+    def _edited(self) -> list[str]:
+        ref, last = self._somewhere(lambda ref: True)
+        if ref is None or last is None:
+            return []
+        body = parse(last)
+        self.tampered |= self.desk.edit(ref, dump({**body, "language": "eo" if body.get("language") != "eo" else "la"}))
+        self.counts["somebody edits"] += 1
+        return [f"somebody edits {ref}"]
+
+    def _deleted(self) -> list[str]:
+        ref, _ = self._somewhere(lambda ref: ref.type in ("Bundle", "RegulatedAuthorization"))
+        if ref is None or not self.desk.delete(ref):
+            return []
+        self._theirs.add((ref, self.held()[ref][-1].number))
+        self.tampered = True
+        self.counts["somebody deletes"] += 1
+        return [f"somebody deletes {ref}"]
+
+    def _somewhere(self, fit: Callable[[Ref], bool]) -> tuple[Ref | None, bytes | None]:
+        """Something of ours that is there; not what trials share."""
+        there = {ref: v[-1].said.body for ref, v in self.held().items() if v[0].said.run and v[-1].said.body}
+        some = sorted(ref for ref in there if fit(ref))
+        ref = self.dice.choice(some) if some else None
+        return ref, there[ref] if ref else None
+
+    def mend(self) -> None:
+        """The way out after somebody else was at the server; it may be killed as well."""
+        if not self.tampered:
+            return
+        self.proxy.begin([])
+        if self._refused:
+            self._refuse()
+        if self.dice.random() < 0.4:
+            self._child(Hour("asked", self.dice.randint(1, 8)), "reconcile", JOB, "--fix")
+        code = self._child(None, "reconcile", JOB, "--fix")
+        self.counts["reconcile --fix"] += 1
+        if code:
+            self._flaws.append(f"reconcile --fix ended with {code}")
+        self._refused = False
+
+    def _refuse(self) -> None:
+        """A run on a restored server, which nothing else disturbs, says 77, and writes nothing."""
+        self.register.share = 0.0
+        before = self.held()
+        if (code := self._child(None, "run", JOB)) != 77:
+            self._flaws.append(f"a run on a restored server ended with {code}")
+        if self.held() != before:
+            self._flaws.append("a run wrote to a restored server")
+        self.counts["a restored server refused"] += 1
+
+
+def _next(version: str | None) -> str:
+    return str(int(version or "0") + 1)
+
+
+def _environment() -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "TZ", "LANG", "TMPDIR")}
+    return {**kept, "NO_PROXY": "127.0.0.1"}
+
+
+class Trials:
+    """One HAPI for all, from the first that is tried."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._machine = Machine(stack.enter_context(start("R5")))
+        self._stores = [stack.enter_context(places(kind)) for kind in ("sqlite", "postgres")]
+
+    def tried(self, seed: int) -> tuple[Counter[str], Verdict]:
+        """One trial, in a folder of its own."""
+        begun = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="tsi-fetch-fire-") as folder:
+            store = self._stores[seed % 2](Path(folder))
+            upgrade(store)
+            first = FIRST + seed % 8_000_000 * APART
+            trial = OnHapi(random.Random(seed), store, Path(folder), self._machine, first)
+            verdict = trial.play()
+            _tell(seed, trial, verdict, time.monotonic() - begun)
+            _drop(store)
+        return trial.all_counts, verdict
+
+
+def _tell(seed: int, trial: OnHapi, verdict: Verdict, seconds: float) -> None:
+    print(f"seed {seed}: {seconds:.0f} s, {kills_of(trial.all_counts)} kills", file=sys.stderr, flush=True)
+    if not verdict.good:
+        print(f"seed {seed}:", *trial.told, str(verdict), sep="\n  ", flush=True)
+        print((trial.folder / "out").read_text(errors="replace")[-OUTPUT:], flush=True)
+
+
+def _drop(store: str) -> None:
+    """Databases are many and large."""
+    at, _, name = store.rpartition("/")
+    if at.startswith("postgresql:"):
+        with psycopg.connect(f"{at}/postgres", autocommit=True) as sql:
+            sql.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def kills_of(counts: Any) -> int:
+    return sum(number for name, number in counts.items() if name.startswith(("SIGKILL", "SIGTERM")))
+
+
+def enough(lines: Iterable[Line], given: argparse.Namespace) -> bool:
+    """Is there nothing left to try?"""
+    mine = [line for line in lines if line.ring == RING]
+    if given.kills is not None:
+        return sum(kills_of(line.counts) for line in mine) >= given.kills
+    return set(range(given.seed, given.seed + given.trials)) <= {line.seed for line in mine}
+
+
+def try_all(given: argparse.Namespace, tally: Tally) -> None:
+    seed = given.seed
+    with ExitStack() as stack:
+        trials: Trials | None = None
+        while not enough(tally.lines, given):
+            if not tally.has(seed):
+                trials = trials or Trials(stack)
+                tally.add(seed, *trials.tried(seed))
+            seed += 1
+
+
+def main() -> int:
+    parser = options(__doc__, 12)
+    parser.add_argument("--kills", type=int, help="instead of trials: go on until the tally has so many")
+    given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: Java and PostgreSQL with it
+    tally = Tally(given.tally, RING)
+    try:
+        try_all(given, tally)
+    except NotAvailable as e:
+        skipped = os.environ.get("TSI_SKIP_SERVERS")
+        print(f"{RING}: {'skipped' if skipped else 'not tried'}: {e}", file=sys.stderr)
+        return 0 if skipped else 1
+    mine = [line for line in tally.lines if line.ring == RING]
+    print(table(mine))
+    return 1 if any(line.wrong for line in mine) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
