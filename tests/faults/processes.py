@@ -182,14 +182,21 @@ def places(kind: str) -> Iterator[Callable[[Path], str]]:
     if kind == "sqlite":
         yield lambda folder: f"sqlite:///{folder}/store.db"
         return
-    with tempfile.TemporaryDirectory(prefix="tsi-fetch-fire-") as folder:
-        Path(folder).chmod(0o755)  # the server runs as another user where we are root
-        server = Postgres(Path(folder) / "data")
+    with folder_for_servers() as folder:
+        server = Postgres(folder / "data")
         server.start()
         try:
             yield lambda _: _database(server)
         finally:
             server.stop()
+
+
+@contextmanager
+def folder_for_servers() -> Iterator[Path]:
+    """A folder that a database server can be put into: where we are root, it runs as another user."""
+    with tempfile.TemporaryDirectory(prefix="tsi-fetch-fire-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 def _database(server: Postgres) -> str:
@@ -201,15 +208,20 @@ def _database(server: Postgres) -> str:
     return f"{at}/{name}"
 
 
-def tried(seed: int, make: Callable[[Path], str], kind: type[Process] = Process) -> tuple[Process, Verdict]:
+def tried(seed: int, make: Callable[[Path], str]) -> tuple[Process, Verdict]:
     """One trial, in a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="tsi-fetch-fire-") as folder:
-        trial = kind(random.Random(seed), make(Path(folder)), Path(folder))
+        trial = Process(random.Random(seed), make(Path(folder)), Path(folder))
         verdict = trial.play()
-        if not verdict.good:
-            said = (trial.folder / "out").read_text(errors="replace")[-OUTPUT:]
-            print("\n  ".join([f"seed {seed}:", *trial.told, str(verdict)]), said, sep="\n", flush=True)
+        tell(seed, trial, verdict)
     return trial, verdict
+
+
+def tell(seed: int, trial: Process, verdict: Verdict) -> None:
+    """The story of a trial that went wrong, and what its children said."""
+    if not verdict.good:
+        said = (trial.folder / "out").read_text(errors="replace")[-OUTPUT:]
+        print("\n  ".join([f"seed {seed}:", *trial.told, str(verdict)]), said, sep="\n", flush=True)
 
 
 def main() -> int:
