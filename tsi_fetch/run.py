@@ -18,7 +18,8 @@ from tsi_fetch import departures, passes, waiting
 from tsi_fetch.context import Ports, Run, Settings
 from tsi_fetch.errors import Exit, TsiFetchError
 from tsi_fetch.flight import Air, Flight
-from tsi_fetch.judge import ACKNOWLEDGED, Judged, judge, rows_guard, sink_guard, turn
+from tsi_fetch.judge import ACKNOWLEDGED, Judged, judge, turn
+from tsi_fetch.refusals import rows_guard, sink_guard
 from tsi_fetch.report import Report
 from tsi_fetch.settle import doubted, names, remembered, so_far, take_off
 from tsi_fetch.words import Batch, Outcome, Result

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from tsi_fetch.decide import FOREIGN, GONE, leaving
 from tsi_fetch.flight import Flight
-from tsi_fetch.judge import ACKNOWLEDGED, Judged, Turned, quarantine_digest
+from tsi_fetch.judge import ACKNOWLEDGED, Judged, Turned
+from tsi_fetch.refusals import quarantine_digest
 from tsi_fetch.words import (
     AWAITED,
     DOUBTED,

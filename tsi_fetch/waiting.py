@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from tsi_fetch.components import components, grouped
 from tsi_fetch.decide import Decision, decide
 from tsi_fetch.errors import Exit
-from tsi_fetch.judge import ACKNOWLEDGED, WORDS, quarantine_digest
+from tsi_fetch.judge import ACKNOWLEDGED, WORDS
+from tsi_fetch.refusals import quarantine_digest
 from tsi_fetch.words import (
     AWAITED,
     Action,
