@@ -17,10 +17,12 @@ def read_listing(client: CimaClient) -> Iterator[KeyPage]:
 
     The cursor on every page is the register's own date at the first request, in Madrid: from there on the feed tells.
     Where its clock is ahead of ours, ours counts: a watermark in the future would never be passed by anything.
-    What the listing announced and did not give counts as unreadable, as do rows without an nregistro.
+    What the listing announced, on any of its pages, and did not give counts as unreadable, as do rows without an
+    nregistro.  A row that comes twice is given once: where pages shift, another one was left out for it.
     """
     cursor: Cursor | None = None
-    received, last = 0, ()
+    received, announced, last = 0, 0, ()
+    seen, unreadable = set[str](), 0
     for number in count(1):
         answer, server = client.listing(number)
         page = page_of(answer)
@@ -28,12 +30,14 @@ def read_listing(client: CimaClient) -> Iterator[KeyPage]:
             at = min(server or answer.requested_at, answer.requested_at)
             cursor = Cursor(CursorKind.DATE, day_of(at).isoformat())
         repeated = bool(page.rows) and page.rows == last  # `pagina` is not heeded
-        received, last = received + (0 if repeated else len(page.rows)), page.rows
-        done = repeated or not page.rows or (page.total is not None and received >= page.total)
-        missing = max(0, (page.total or 0) - received, int(repeated)) if done else 0
-        keys = () if repeated else tuple(filter(None, map(_key, page.rows)))
-        unreadable = 0 if repeated else len(page.rows) - len(keys)
-        yield KeyPage(keys, cursor, unreadable + missing)
+        rows, last = () if repeated else page.rows, page.rows
+        received, announced = received + len(rows), max(announced, page.total or 0)
+        done = not rows or (page.total is not None and received >= announced)
+        keys = tuple(filter(None, map(_key, rows)))
+        seen.update(keys)
+        unreadable += (lost := len(rows) - len(keys))
+        missing = max(0, announced - len(seen) - unreadable, int(repeated)) if done else 0
+        yield KeyPage(keys, cursor, lost + missing)
         if done:
             return
 

@@ -86,6 +86,21 @@ def test_a_page_that_repeats_the_one_before_ends_the_listing_as_incomplete() -> 
     assert sum(one.unreadable for one in found) > 0
 
 
+def test_a_later_page_that_announces_less_takes_nothing_back() -> None:
+    for later in (page([], total=0), Reply(204, headers={}), page([{"nregistro": "2"}], total=2)):
+        upstream = crowded(0, 25)
+        upstream.instead("medicamentos?pagina=1", page([{"nregistro": "1"}], total=10))
+        upstream.instead("medicamentos?pagina=2", later)
+        assert sum(found.unreadable for found in pages(upstream)) >= 8
+
+
+def test_a_row_that_comes_twice_has_taken_the_place_of_another_one() -> None:
+    upstream = crowded(0, 25)
+    upstream.instead("medicamentos?pagina=1", page([{"nregistro": "1"}, {"nregistro": "2"}], total=4))
+    upstream.instead("medicamentos?pagina=2", page([{"nregistro": "2"}, {"nregistro": "3"}], total=4))
+    assert sum(found.unreadable for found in pages(upstream)) == 1
+
+
 @pytest.mark.parametrize(
     ("trouble", "error"),
     [(BUSY, TryAgain), (HTML, TryAgain), (Reply(200, b'{"error":"x"}'), TryAgain), (Reply(404), SettingError)],
