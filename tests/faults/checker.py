@@ -211,11 +211,16 @@ def _unfinished(e: Evidence) -> Iterator[str]:
     yield from (f"{ref} is still to go" for ref in e.pending)
     if e.left:
         yield f"{e.left} keys of a work list are left"
-    yield from (f"{key} cannot be used, and does not lie in quarantine" for key in sorted(e.unusable - set(e.troubles)))
+    yield from (
+        f"{key} cannot be used, and does not lie in quarantine"
+        for key in sorted(e.unusable - e.unsaid - set(e.troubles))
+    )
     for key in sorted(set(e.troubles) - e.refused):  # of a refused one, each resource lies there
         if (times := _times(e, key)) > 1:
             yield f"{key} lies in quarantine {times} times"
-    yield from (f"{key} is refused, and does not lie in quarantine" for key in sorted(e.refused - set(e.troubles)))
+    yield from (
+        f"{key} is refused, and does not lie in quarantine" for key in sorted(e.refused - e.unsaid - set(e.troubles))
+    )
     if e.calm:
         kept_back = {f"removal of {ref}" for ref in e.held.keys() - _now(e).keys()}  # what somebody else wrote
         yield from (
@@ -263,7 +268,7 @@ def _false_ends(e: Evidence) -> Iterator[str]:
 
 def _hidden(e: Evidence) -> Iterator[str]:
     """What a run sets aside makes it red; what lay there before does so only after a week."""
-    if hidden := (e.unusable | e.refused) - set(e.troubles) | e.newly_troubled:
+    if hidden := (e.unusable | e.refused) - e.unsaid - set(e.troubles) | e.newly_troubled:
         yield f"exit code 0, and {', '.join(sorted(hidden))} cannot be used"
 
 

@@ -132,6 +132,7 @@ class Inside(Life):
         """What goes wrong at the register tonight beside single calls, in words."""
         register, dice = self.register, self.dice
         register.trick = register.broken = register.meanwhile = None
+        register.concealed = False
         if calm:
             return ""
         if dice.random() < 0.15:

@@ -9,7 +9,7 @@ import json
 import random
 import signal
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -212,8 +212,12 @@ class Life:
                 left=work.left if work else 0,
                 runs=self.ends,
                 calm=calm,
-                unsaid=self.story.hidden.keys() | self._not_listed(held),
+                unsaid=self.story.hidden.keys() | self._not_listed(held) | self._concealed(seen | position.checkpoint),
             )
+
+    def _concealed(self, settled: Set[str]) -> set[str]:
+        """Products of which the feed has said nothing, since it was given as empty tonight."""
+        return {row.product for row in self.story.feed if row.key not in settled} if self.register.concealed else set()
 
     def _not_listed(self, held: Mapping[Ref, Any]) -> set[str]:
         """Products of which nothing came yet, as long as a run's word holds that the listing was incomplete."""

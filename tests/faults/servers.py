@@ -153,6 +153,7 @@ class Faulty:
         self.faults = dict(REGISTER_FAULTS)
         self.broken: str | None = None  # a product of which every call fails, until that is mended
         self.trick: Trick | None = None
+        self.concealed = False  # a list was given as empty that is not
         self.meanwhile: Callable[[], None] | None = None  # happens once, while the feed is read
         register.edit = self._edit
         self.injected: Counter[str] = Counter()
@@ -186,6 +187,7 @@ class Faulty:
         if self.trick is None or not self.trick.works(name, page):
             return rows, len(rows)
         shown = TRICKS[self.trick.name](rows, page, self.register.page_size)
+        self.concealed |= self.trick.name == "is empty" and bool(rows)
         if shown != (rows, len(rows)):
             self.injected[f"{name} {self.trick.name}"] += 1
         return shown
