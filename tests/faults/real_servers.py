@@ -18,33 +18,32 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import psycopg
 
 from dev.hapi.classpath import NotAvailable
 from dev.hapi.server import start
-from store.handle import open_store
 from store.queries import runs
-from store.upgrade import upgrade
 from tests.faults.checker import Verdict, Version
-from tests.faults.life import JOB, SINK, Held, Life
+from tests.faults.life import JOB, SINK, Held
 from tests.faults.machine import Desk, Machine
-from tests.faults.processes import OUTPUT, ROOT, places
+from tests.faults.processes import PATIENCE, ROOT, Process, environment, places, tell
 from tests.faults.proxy import CUTS, Proxy
-from tests.faults.servers import MOMENTS, Hour, World
+from tests.faults.servers import Hour, World
 from tests.faults.tally import Line, Tally, options, table
+from tsi_fetch.errors import Exit
 from tsi_fetch.fhir.tokens import dump, parse
 from tsi_fetch.marker import marker_name
 from tsi_fetch.words import Ref
 
 RING = "real servers"
-PATIENCE = 400  # seconds for one run; a HAPI that starts on a busy machine takes two minutes
+KILLS = ("SIGKILL", "SIGTERM", "SIGINT")
+"""How what was counted begins, where it is a kill."""
 FIRST, APART = 1_000_000_000, 1000
 """The number of the first trial's first product; how far trials are apart.  All numbers have as many digits."""
 
@@ -57,17 +56,15 @@ jobs:
     sink: epi
     store: main
     schedule: "0 1 * * *"
-    lease_expiry: 2s
+    lease_expiry: {expiry}s
     on_existing: {on_existing}
     removal: {removal}
 """
-_PATIENCE = ("attempts: 3, max_wait: 5", "attempts: 30, max_wait: 90")
+_PATIENCE = ("attempts: 3, max_wait: 5", "attempts: 30, max_wait: 60")
 
 
-class OnHapi(Life):
-    """Each run is a child, and the sink is real.  `rare`: what takes long may happen, too."""
-
-    most_nights = 4
+class OnHapi(Process):
+    """The sink is real.  `rare`: what takes long may happen, too."""
 
     def __init__(
         self, dice: random.Random, store: str, folder: Path, machine: Machine, first: int, *, rare: bool = True
@@ -75,10 +72,12 @@ class OnHapi(Life):
         super().__init__(dice, store, folder, first)
         self.machine, self.desk = machine, Desk(machine.url)
         self.proxy = Proxy(machine.url, self.reaper)
-        self._began = datetime.now(UTC) - timedelta(seconds=1)
+        self._since = datetime.now(UTC) - timedelta(seconds=1)
         self._copy = f"copy_{first}"
         self._meddled, self._restores = dice.random() < 0.3, rare and dice.random() < 0.3
         self._restarts = rare and dice.random() < 0.35
+        self._patience, self._removal = dice.choice(_PATIENCE), dice.choice(["retire", "retire", "delete"])
+        self._adopts = self._meddled or self._restores
         self._copied = self._refused = False  # refused: the marker is another one, so that every run must end with 77
         self._theirs: set[tuple[Ref, str]] = set()  # deletions that somebody else made
         self._flaws: list[str] = []
@@ -90,23 +89,28 @@ class OnHapi(Life):
         return super().all_counts + self.proxy.injected
 
     def play(self) -> Verdict:
-        with World(self.register, self.hapi, self.reaper) as world, self.proxy, self._aside:
-            text = _JOBS.format(
-                store=self.store,
-                fhir=self.proxy.url,
-                register=world.register_url,
-                patience=self.dice.choice(_PATIENCE),
-                entries=self.entries,
-                batch=self.batch,
-                on_existing="adopt" if self._meddled or self._restores else "refuse",
-                removal=self.dice.choice(["retire", "retire", "delete"]),
-            )
-            (self.folder / "jobs.yaml").write_text(text)
+        with self.proxy, self._aside:
             try:
                 return super().play()
             finally:
                 if self._copied:
                     self.machine.forget(self._copy)
+
+    def command(self, name: str, world: World, expiry: int, *, full: bool) -> list[str]:
+        command = super().command(name, world, expiry, full=full)
+        text = _JOBS.format(
+            store=self.store,
+            fhir=self.proxy.url,
+            register=world.register_url,
+            patience=self._patience,
+            entries=self.entries,
+            batch=self.batch,
+            expiry=expiry,
+            on_existing="adopt" if self._adopts else "refuse",
+            removal=self._removal,
+        )
+        (self.folder / name).write_text(text)
+        return command
 
     # a night
 
@@ -132,42 +136,32 @@ class OnHapi(Life):
         return "HAPI restarted" + " by SIGKILL" * kill, lambda: self.machine.restart(kill=kill)
 
     def run(self, *, calm: bool, full: bool) -> tuple[int, str]:
-        hour = None if calm else self._hour()
-        # registers are small, and half of one goes in a night
-        code = self._child(hour, "run", JOB, "--accept-vanish", "1000", *(["--full"] if full else []))
+        try:
+            code, how = super().run(calm=calm, full=full)
+        except subprocess.TimeoutExpired:
+            code, how = self._too_long(calm=calm), "killed since it took too long"
+        self._settle()
         if self._refused and code in (0, 65):
             self._flaws.append(f"a run ended with {code} on a server that was restored")
-        return code, str(hour)
+        return code, how
 
-    def _hour(self) -> Hour | None:
-        if self.dice.random() < 0.15:
-            return None
-        moment = self.dice.choice([*MOMENTS, "written", "answered"])
-        most = 12 if moment == "register" else 4
-        return Hour(moment, self.dice.randint(1, most), self.dice.choice([signal.SIGKILL] * 3 + [signal.SIGTERM]))
+    def _too_long(self, *, calm: bool) -> int:
+        """A server that is down for minutes excuses it, and nothing else."""
+        child = self.reaper.child
+        assert child
+        child.kill()
+        self.counts["killed since it took too long"] += 1
+        if calm:
+            self._flaws.append("a run that nothing disturbed did not end")
+        return child.wait()
 
-    def _child(self, hour: Hour | None, *arguments: str) -> int:
-        """One command, and all that it has set going; its exit code."""
-        self.reaper.begin(hour)
-        command = [sys.executable, "-m", "jobs", *arguments, "--config", str(self.folder / "jobs.yaml"), "--json"]
-        with (self.folder / "out").open("ab") as out:
-            child = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env=_environment())
-            self.reaper.child = child
-            code = self._ended_within(child)
+    def _settle(self) -> None:
+        """A child has ended; all that it has set going comes to its end, too."""
         self.proxy.settle()
         if self._under_way:
             self._under_way.result()
             self._under_way = None
             self.machine.await_health()
-        return code
-
-    def _ended_within(self, child: subprocess.Popen[bytes]) -> int:
-        try:
-            return child.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._flaws.append(f"a run did not end within {PATIENCE} s")
-            child.kill()
-            return child.wait()
 
     # what is there
 
@@ -175,9 +169,9 @@ class OnHapi(Life):
         """From HAPI's histories.  Written by a run of this store, or by somebody else; a deletion that is not known to
         be somebody's is ours."""
         expected = {ref for editions in self.story.editions.values() for edition in editions for ref in edition}
-        with open_store(self.store) as stored:
+        with self.opened() as stored:
             ours = {row.record.id for row in runs(stored, JOB, 1000)}
-        found = self.desk.histories(self._began, expected)
+        found = self.desk.histories(self._since, expected)
         return {ref: [self._attributed(ref, v, ours) for v in versions] for ref, versions in found.items()}
 
     def _attributed(self, ref: Ref, held: Held, ours: set[str]) -> Held:
@@ -214,7 +208,7 @@ class OnHapi(Life):
 
     def _marker_differs(self) -> bool:
         """By the contract: neither the one remembered, nor one that a killed run had intended."""
-        with open_store(self.store) as stored:
+        with self.opened() as stored:
             remembered, intended = stored.reader(JOB, SINK).marks()
             there = self.desk.version(Ref("Device", marker_name(stored.store_id, JOB)))
         if there == (remembered.version if remembered else None):
@@ -250,35 +244,39 @@ class OnHapi(Life):
         """The way out after somebody else was at the server; it may be killed as well."""
         if not self.tampered:
             return
-        self.proxy.begin([])
         if self._refused:
             self._refuse()
+        self.proxy.begin([])
         if self.dice.random() < 0.4:
-            self._child(Hour("asked", self.dice.randint(1, 8)), "reconcile", JOB, "--fix")
-        code = self._child(None, "reconcile", JOB, "--fix")
-        self.counts["reconcile --fix"] += 1
-        if code:
+            self._reconcile(Hour("asked", self.dice.randint(1, 8)))
+        if code := self._reconcile(None):
             self._flaws.append(f"reconcile --fix ended with {code}")
+        self.counts["reconcile --fix"] += 1
         self._refused = False
 
     def _refuse(self) -> None:
         """A run on a restored server, which nothing else disturbs, says 77, and writes nothing."""
-        self.register.share = 0.0
         before = self.held()
-        if (code := self._child(None, "run", JOB)) != 77:
+        self._night("the server is another", calm=True, full=False)
+        if (code := self.ends[-1].code) != Exit.GUARDED:
             self._flaws.append(f"a run on a restored server ended with {code}")
         if self.held() != before:
             self._flaws.append("a run wrote to a restored server")
         self.counts["a restored server refused"] += 1
 
+    def _reconcile(self, hour: Hour | None) -> int:
+        self.reaper.begin(hour)
+        command = [sys.executable, "-m", "jobs", "reconcile", JOB, "--fix", "--config", str(self.folder / "jobs.yaml")]
+        with (self.folder / "out").open("ab") as out:
+            child = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env=environment())
+            self.reaper.child = child
+            code = child.wait(PATIENCE)
+        self._settle()
+        return code
+
 
 def _next(version: str | None) -> str:
     return str(int(version or "0") + 1)
-
-
-def _environment() -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "TZ", "LANG", "TMPDIR")}
-    return {**kept, "NO_PROXY": "127.0.0.1"}
 
 
 class Trials:
@@ -293,20 +291,14 @@ class Trials:
         begun = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="tsi-fetch-fire-") as folder:
             store = self._stores[seed % 2](Path(folder))
-            upgrade(store)
             first = FIRST + seed % 8_000_000 * APART
             trial = OnHapi(random.Random(seed), store, Path(folder), self._machine, first)
             verdict = trial.play()
-            _tell(seed, trial, verdict, time.monotonic() - begun)
+            took, kills = time.monotonic() - begun, kills_of(trial.all_counts)
+            print(f"seed {seed}: {took:.0f} s, {kills} kills", file=sys.stderr, flush=True)
+            tell(seed, trial, verdict)
             _drop(store)
         return trial.all_counts, verdict
-
-
-def _tell(seed: int, trial: OnHapi, verdict: Verdict, seconds: float) -> None:
-    print(f"seed {seed}: {seconds:.0f} s, {kills_of(trial.all_counts)} kills", file=sys.stderr, flush=True)
-    if not verdict.good:
-        print(f"seed {seed}:", *trial.told, str(verdict), sep="\n  ", flush=True)
-        print((trial.folder / "out").read_text(errors="replace")[-OUTPUT:], flush=True)
 
 
 def _drop(store: str) -> None:
@@ -317,15 +309,15 @@ def _drop(store: str) -> None:
             sql.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
-def kills_of(counts: Any) -> int:
-    return sum(number for name, number in counts.items() if name.startswith(("SIGKILL", "SIGTERM")))
+def kills_of(counts: Mapping[str, int]) -> int:
+    return sum(number for name, number in counts.items() if name.startswith(KILLS))
 
 
 def enough(lines: Iterable[Line], given: argparse.Namespace) -> bool:
     """Is there nothing left to try?"""
     mine = [line for line in lines if line.ring == RING]
     if given.kills is not None:
-        return sum(kills_of(line.counts) for line in mine) >= given.kills
+        return bool(sum(kills_of(line.counts) for line in mine) >= given.kills)
     return set(range(given.seed, given.seed + given.trials)) <= {line.seed for line in mine}
 
 
