@@ -72,6 +72,7 @@ OFTEN = (COMMIT, OF_SOURCE, OF_SINK, HEARTBEAT)
 """Seams that a run passes many times."""
 
 NOWHERE = Death("nowhere")
+TAMPERING = ("somebody edits", "somebody deletes", "the server is wiped", "the server is restored")
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -106,7 +107,7 @@ class Inside(Life):
 
     def dared(self, doom: Doom, days: timedelta, *, calm: bool, full: bool) -> tuple[int, str]:
         """A run to which this happens."""
-        how = [self._disturb_register(calm=calm)]
+        how = [self._disturb_register(calm=calm, lists=full or not self.ends)]
         clock = Ticking(self._not_behind(self._now + days))
         self.counts["clock a day away"] += bool(days)
         if doom.death.at in SEAMS and self.dice.random() < 0.15:
@@ -125,10 +126,11 @@ class Inside(Life):
         return max(now, self._died_at, self._stored.latest() or now)
 
     def _death(self) -> Death:
+        """Where and when a run dies."""
         at = self.dice.choice([*SEAMS, *OFTEN * 3, "settle", "write", "doubt"])
         return Death(at, self.dice.randint(1, 12 if at in OFTEN else 3), self.dice.random() < 0.5)
 
-    def _disturb_register(self, *, calm: bool) -> str:
+    def _disturb_register(self, *, calm: bool, lists: bool) -> str:
         """What goes wrong at the register tonight beside single calls, in words."""
         register, dice = self.register, self.dice
         register.trick = register.broken = register.meanwhile = None
@@ -141,7 +143,7 @@ class Inside(Life):
         if dice.random() < 0.2:
             register.meanwhile = self._meanwhile
         if dice.random() < 0.25:
-            what = dice.choice(["medicamentos", "registroCambios"])
+            what = "medicamentos" if lists and dice.random() < 0.7 else "registroCambios"
             name = dice.choice(list(TRICKS) if what == "medicamentos" else TRICKS_OF_FEEDS)
             unseen = what == "registroCambios" and name == "shifts while it is read"  # twice: CIMA says a row twice
             register.trick = Trick(name, what, 1 if unseen else dice.choice([1, 2, 9]))
@@ -226,17 +228,25 @@ class Inside(Life):
     def between(self) -> list[str]:
         if self.dice.random() > 0.15:
             if self.dice.random() < 0.3:
-                self._kept = copy.deepcopy(self.hapi.resources)
+                self.back_up()
             return []
-        what = self.dice.choice(["somebody edits", "somebody deletes", "the server is wiped", "the server is restored"])
-        if not self._tamper(what):
-            return []
+        what = self.dice.choice(TAMPERING)
+        return [what] if self.tamper(what) else []
+
+    def tamper(self, what: str) -> bool:
+        """Somebody else does this to the server; False where there is nothing to do it to."""
+        if not self._tampered(what):
+            return False
         self.tampered = True
         self.counts[what] += 1
         self.hapi.catch_up()
-        return [what]
+        return True
 
-    def _tamper(self, what: str) -> bool:
+    def back_up(self) -> None:
+        """What the server may be restored to."""
+        self._kept = copy.deepcopy(self.hapi.resources)
+
+    def _tampered(self, what: str) -> bool:
         ours = sorted(n for n in self.hapi.resources if "Device/" not in n and self.hapi.live(n) is not None)
         if what == "the server is wiped":
             self.hapi.resources.clear()

@@ -124,11 +124,11 @@ class Life:
                 return verdict
         return self.end()
 
-    def night(self, happened: str, *, full: bool) -> Verdict:
+    def night(self, happened: str, *, full: bool, calm: bool = False) -> Verdict:
         """A night on which things go wrong, and the verdict after it; where somebody else was at the server, nobody can
         say before that is mended."""
         self._nights += 1
-        self._night(f"night {self._nights}: {happened}", calm=False, full=full)
+        self._night(f"night {self._nights}: {happened}", calm=calm, full=full)
         return Verdict() if self.tampered else self.look()
 
     def end(self) -> Verdict:
@@ -137,7 +137,8 @@ class Life:
         self.mend()
         if self.incomplete:
             self._night("what is left of an incomplete list", calm=True, full=False)
-        self._night("the last night", calm=True, full=self.incomplete)
+        full, self.incomplete = self.incomplete, False
+        self._night("the last night", calm=True, full=full)
         verdict = self.look(calm=True)
         expected = (0, 65) if self.story.spoilt | self.story.refused else (0,)
         if verdict.good and self.ends[-1].code not in expected:
@@ -153,8 +154,6 @@ class Life:
         self._ended(code)
         if "listing was incomplete" in str(self.reasons):
             self.incomplete = True
-        elif calm and full:
-            self.incomplete = False
 
     def _bad_day(self) -> list[str | None]:
         if self.dice.random() < 0.5:
