@@ -9,6 +9,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -79,6 +80,11 @@ class Proxy:
                 raise TimeoutError(f"the server is not done with {self._under_way} requests")
 
     # for the handler
+
+    def at(self, moment: str) -> None:
+        """The child may die here."""
+        with suppress(ChildProcessError):  # it is dead, and who began it knows that already
+            self.reaper.at(moment)
 
     def next_write(self) -> str | None:
         """What the network does to this one."""
@@ -179,7 +185,7 @@ def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
             if self.path == _HERE:
                 self._give(Passed(204, [], b""))
                 return
-            proxy.reaper.at("asked")
+            proxy.at("asked")
             self._give(self._passed(body))
 
         def _written(self) -> None:
@@ -197,12 +203,12 @@ def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
                 words = outcome(422, "HAPI-0574: there is a word in it that this server does not take")
                 self._give(Passed(422, [("Content-Type", "application/fhir+json")], words.content))
                 return
-            proxy.reaper.at("written")
+            proxy.at("written")
             if cut == IN_MID_TRANSACTION:
                 self._leave(body)
                 return
             answer = self._passed(body)
-            proxy.reaper.at("answered")
+            proxy.at("answered")
             self._give(answer, half=cut == IN_THE_ANSWER)
 
         def _length(self) -> int:

@@ -66,6 +66,8 @@ _PATIENCE = ("attempts: 3, max_wait: 5", "attempts: 30, max_wait: 60")
 class OnHapi(Process):
     """The sink is real.  `rare`: what takes long may happen, too."""
 
+    most_nights = 6
+
     def __init__(
         self, dice: random.Random, store: str, folder: Path, machine: Machine, first: int, *, rare: bool = True
     ) -> None:
@@ -74,8 +76,8 @@ class OnHapi(Process):
         self.proxy = Proxy(machine.url, self.reaper)
         self._since = datetime.now(UTC) - timedelta(seconds=1)
         self._copy = f"copy_{first}"
-        self._meddled, self._restores = dice.random() < 0.3, rare and dice.random() < 0.3
-        self._restarts = rare and dice.random() < 0.35
+        self._meddled, self._restores = dice.random() < 0.3, rare and dice.random() < 0.2
+        self._restarts = rare and dice.random() < 0.25
         self._patience, self._removal = dice.choice(_PATIENCE), dice.choice(["retire", "retire", "delete"])
         self._adopts = self._meddled or self._restores
         self._copied = self._refused = False  # refused: the marker is another one, so that every run must end with 77
