@@ -23,6 +23,13 @@ and is hardly faster among ten million refs: the system keeps the pages of the f
 CONNECT_SECONDS = 10
 """How long a PostgreSQL server may take to accept a connection."""
 
+LOCK_SECONDS = 15
+"""How long PostgreSQL waits for what another transaction holds; then it is "try again"."""
+
+IDLE_SECONDS = 10
+"""How long PostgreSQL keeps a transaction whose client says nothing.  A runner that is paused in the middle of a commit
+holds its lease's row; its successor would wait for as long as the pause lasts, whatever the expiry."""
+
 _FORMS = "write it as sqlite:///file.db or postgresql://user@host/database"
 
 _SETTINGS = (
@@ -87,9 +94,22 @@ def connect(url: URL) -> Database:
         options: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, "application_name": "tsi-fetch"}
         given = {name: value for name, value in options.items() if name not in url.query}
         engine = create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=given)
-        return Database(engine, hidden(url))
+        return Database(_postgres(engine), hidden(url))
     except (ArgumentError, NoSuchModuleError, ImportError):
         raise SettingError("the store's URL cannot be used", _FORMS) from None
+
+
+def _postgres(engine: Engine) -> Engine:
+    """Let nobody wait for ever; set by statement, as connection poolers refuse it as an option of the connection."""
+
+    @event.listens_for(engine, "connect")
+    def _prepare(raw: Any, record: object) -> None:
+        limits = {"lock_timeout": LOCK_SECONDS, "idle_in_transaction_session_timeout": IDLE_SECONDS}
+        with raw.cursor() as cursor:
+            cursor.execute("; ".join(f"SET {name} = {int(seconds * 1000)}" for name, seconds in limits.items()))
+        raw.commit()
+
+    return engine
 
 
 def scratch() -> Database:

@@ -35,7 +35,7 @@ from tests.faults.tally import options, play
 from tests.sinks.disturbed_hapi import DisturbedHapi
 from tsi_fetch.errors import Exit
 
-HELD_UP = 25  # seconds after which somebody who waits for one that is paused is held up by it
+HELD_UP = 60  # seconds after which one who waits for another that is paused is held up by it
 
 
 class TwoRunners(Process):
