@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from store.upgrade import upgrade
+from tests.faults.hapi_life import OnHapi
 from tests.faults.machine import Machine
-from tests.faults.real_servers import FIRST, OnHapi, kills_of
+from tests.faults.real_servers import FIRST, kills_of
 
 if TYPE_CHECKING:
     from dev.hapi.server import Server
