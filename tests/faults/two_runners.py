@@ -107,29 +107,33 @@ class TwoRunners(Process):
     def _paused(self, first: Runner, second: Runner, full: bool) -> str:
         """`late`: the server keeps the request, and does it after the takeover."""
         hour = Hour(self.dice.choice(["written", "answered", "answered", "asked", "register"]), self.dice.randint(1, 4))
-        at_some_time = self.dice.random() < 0.25
-        late = not at_some_time and hour.moment == "written" and self.dice.random() < 0.7
         middle = Hour(self.dice.choice(["asked", "written", "answered"]), self.dice.randint(1, 3))
+        some_time, meet = self.dice.random() < 0.25, self.dice.random() < 0.6
+        late = not some_time and hour.moment == "written" and self.dice.random() < 0.7
         days, expiry, go = self._days(), self.dice.choice([1, 1, 2]), threading.Event()
         pause, linger = self._pausing(first, go if late else None), self.dice.uniform(0, 0.8)
-        after = threading.Timer(self.dice.uniform(0, 1), first.pause)
-        first.gate.open(Hour("register", 1) if at_some_time else hour, after.start if at_some_time else pause)
+        timer = threading.Timer(self.dice.uniform(0, 1), first.pause)
+        first.gate.open(Hour("register", 1) if some_time else hour, timer.start if some_time else pause)
         self._start(first, expiry, full=full, days=days[0])
         stopped = first.until_paused()
-        after.cancel()
-        if stopped and self.dice.random() < 0.6:
+        timer.cancel()
+        if stopped and meet:
             second.gate.open(middle, lambda: self._meet(first, go, linger))
         self._start(second, expiry, days=days[1])
         if stopped and not second.wait(HELD_UP):
             self._wrong.append("the second was held up by the first, which is paused")
-        where = "at some time" if at_some_time else f"{hour}"
-        return self._woken(first, second, go, f"paused {where}{', late' if late else ''}" if stopped else "not paused")
+        go.set()
+        first.wake()
+        first.wait()
+        second.wait()
+        where = "some time" if some_time else f"{hour.moment}{', written late' if late else ''}"
+        self.counts[f"paused at {where}" if stopped else "not paused"] += 1
+        return f"paused at {where} {hour.count}, {meet=}, {middle.moment} {middle.count}, {days}, {stopped=}"
 
     def _pausing(self, runner: Runner, go: threading.Event | None) -> Callable[[], None]:
         def act() -> None:
             runner.pause()
             if go:
-                self.counts["written after the takeover"] += 1
                 go.wait(PATIENCE)
 
         return act
@@ -140,14 +144,6 @@ class TwoRunners(Process):
         go.set()
         first.wake()
         first.wait(linger)
-
-    def _woken(self, first: Runner, second: Runner, go: threading.Event, how: str) -> str:
-        go.set()
-        first.wake()
-        first.wait()
-        second.wait()
-        self.counts[how.partition(" Hour")[0]] += 1
-        return how
 
     def _store_gone(self, first: Runner, second: Runner, full: bool) -> str:
         hour = Hour(self.dice.choice(["register", "asked", "written", "answered"]), self.dice.randint(1, 4))
@@ -180,6 +176,8 @@ class TwoRunners(Process):
             self.codes.update(dict.fromkeys(runner.witness.runs, runner.code))
             if runner.code not in ENDS:
                 self._wrong.append(f"the {runner.name} ended with {runner.code}")
+            if not runner.witness.runs and runner.code in (Exit.DONE, Exit.QUARANTINE):
+                self._wrong.append(f"the {runner.name} ended with {runner.code}, and asked nothing of the server")
         if self._out:
             self.codes.update(self._closed_in_the_dark())
         return next((r.code for r in self._tonight if not r.witness.runs), self._tonight[-1].code)
@@ -204,7 +202,7 @@ class TwoRunners(Process):
 
     def flaws(self) -> list[str]:
         """Of one runner, no two bundles in flight may have anything to do with each other; of two, they may."""
-        two = any(self._tonight) and len({s.run for s in self.sent[self._before :]}) > 1
+        two = len({s.run for s in self.sent[self._before :]}) > 1
         return [flaw for flaw in super().flaws() if not (two and "in flight" in flaw)]
 
     def look(self, *, calm: bool = False) -> Verdict:
