@@ -9,8 +9,11 @@ PACKAGES := jobs sources sinks store tsi_fetch
 FILES := $(shell find $(PACKAGES) -type f -not -name '*.pyc') pyproject.toml README.md LICENSE
 DEMO := demo
 TALLY := fire/tally.jsonl
+FIRE_AT := $(BIN)/python -W ignore -m tests.faults
+FIRE_FROM = --seed $(or $(SEED),1) --tally $(TALLY)
 
-.PHONY: help demo test test-servers check lint hapi bench-sink bench-memory bench-store fire fire-inside fire-processes lock \
+.PHONY: help demo test test-servers check lint hapi bench-sink bench-memory bench-store lock \
+	fire fire-long fire-inside fire-processes fire-servers fire-runners fire-machine fire-hostile \
 	schema recording wheel clean
 .DELETE_ON_ERROR:
 
@@ -62,17 +65,41 @@ bench-memory: $(VENV)/ready-to-test ## the memory of a run over a million rows a
 bench-store: $(VENV)/ready-to-test ## the store among ten million refs against a hundred thousand; half an hour
 	$(BIN)/python -W ignore -m dev.bench_store $(BENCH_ARGS)
 
-fire: ## the promise under fire, about ten minutes: both rings, and docs/fire.md from the tally
-	$(MAKE) fire-inside FIRE=150
-	$(MAKE) fire-processes FIRE=15
-	$(MAKE) fire-processes FIRE=10 STORE=postgres
+fire: ## the promise under fire, ten minutes: four rings, and the sum of what was lost, doubled or falsely green
+	$(MAKE) fire-inside FIRE=500
+	$(MAKE) fire-processes FIRE=12
+	$(MAKE) fire-processes FIRE=8 STORE=postgres
+	$(MAKE) fire-runners FIRE=12
+	$(MAKE) fire-servers KILLS=25
+	$(BIN)/python -m tests.faults.tally $(TALLY)
+
+fire-long: ## the same for hours, hostile input and the state machine too, then docs/fire.md; ended, it goes on where it was
+	$(MAKE) fire-servers KILLS=300
+	$(MAKE) fire-runners FIRE=200
+	$(MAKE) fire-processes FIRE=200
+	$(MAKE) fire-processes FIRE=200 STORE=postgres
+	$(MAKE) fire-inside FIRE=10000
+	$(MAKE) fire-machine MACHINE=500
+	$(MAKE) fire-hostile MUTATIONS=100000
 	$(BIN)/python -m tests.faults.tally $(TALLY) --page docs/fire.md
 
-fire-inside: $(VENV)/ready-to-test ## the loop under fire, in this process (FIRE=500 trials, SEED=1)
-	$(BIN)/python -W ignore -m tests.faults.inside --trials $(or $(FIRE),500) --seed $(or $(SEED),1) --tally $(TALLY)
+fire-inside: $(VENV)/ready-to-test ## ring 1: the loop in this process, dying at any seam (FIRE=500 trials, SEED=1)
+	$(FIRE_AT).inside --trials $(or $(FIRE),500) $(FIRE_FROM)
 
-fire-processes: $(VENV)/ready-to-test ## runs as processes of their own, killed at any moment (FIRE=20 trials, STORE=postgres)
-	$(BIN)/python -W ignore -m tests.faults.processes --trials $(or $(FIRE),20) --seed $(or $(SEED),1) --store $(or $(STORE),sqlite) --tally $(TALLY)
+fire-processes: $(VENV)/ready-to-test ## ring 2: runs as processes, killed at any moment (FIRE=20 trials, STORE=postgres)
+	$(FIRE_AT).processes --trials $(or $(FIRE),20) --store $(or $(STORE),sqlite) $(FIRE_FROM)
+
+fire-servers: $(VENV)/ready-to-test ## ring 3: the same against a real HAPI on PostgreSQL (KILLS=25)
+	$(FIRE_AT).real_servers --kills $(or $(KILLS),25) $(FIRE_FROM)
+
+fire-runners: $(VENV)/ready-to-test ## ring 4: two runners of one job, paused, overtaken and woken (FIRE=20 trials)
+	$(FIRE_AT).two_runners --trials $(or $(FIRE),20) $(FIRE_FROM)
+
+fire-machine: $(VENV)/ready-to-test ## ring 1 as a state machine that hypothesis drives (MACHINE=100 examples)
+	TSI_MACHINE=$(or $(MACHINE),100) $(BIN)/python -m pytest -q tests/faults/test_machine.py
+
+fire-hostile: $(VENV)/ready-to-test ## input meant to harm (MUTATIONS=100000 of each kind)
+	TSI_MUTATIONS=$(or $(MUTATIONS),100000) $(BIN)/python -m pytest -q -n auto tests/hostile
 
 schema: $(VENV)/ready-to-test ## generate the job file's JSON Schema anew
 	$(BIN)/python -m jobs.config.schema
