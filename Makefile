@@ -81,6 +81,7 @@ fire-long: ## the same for hours, hostile input and the state machine too, then 
 	$(MAKE) fire-inside FIRE=10000
 	$(MAKE) fire-machine MACHINE=500
 	$(MAKE) fire-hostile MUTATIONS=100000
+	TSI_CRASH=all $(BIN)/python -m pytest -q tests/crash
 	$(BIN)/python -m tests.faults.tally $(TALLY) --page docs/fire.md
 
 fire-inside: $(VENV)/ready-to-test ## ring 1: the loop in this process, dying at any seam (FIRE=500 trials, SEED=1)
