@@ -32,7 +32,7 @@ Database = Literal["postgres", "h2"]
 CONTEXT = {"R5": "/epi/api", "R4": "/ips/api"}
 """Where the platform has the two servers; the FHIR base is `fhir` below."""
 
-READY_WITHIN = 240.0  # seconds; 16–28 on two idle cores
+READY_WITHIN = 600.0  # seconds; 16–28 on two idle cores, 240 where ten others want them
 _DIALECT = "ca.uhn.fhir.jpa.model.dialect.HapiFhir{}Dialect"
 _NOT_CONFIGURED = (  # they come with HAPI's dependencies, and would look for a cluster and for templates
     "elasticsearch.ElasticsearchRestClientAutoConfiguration",

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import psycopg
 
+from dev.hapi.classpath import NotAvailable
 from dev.hapi.server import Server
 from tests.faults.checker import Version
 from tests.faults.life import Held
@@ -33,7 +34,14 @@ class Machine:
 
     def restart(self, *, kill: bool) -> None:
         self._server.stop_java(kill=kill)
-        self._server.start_java()
+        self._start_java()
+
+    def _start_java(self) -> None:
+        """RuntimeError where it does not come back: then nothing is missing on this machine, and no trial is skipped."""
+        try:
+            self._server.start_java()
+        except NotAvailable as e:
+            raise RuntimeError("HAPI did not come back") from e
 
     def restart_database(self) -> None:
         """As if its machine had failed: what was under way is lost, what was committed is not."""
@@ -56,7 +64,7 @@ class Machine:
         with self._connection() as sql:
             sql.execute("DROP DATABASE postgres WITH (FORCE)")
             sql.execute(f"ALTER DATABASE {name} RENAME TO postgres".encode())
-        self._server.start_java()
+        self._start_java()
 
     def forget(self, name: str) -> None:
         """A copy that nobody needs any more, where there is one."""
