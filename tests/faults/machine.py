@@ -37,7 +37,7 @@ class Machine:
         self._start_java()
 
     def _start_java(self) -> None:
-        """RuntimeError where it does not come back: then nothing is missing on this machine, and no trial is skipped."""
+        """RuntimeError where it does not come back: what it needs is there, so nothing is skipped."""
         try:
             self._server.start_java()
         except NotAvailable as e:
