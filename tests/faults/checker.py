@@ -79,6 +79,7 @@ class Evidence:
     runs: Sequence[Ended] = ()
     calm: bool = True
     unsaid: Set[str] = frozenset()
+    tampered: bool = False  # somebody else was at the server
 
     @property
     def set_aside(self) -> Set[str]:
@@ -139,6 +140,8 @@ def _lacking(e: Evidence) -> Iterator[str]:
         last = _last(e, ref)
         if e.held[ref][-1].run is None:
             continue  # somebody else's: what the source no longer has, they may have
+        if e.tampered and f"removal of {ref}" in e.troubles:
+            continue  # it was somebody else's when it was to go: a person was told, and has not said what is to be
         if last is not None and retirable(ref.type) and not same(last, retired(last)):
             yield f"{ref} is still there as if the source had it"
 
@@ -246,6 +249,8 @@ def _misremembered(e: Evidence) -> Iterator[str]:
             yield f"{ref} is at the sink, and nobody remembers it"
         elif ref in aside and (known.version is None or known.digest == DOUBTED):
             continue  # to be learnt anew once its row can be used again
+        elif known.digest == DOUBTED and known.version is None and f"removal of {ref}" in e.troubles:
+            continue  # somebody else's: it was not removed, a person is told, and its version is none of ours
         elif not there and known.state is State.DELETED:
             continue  # of what is gone, the version need not be known: somebody else may have deleted it
         elif (known.state is not State.DELETED) is not there or known.version != e.versions[ref]:

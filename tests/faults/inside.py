@@ -82,6 +82,9 @@ class Inside(Life):
 
     most_nights = 6
     began = datetime(2026, 3, 2, 2, tzinfo=UTC)
+    overtaken, broken = 0.15, 0.15
+    """Shares: of deaths at the loop's seams, those that another runner's night comes instead of; of nights, those in
+    which one product cannot be had."""
     fhir_faults = (*NOTHING_DONE, "lost", "lost by reset", "garbled", "bad gateway", LATE, "500")
 
     def __init__(self, dice: random.Random, store: str, folder: Path, *, near: bool | None = None) -> None:
@@ -110,7 +113,7 @@ class Inside(Life):
         how = [self._disturb_register(calm=calm, lists=full or not self.ends)]
         clock = Ticking(self._not_behind(self._now + days))
         self.counts["clock a day away"] += bool(days)
-        if doom.death.at in SEAMS and self.dice.random() < 0.15:
+        if doom.death.at in SEAMS and self.dice.random() < self.overtaken:
             doom.instead = lambda: self._overtaken(clock)
             how.append("overtaken")
         code = self._run(clock, doom, full=full)
@@ -137,7 +140,7 @@ class Inside(Life):
         register.concealed = False
         if calm:
             return ""
-        if dice.random() < 0.15:
+        if dice.random() < self.broken:
             register.broken = dice.choice(sorted(self.story.editions))
             self.counts["one product always 500"] += 1
         if dice.random() < 0.2:
@@ -298,11 +301,11 @@ def template(folder: Path) -> Path:
     return folder / "template.db"
 
 
-def tried(seed: int, empty: Path) -> tuple[Inside, Verdict]:
+def tried(seed: int, empty: Path, kind: type[Inside] | None = None) -> tuple[Inside, Verdict]:
     """One life, in a folder of its own."""
     with room() as folder:
         shutil.copy(empty, Path(folder) / "store.db")
-        with closing(Inside(random.Random(seed), f"sqlite:///{folder}/store.db", Path(folder))) as life:
+        with closing((kind or Inside)(random.Random(seed), f"sqlite:///{folder}/store.db", Path(folder))) as life:
             return life, life.play()
 
 

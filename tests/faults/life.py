@@ -50,6 +50,15 @@ class ChoosyHapi(DisturbedHapi):
         if REFUSED in json.dumps(entry.get("resource", {})):
             raise Refusal(422, "HAPI-0574: there is a word in it that this server does not take")
 
+    def _apply(self, entry: dict[str, Any], run: str) -> dict[str, Any]:
+        """A POST makes a new resource, whatever id is in it: nobody here should send one."""
+        if entry["request"]["method"] != "POST":
+            return super()._apply(entry, run)
+        kind = entry["resource"]["resourceType"]
+        ref = f"{kind}/new-{len(self.resources)}"
+        self._append(ref, {**entry["resource"], "id": ref.partition("/")[2]}, run)
+        return {"status": "201 Created", "location": f"{ref}/_history/1", "etag": "1"}
+
 
 class Life:
     """`dice` decide everything that happens.  `told`: what has happened so far, a line a night.
@@ -211,6 +220,7 @@ class Life:
                 left=work.left if work else 0,
                 runs=self.ends,
                 calm=calm,
+                tampered=self.tampered,
                 unsaid=self.story.hidden.keys() | self._not_listed(held) | self._concealed(seen | position.checkpoint),
             )
 
