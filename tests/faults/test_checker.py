@@ -177,3 +177,16 @@ def test_what_could_not_be_fetched_lies_beside_what_was_received_until_a_calm_ni
     assert look(disturbed).good
     assert not look(replace(disturbed, troubles=("1", "1", "1"))).good
     assert not look(replace(disturbed, calm=True)).good
+
+
+def test_what_the_feed_has_not_said_may_be_as_it_was_and_is_asked_for_again() -> None:
+    behind = not_written(truth())
+    assert look(replace(behind, settled=frozenset(), unsaid=frozenset({"1"}))).good
+    assert not look(replace(behind, settled=frozenset())).good
+
+
+def test_a_removal_that_a_person_was_told_of_is_kept_back_only_where_somebody_else_was_at_the_server() -> None:
+    kept = replace(held(truth(), GONE, Version(LEFT, "r1")), troubles=[f"removal of {GONE}"], settled=frozenset())
+    kept = replace(kept, known={**kept.known, GONE: known(GONE, "2", LEFT)})
+    assert look(replace(kept, tampered=True)).good
+    assert look(kept).false_green
