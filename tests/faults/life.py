@@ -148,6 +148,8 @@ class Life:
             self._night("what is left of an incomplete list", calm=True, full=False)
         full, self.incomplete = self.incomplete, False
         self._night("the last night", calm=True, full=full)
+        if self.incomplete:  # of a list that a run had left which did not live to say so
+            self._night("a night with the whole list", calm=True, full=True)
         verdict = self.look(calm=True)
         expected = (0, 65) if self.story.spoilt | self.story.refused else (0,)
         if verdict.good and self.ends[-1].code not in expected:

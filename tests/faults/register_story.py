@@ -59,7 +59,7 @@ class RegisterStory:
         self._stamp: int | None = None
         self._companies = [f"{company} {first}" for company in COMPANIES]
         for _ in range(size):
-            self._appear()
+            self._appear(long_ago=self.dice.random() < 0.5)
 
     def night(self) -> list[str]:
         """Some things happen; their names."""
@@ -82,7 +82,8 @@ class RegisterStory:
 
     # what happens
 
-    def _appear(self) -> bool:
+    def _appear(self, *, long_ago: bool = False) -> bool:
+        """`long_ago`: the feed does not say so any more, only the listing does."""
         model = self.dice.choice(sorted(self._models.products))
         key = str(self._next)
         self._next += 1
@@ -98,7 +99,10 @@ class RegisterStory:
             if (kind, model) in self._models.contents:
                 self.register.contents[kind, key] = copy.deepcopy(self._models.contents[kind, model])
         self.register.products[key] = product
-        self._tell(key, NEW)
+        if long_ago:
+            self._become(key)
+        else:
+            self._tell(key, NEW)
         return True
 
     def _change(self) -> bool:
@@ -183,6 +187,14 @@ class RegisterStory:
 
     def _tell(self, key: str, kind: int) -> None:
         """A row of the feed; some come late, with a stamp of yesterday, and some tie on one stamp."""
+        self._become(key)
+        stamp = self._new_stamp(key, kind)
+        self.register.feed.append({"nregistro": key, "fecha": stamp, "tipoCambio": kind, "cambio": ["estado"]})
+        row = json.dumps([key, stamp, kind, ["estado"]], ensure_ascii=False, separators=(",", ":"))
+        self.feed.append(RowSeen(row, key, len(self.editions[key]) - 1))
+
+    def _become(self, key: str) -> None:
+        """What the product is now is an edition of it."""
         if "nombre" in self.register.products.get(key, {"nombre": ""}):
             self.spoilt.discard(key)
         else:
@@ -192,10 +204,6 @@ class RegisterStory:
         else:
             self.refused.discard(key)
         self.editions.setdefault(key, []).append(self._edition(key))
-        stamp = self._new_stamp(key, kind)
-        self.register.feed.append({"nregistro": key, "fecha": stamp, "tipoCambio": kind, "cambio": ["estado"]})
-        row = json.dumps([key, stamp, kind, ["estado"]], ensure_ascii=False, separators=(",", ":"))
-        self.feed.append(RowSeen(row, key, len(self.editions[key]) - 1))
 
     def _new_stamp(self, key: str, kind: int) -> int:
         late = timedelta(days=1) if self.dice.random() < 0.2 else timedelta(0)

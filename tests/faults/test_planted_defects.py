@@ -18,6 +18,7 @@ from store.job_store import JobBook
 from store.leases import Fence
 from store.notes import Notes
 from tests.faults.inside import NOWHERE, Inside, room, template, tried
+from tests.sinks.disturbed_hapi import LATE
 from tests.sinks.sudden_death import Death, Doom
 from tsi_fetch import decide, departures, run, write
 from tsi_fetch.http.failures import Unreachable
@@ -170,26 +171,35 @@ class Broken(Inside):
     broken = 1.0
 
 
+class Lossy(Inside):
+    """What the server did, nobody hears of."""
+
+    fhir_faults = ("lost by reset", "garbled", LATE)
+
+
 KINDS: Mapping[str, type[Inside]] = {
     "the fence is not checked in the commit": Overtaken,
     "a 500 of the register is swallowed": Broken,
     "what could not be fetched is forgotten": Broken,
+    "stale writes are given up": Lossy,
+    "the status of an entry is ignored": Lossy,
 }
 """Defects that show sooner in a life of a kind of its own."""
 
 SEEDS: Mapping[str, int] = {
-    "watermark before the write": 9,
-    "refusals are swallowed": 13,
-    "the status of an entry is ignored": 33,
-    "the clock may go back": 9,
-    "what is set aside is not said": 1,
+    "a first load ends with its first slice": 6,
+    "stale writes are given up": 10,
+    "watermark before the write": 1,
     "nothing ever leaves": 1,
-    "what could not be fetched is forgotten": 3,
     "equal content is written again": 1,
-    "a run is done before it has ended": 3,
-    "a 500 of the register is swallowed": 1,
+    "nothing is noted before a write": 1,
+    "the status of an entry is ignored": 2,
     "resources are posted": 1,
-    "the fence is not checked in the commit": 10,
+    "a run is done before it has ended": 1,
+    "what is set aside is not said": 1,
+    "what could not be fetched is forgotten": 4,
+    "a 500 of the register is swallowed": 1,
+    "the fence is not checked in the commit": 18,
 }
 """Lives in which a defect once showed: where to begin."""
 
