@@ -189,6 +189,8 @@ KINDS: Mapping[str, type[Inside]] = {
 SEEDS: Mapping[str, int] = {
     "a first load ends with its first slice": 6,
     "stale writes are given up": 10,
+    "the clock may go back": 19,
+    "refusals are swallowed": 5,
     "watermark before the write": 1,
     "nothing ever leaves": 1,
     "equal content is written again": 1,
