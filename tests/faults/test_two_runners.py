@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.conduct import Sent, Tenure, misconduct
 from tests.faults.processes import folder_for_servers
-from tests.faults.two_runners import template, tried
+from tests.faults.two_runners import TwoRunners, template, tried
 
 
 def at(second: float) -> datetime:
@@ -54,9 +54,13 @@ def test_nobody_writes_who_never_held_the_lease() -> None:
     assert list(misconduct([SUCCESSOR], ORDERLY)) == ["one wrote, and never held the lease"]
 
 
-def test_a_life_of_two_runners() -> None:
+class OneNight(TwoRunners):
+    most_nights = 1
+    scenes = ("_paused",)
+
+
+def test_a_short_life_of_two_runners() -> None:
     with folder_for_servers() as folder:
-        life, verdict = tried(4, template(folder))
+        life, verdict = tried(1, template(folder), OneNight)
     assert verdict.good, "\n".join([*life.told, str(verdict)])
-    assert any(name.startswith("paused at") for name in life.counts), life.told
-    assert len(life.tenures()) > 1
+    assert len(life.ends) > 1, life.told

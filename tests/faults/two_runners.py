@@ -42,6 +42,7 @@ class TwoRunners(Process):
     """Each night has two children."""
 
     most_nights = 3
+    scenes: tuple[str, ...] = ("_together", "_paused", "_paused", "_paused", "_store_gone")
 
     def __init__(self, dice: random.Random, store: str, folder: Path, postgres: Postgres) -> None:
         super().__init__(dice, store, folder)
@@ -74,8 +75,7 @@ class TwoRunners(Process):
             self._start(first, CALM)
             first.wait()
             return self._attribute(), "one alone"
-        scene = self.dice.choice([self._together, self._paused, self._paused, self._paused, self._store_gone])
-        how = scene(first, second, full)
+        how = getattr(self, self.dice.choice(self.scenes))(first, second, full)
         return self._attribute(), f"{how}: {', '.join(f'{r.name} {r.code}' for r in self._tonight)}"
 
     def _start(self, runner: Runner, expiry: int, *, full: bool = False, days: int = 0) -> None:
@@ -147,26 +147,30 @@ class TwoRunners(Process):
 
     def _store_gone(self, first: Runner, second: Runner, full: bool) -> str:
         hour = Hour(self.dice.choice(["register", "asked", "written", "answered"]), self.dice.randint(1, 4))
-        gone, both, seconds = threading.Event(), self.dice.random() < 0.5, self.dice.uniform(0, 2)
-        first.gate.open(hour, lambda: self._stop_store(gone))
+        gone, stopped, both = threading.Event(), threading.Event(), self.dice.random() < 0.5
+        seconds = self.dice.uniform(0, 2)
+        first.gate.open(hour, lambda: self._stop_store(gone, stopped))
         self._start(first, 2, full=full)
         if both:
             self._start(second, 2, full=full)
         while not gone.wait(0.02) and not first.wait(0):
             pass
+        first.gate.open(None, _nothing)
         if gone.is_set():
+            stopped.wait(PATIENCE)
             first.wait(seconds)
             self.postgres.start()
         for runner in self._tonight:
             runner.wait()
         return f"the store gone for {seconds:.1f} s" if gone.is_set() else "the store not gone"
 
-    def _stop_store(self, gone: threading.Event) -> None:
-        """As in a crash; nobody is told."""
-        self.postgres.stop("immediate")
-        self.counts["store gone"] += 1
-        self._out = True
+    def _stop_store(self, gone: threading.Event, stopped: threading.Event) -> None:
+        """As in a crash; nobody is told, and a run may end before it is over."""
         gone.set()
+        self._out = True
+        self.counts["store gone"] += 1
+        self.postgres.stop("immediate")
+        stopped.set()
 
     # what came of it
 
@@ -244,10 +248,10 @@ def served(empty: Path, folder: Path) -> Iterator[Postgres]:
         server.stop()
 
 
-def tried(seed: int, empty: Path) -> tuple[TwoRunners, Verdict]:
+def tried(seed: int, empty: Path, kind: type[TwoRunners] = TwoRunners) -> tuple[TwoRunners, Verdict]:
     """One trial, in a folder of its own."""
     with folder_for_servers() as folder, served(empty, folder) as server:
-        trial = TwoRunners(random.Random(seed), _url(server, "fire"), folder, server)
+        trial = kind(random.Random(seed), _url(server, "fire"), folder, server)
         verdict = trial.play()
         tell(seed, trial, verdict)
     return trial, verdict
