@@ -32,7 +32,7 @@ from tests.faults.processes import places, tell
 from tests.faults.tally import Line, Tally, options, table
 
 RING = "real servers"
-KILLS = ("SIGKILL", "SIGTERM", "SIGINT")
+KILLS = ("SIGKILL", "SIGTERM")
 """How what was counted begins, where it is a kill."""
 FIRST, APART = 1_000_000_000, 1000
 """The number of the first trial's first product; how far trials are apart.  All numbers have as many digits."""
