@@ -6,6 +6,8 @@ a run killed between the two is recognised.  It detects restores; other writers 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tsi_fetch.errors import Guarded
 from tsi_fetch.ports import JobStore, Permit, Sink
 from tsi_fetch.words import Mark
@@ -38,7 +40,7 @@ class Marker:
             return  # also where there is none, and none is remembered
         if self._actual is None:
             raise self._guarded("the sink has lost this store's marker")
-        if intended and (self._actual.run, self._actual.counter) == (intended.run, intended.counter):
+        if intended and self._late(self._actual, remembered):
             self._unremembered = True
             return
         what = "is not the one remembered" if remembered else "exists, but this store does not know it"
@@ -63,8 +65,22 @@ class Marker:
         version = self._actual.version if self._actual else None
         intended = Mark(self._run_id, self._counter, version)
         self._store.intend(intended)
-        self._actual = self._sink.move_mark(self._name, intended, self._permit)
-        self._store.marked(self._actual)
+        try:
+            moved = self._sink.move_mark(self._name, intended, self._permit)
+        except Guarded:
+            self._permit()  # LeaseLost: a successor has moved it, and that is no riddle
+            there = self._sink.read_mark(self._name)
+            if there is None or not self._late(there, self._actual):
+                raise
+            moved = self._sink.move_mark(self._name, replace(intended, version=there.version), self._permit)
+        self._actual = moved
+        self._store.marked(moved)
+
+    def _late(self, there: Mark, remembered: Mark | None) -> bool:
+        """A predecessor's move that was on its way when it was overtaken or killed: by a run of this store, and ahead
+        of what is remembered.  A server that was restored is behind; what another store did, this one does not know."""
+        return there.counter > (remembered.counter if remembered else 0) and self._store.ran(there.run)
 
     def _guarded(self, what: str) -> Guarded:
+        self._permit()
         return Guarded(what, _WAY_OUT.format(job=self._job))
