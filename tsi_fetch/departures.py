@@ -131,7 +131,8 @@ def _step(run: Run, known: Known, held: Held | None) -> Write | Known | None:
     """What to do with one live ref: a guarded write, nothing more (it is as it should be), or None: not ours."""
     if held is None or held.deleted:
         version = held.version if held else None
-        return replace(known, state=State.DELETED, version=version)
+        digest = FORGOTTEN if known.digest == DOUBTED else known.digest  # a killed run's deletion: nothing is in doubt
+        return replace(known, state=State.DELETED, version=version, digest=digest)
     ours = held.version == known.version or run.wrote(held)
     if run.settings.removal == "delete":
         return Write(known.ref, WriteAction.DELETE, held.version) if ours else None

@@ -314,6 +314,19 @@ def test_killed_while_removing_the_next_run_completes(loaded: House, method: str
     assert loaded.run(removal="delete").counts == {}
 
 
+def test_what_a_killed_run_had_removed_returns_once_its_source_gives_it_again(loaded: House) -> None:
+    """Nobody remembers which deletion it was; a night later it is known only that what was to go is gone."""
+    loaded.source.change("p1", None)
+    with pytest.raises(KeyboardInterrupt):
+        loaded.run(removal="delete", wrap_store=lambda s: Dies(s, "settle", 2, after=False))  # type: ignore[arg-type]
+    assert "a" not in loaded.names()
+    assert loaded.run(removal="delete").exit_code == 0
+    loaded.source.change("p1", {"a": "A", "s": "shared"}, TOMORROW)
+    report = loaded.run(removal="delete")
+    assert (report.exit_code, report.quarantined) == (0, ())
+    assert loaded.names()["a"] == "A"
+
+
 def test_what_was_to_be_removed_by_a_killed_run_is_not_written_again_when_it_is_given_again(loaded: House) -> None:
     """It was in doubt, and is as it was: a server that does not compare would keep a version that repeats another."""
     loaded.source.change("p1", None)
