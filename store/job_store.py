@@ -104,6 +104,9 @@ class JobBook:
     def open_list(self, stream: str) -> WorkList | None:
         return self._lists.open_list(stream)
 
+    def incomplete_since(self, stream: str) -> datetime | None:
+        return self._lists.incomplete_since(stream)
+
     def begin_list(self, kind: ListKind, stream: str) -> int:
         return self._lists.begin_list(kind, stream)
 

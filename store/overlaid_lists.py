@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from store.job_store import JobBook
 from tsi_fetch.words import Cursor, ListKind, WorkList
@@ -30,6 +31,9 @@ class OverlaidLists:
             return replace(below, left=below.left - len(done))
         above = self._scratch.open_list(stream)
         return replace(above, id=-above.id) if above else None
+
+    def incomplete_since(self, stream: str) -> datetime | None:
+        return (self._scratch if self._streams else self._inner).incomplete_since(stream)
 
     def begin_list(self, kind: ListKind, stream: str) -> int:
         number = -self._scratch.begin_list(kind, stream)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -58,6 +59,16 @@ class WorkLists:
         with self._access.read() as conn:
             number = conn.scalar(select(func.min(lists.c.id)).where(*mine, lists.c.kind != "backfill"))
             return None if number is None else read_list(conn, number)
+
+    def incomplete_since(self, stream: str) -> datetime | None:
+        """When the first list was opened that was not complete, of those after the last complete one."""
+        mine = (lists.c.job == self._access.job_no, lists.c.stream == stream, lists.c.kind.in_(("first", "full")))
+        opened = (*mine, lists.c.state.in_(("open", "closed")))
+        complete = select(func.max(lists.c.id)).where(*opened, lists.c.complete.is_(True)).scalar_subquery()
+        since = select(func.min(lists.c.created)).where(*opened, lists.c.id > func.coalesce(complete, 0))
+        with self._access.read() as conn:
+            found: datetime | None = conn.scalar(since)
+        return found
 
     def begin_list(self, kind: ListKind, stream: str) -> int:
         """A new list, not yet open; one that was begun and never opened is forgotten."""

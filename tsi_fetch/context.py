@@ -75,6 +75,7 @@ class Run:
         self.expects_nothing = False  # the sink held nothing of what was looked up last: guards alone will do
         self.released: set[Ref] = set()  # what waited, and was written by this run before the source was asked
         self.held_back: frozenset[Ref] = frozenset()  # what waits, and may be older than what a killed run wrote
+        self.said_incomplete = False  # that the listing which is worked off was not complete
         self.said_to_wait: set[Ref] = set()  # what the report counts as waiting
         self.air: Air  # set for as long as the loop turns
         self.tally = Tally(settings.job, settings.run_id, self.started, plan=settings.plan)

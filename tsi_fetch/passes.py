@@ -39,12 +39,20 @@ def read_all(run: Run) -> Batches:
     work = run.store.open_list(stream)
     if work is None and (run.settings.full or cursor is None):
         work = _new_list(run, "first" if cursor is None else "full")
-    elif work is not None and run.settings.full:
-        run.tally.note(f"a {work.kind} load is under way ({work.left} of {work.total} keys left) and is gone on with")
+    elif work is not None:
+        _goes_on(run, work)
     yield from _unfetched(run)
     whole = yield from _feed(run)
     if whole and work is not None:
         yield from _slices(run, work)
+
+
+def _goes_on(run: Run, work: WorkList) -> None:
+    """An open list is gone on with; that it is not complete, the run that began it may not have lived to say."""
+    if not work.complete and work.kind in ("first", "full"):  # the others are not of the whole listing
+        _incomplete(run, f"the {work.kind} load that is gone on with came of it")
+    if run.settings.full:
+        run.tally.note(f"a {work.kind} load is under way ({work.left} of {work.total} keys left) and is gone on with")
 
 
 def _only(run: Run, keys: Sequence[str]) -> Batches:
@@ -190,14 +198,18 @@ def _new_list(run: Run, kind: ListKind) -> WorkList:
         raise TryAgain("the source's listing is empty", "a register is never empty: ask again later")
     complete = agreed and not unreadable
     if not complete:
-        run.tally.reason(
-            Exit.QUARANTINE,
-            f"the listing was incomplete ({unreadable} of its rows cannot be read)"
-            if unreadable
-            else f"the listing was incomplete (no two of {MOST_PASSES} readings agreed)",
-            "what it gave is loaded, and nothing is removed because of it; read it again with --full",
-        )
+        lost = f"{unreadable} of its rows cannot be read"
+        _incomplete(run, lost if unreadable else f"no two of {MOST_PASSES} readings agreed")
     work = run.store.start_list(list_id, complete=complete, cursor=cursor if kind == "first" else None)
     if kind == "first":
         run.tally.watermark = (None, cursor)
     return work
+
+
+def _incomplete(run: Run, why: str) -> None:
+    run.said_incomplete = True
+    run.tally.reason(
+        Exit.QUARANTINE,
+        f"the listing was incomplete ({why})",
+        "what it gave is loaded, and nothing is removed because of it; read it again with --full",
+    )

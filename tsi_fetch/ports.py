@@ -192,6 +192,10 @@ class WorkLists(Protocol):
 
     def open_list(self, stream: str) -> WorkList | None: ...
 
+    def incomplete_since(self, stream: str) -> datetime | None:
+        """Since when no listing has been complete, where the last one was not; None where it was, or none was read."""
+        ...
+
     def begin_list(self, kind: ListKind, stream: str) -> int:
         """A new list, not yet open; one that was begun and never opened is forgotten."""
         ...

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from tsi_fetch import departures, passes, waiting
@@ -38,7 +38,7 @@ def run_job(ports: Ports, settings: Settings) -> Report:
         _everything(run)
     except TsiFetchError as e:
         run.tally.failed(e)
-    _quarantine_age(run)
+    _old_troubles(run)
     return run.tally.report(ports.clock.now())
 
 
@@ -127,19 +127,28 @@ def _outcomes(run: Run, flight: Flight) -> Iterator[Sequence[Outcome]]:
             yield from write_all(run, flight.writes, first=flight.outcomes)
 
 
-def _quarantine_age(run: Run) -> None:
-    """What lies in quarantine too long makes every run red until somebody looks."""
+def _old_troubles(run: Run) -> None:
+    """What lies in quarantine, waits or was not listed for too long makes every run red until somebody looks."""
     try:
         oldest, waiting_since = run.store.oldest_quarantine(), run.store.oldest_waiting()
+        unlisted_since = run.store.incomplete_since(run.source.stream)
     except TsiFetchError as e:
         run.tally.failed(e)
         return
+    job = run.settings.job
     if oldest and not run.settings.plan:
         run.tally.note(f"something lies in quarantine since {oldest:%Y-%m-%d}: tsi-fetch quarantine list")
     waiting.too_long(run, waiting_since)
-    if oldest and run.clock.now() - oldest > run.settings.max_quarantine_age:
-        run.tally.reason(
-            Exit.QUARANTINE,
-            f"something lies in quarantine since {oldest:%Y-%m-%d}",
-            f"tsi-fetch quarantine list --job {run.settings.job}",
-        )
+    if oldest and _too_old(run, oldest):
+        what = f"something lies in quarantine since {oldest:%Y-%m-%d}"
+        run.tally.reason(Exit.QUARANTINE, what, f"tsi-fetch quarantine list --job {job}")
+    if unlisted_since and not run.said_incomplete:
+        what = f"no listing of the source has been complete since {unlisted_since:%Y-%m-%d}, and rows may be missing"
+        if _too_old(run, unlisted_since):
+            run.tally.reason(Exit.QUARANTINE, what, f"read it again: tsi-fetch run {job} --full")
+        else:
+            run.tally.note(f"{what}: tsi-fetch run {job} --full")
+
+
+def _too_old(run: Run, since: datetime) -> bool:
+    return run.clock.now() - since > run.settings.max_quarantine_age

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import cast
 
 import pytest
 from house import House
 
+from store.handle import open_store
 from tests.sinks.sudden_death import Death, Doom, Killed, Mortal
 from tsi_fetch.ports import JobStore
 
 
-@pytest.mark.xfail(strict=True, reason="an open list that is not complete is gone on with as if it were")
 def test_a_run_that_ends_the_incomplete_list_of_a_killed_one_says_that_it_was(house: House) -> None:
     house.source.listings = [["p1"], ["p2"], ["p1"], ["p2"], ["p1"]]
     doom = Doom(Death("start_list", after=True))
@@ -20,3 +21,26 @@ def test_a_run_that_ends_the_incomplete_list_of_a_killed_one_says_that_it_was(ho
     report = house.run()
     assert "c" not in house.names()
     assert report.exit_code == 65
+
+
+def test_an_incomplete_listing_is_told_every_night_and_makes_them_red_once_it_is_old(house: House) -> None:
+    house.source.listings = [["p1"], ["p2"], ["p1"], ["p2"], ["p1"]]
+    first = house.run()
+    assert (first.exit_code, "--full" in first.reasons[0].hint) == (65, True)
+    assert len(first.reasons) == 1
+    next_night = house.run()
+    assert next_night.exit_code == 0
+    assert any("no listing of the source has been complete since" in note for note in next_night.notes)
+    with open_store(house.url) as stored:
+        house.clock.time = stored.now() + timedelta(days=8)
+    old = house.run(max_quarantine_age=timedelta(days=7))
+    assert (old.exit_code, old.reasons[0].hint) == (65, "read it again: tsi-fetch run job --full")
+
+
+def test_a_complete_listing_ends_it(house: House) -> None:
+    house.source.listings = [["p1"], ["p2"], ["p1"], ["p2"], ["p1"]]
+    house.run()
+    assert house.run(full=True).exit_code == 0
+    report = house.run()
+    assert not any("listing" in note for note in report.notes)
+    assert house.reader(lambda s: s.incomplete_since(house.source.stream)) is None
