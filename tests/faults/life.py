@@ -28,7 +28,7 @@ from tsi_fetch.fhir.tokens import dump
 from tsi_fetch.words import Ref
 
 JOB, SINK, STREAM = "cima", "epi", "registroCambios"
-ENDS = {0, 65, 75, 78, 143, -signal.SIGKILL, -signal.SIGTERM}
+ENDS = {0, 65, 75, 78, 130, 143, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}
 """How a run may end in a disturbed night; 78: for a login page, which a person must look at."""
 
 FHIR_FAULTS = ("429 at once", "502", "race", "cut", "reset", "lost by reset", "garbled", "bad gateway", "login", "500")

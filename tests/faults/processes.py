@@ -29,7 +29,7 @@ from store.handle import open_store
 from store.queries import runs
 from store.upgrade import state, upgrade
 from tests.faults.checker import Ended, Verdict
-from tests.faults.life import ENDS, JOB, Life
+from tests.faults.life import JOB, Life
 from tests.faults.servers import MOMENTS, Hour, World
 from tests.faults.tally import options, play
 
@@ -37,7 +37,6 @@ ROOT = Path(__file__).parents[2]
 PATIENCE = 120  # seconds for one run
 OUTPUT = 3000  # characters of what the children said last
 USUAL = 1.5  # seconds that a run takes, until one has
-ENDS.update((130, -signal.SIGINT))  # by the handler, or before anybody listened
 
 _JOBS = """\
 stores: {{main: {{url: "{store}"}}}}

@@ -9,7 +9,6 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -83,8 +82,7 @@ class Proxy:
 
     def at(self, moment: str) -> None:
         """The child may die here."""
-        with suppress(ChildProcessError):  # it is dead, and who began it knows that already
-            self.reaper.at(moment)
+        self.reaper.at(moment)
 
     def next_write(self) -> str | None:
         """What the network does to this one."""

@@ -141,7 +141,8 @@ class Reaper:
             child.send_signal(hour.signal)
             self.done[f"{signal.Signals(hour.signal).name} {moment}"] += 1
             if hour.signal == signal.SIGKILL:
-                os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+                with suppress(ChildProcessError):  # whoever began it has waited for it already
+                    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
 
 
 class Faulty:

@@ -106,7 +106,10 @@ class TwoRunners(Process):
 
     def _paused(self, first: Runner, second: Runner, full: bool) -> str:
         """`late`: the server keeps the request, and does it after the takeover."""
-        hour = Hour(self.dice.choice(["written", "answered", "answered", "asked", "register"]), self.dice.randint(1, 4))
+        hour = Hour(
+            self.dice.choice(["written", "written", "answered", "answered", "asked", "register"]),
+            self.dice.randint(1, 4),
+        )
         middle = Hour(self.dice.choice(["asked", "written", "answered"]), self.dice.randint(1, 3))
         some_time, meet = self.dice.random() < 0.25, self.dice.random() < 0.6
         late = not some_time and hour.moment == "written" and self.dice.random() < 0.7
