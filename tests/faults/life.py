@@ -151,10 +151,15 @@ class Life:
         if self.incomplete:  # of a list that a run had left which did not live to say so
             self._night("a night with the whole list", calm=True, full=True)
         verdict = self.look(calm=True)
-        expected = (0, 65) if self.story.spoilt | self.story.refused else (0,)
+        expected = (0, 65) if self.story.spoilt | self.story.refused or self._kept_back() else (0,)
         if verdict.good and self.ends[-1].code not in expected:
             return Verdict(untrue=(f"the last run, which nothing disturbed, ended with {self.ends[-1].code}",))
         return verdict
+
+    def _kept_back(self) -> bool:
+        """What somebody else wrote was to go: it stays, and a person is told."""
+        lying = self.evidence(calm=True).troubles if self.tampered else ()
+        return any(key.startswith("removal of ") for key in lying)
 
     def _night(self, what: str, *, calm: bool, full: bool) -> None:
         self.reasons = ()
