@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from store.queries import runs
 from store.upgrade import state
@@ -41,24 +42,25 @@ jobs:
     on_existing: {on_existing}
     removal: {removal}
 """
+Rare = Literal["HAPI restarted", "HAPI's database restored"] | None
 _PATIENCE = ("attempts: 3, max_wait: 5", "attempts: 30, max_wait: 60")
 
 
 class OnHapi(Process):
-    """The sink is real.  `rare`: what takes long may happen, too."""
+    """The sink is real.  `rare`: what happens once in this life, and takes long."""
 
     most_nights = 6
 
     def __init__(
-        self, dice: random.Random, store: str, folder: Path, machine: Machine, first: int, *, rare: bool = True
+        self, dice: random.Random, store: str, folder: Path, machine: Machine, first: int, rare: Rare = None
     ) -> None:
         super().__init__(dice, store, folder, first)
         self.machine, self.desk = machine, Desk(machine.url)
         self.proxy = Proxy(machine.url, self.reaper)
         self._since = datetime.now(UTC)
         self._copy = f"copy_{first}"
-        self._meddled, self._restores = dice.random() < 0.3, rare and dice.random() < 0.2
-        self._restarts = rare and dice.random() < 0.25
+        self._restarts, self._restores = rare == "HAPI restarted", rare == "HAPI's database restored"
+        self._meddled, self.least_nights = dice.random() < 0.3, 3 if self._restores else 1
         self._patience, self._removal = dice.choice(_PATIENCE), dice.choice(["retire", "retire", "delete"])
         self._adopts = self._meddled or self._restores
         self._copied = self._refused = False  # refused: the marker is another one, so that every run must end with 77
@@ -100,21 +102,19 @@ class OnHapi(Process):
     def disturb(self, *, calm: bool) -> None:
         """How the network behaves; the server itself is disturbed when a certain write comes."""
         cuts: list[str | None] = [self.dice.choice(CUTS) if self.dice.random() < 0.15 else None for _ in range(8)]
-        number, mishap = self.dice.randint(1, 3), None if calm else self._mishap()
+        number, mishap = 1 if self._restarts else self.dice.randint(1, 3), None if calm else self._mishap()
 
         def before(write: int) -> None:
             if mishap and write == number:
                 self.counts[mishap[0]] += 1
-                self._restarts &= "HAPI" not in mishap[0]  # once in a life
+                self._restarts = False
                 self._under_way = self._aside.submit(mishap[1])
 
         self.proxy.begin([] if calm or self.dice.random() < 0.4 else cuts, before)
 
     def _mishap(self) -> tuple[str, Callable[[], None]] | None:
-        if self.dice.random() < 0.1:
-            return "PostgreSQL restarted", self.machine.restart_database
-        if not self._restarts or self.dice.random() < 0.5:
-            return None
+        if not self._restarts:
+            return ("PostgreSQL restarted", self.machine.restart_database) if self.dice.random() < 0.1 else None
         kill = self.dice.random() < 0.5
         return "HAPI restarted" + " by SIGKILL" * kill, lambda: self.machine.restart(kill=kill)
 

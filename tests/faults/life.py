@@ -66,7 +66,7 @@ class Life:
     `first`: the first product's number; lives that share a sink are told apart by it.
     """
 
-    most_nights = 4
+    least_nights, most_nights = 1, 4
     began: datetime | None = None
     """Where the register's clock stands at first; None: it goes."""
     fhir_faults: tuple[str, ...] = FHIR_FAULTS
@@ -127,7 +127,7 @@ class Life:
 
     def play(self) -> Verdict:
         """All nights, and a calm one at the end; the first verdict that is not good, or the last."""
-        for number in range(self.dice.randint(1, self.most_nights)):
+        for number in range(self.dice.randint(self.least_nights, self.most_nights)):
             happened = [*self.story.night(), *self.between()] if number else []
             if not (verdict := self.night(names(happened), full=self.dice.random() < 0.2)).good:
                 return verdict

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.servers
 def test_a_life_with_a_kill_on_a_real_server_ends_as_its_register_says(hapi_server: Server, tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/store.db"
     upgrade(store)
-    life = OnHapi(random.Random(3), store, tmp_path, Machine(hapi_server), FIRST, rare=False)
+    life = OnHapi(random.Random(3), store, tmp_path, Machine(hapi_server), FIRST)
     verdict = life.play()
     assert verdict.good, "\n".join([*life.told, str(verdict)])
     assert kills_of(life.all_counts) > 0, life.told
