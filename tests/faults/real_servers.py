@@ -29,11 +29,9 @@ from tests.faults.checker import Verdict
 from tests.faults.hapi_life import OnHapi, Rare
 from tests.faults.machine import Machine
 from tests.faults.processes import places, tell
-from tests.faults.tally import Line, Tally, options, table
+from tests.faults.tally import Line, Tally, kills, options, table
 
 RING = "real servers"
-KILLS = ("SIGKILL", "SIGTERM")
-"""How what was counted begins, where it is a kill."""
 RARE: Mapping[int, Rare] = {2: "HAPI restarted", 9: "HAPI's database restored"}
 """Of each sixteen seeds; either takes a minute."""
 FIRST, APART = 1_000_000_000, 1000
@@ -55,8 +53,8 @@ class Trials:
             first = FIRST + seed % 8_000_000 * APART
             trial = OnHapi(random.Random(seed), store, Path(folder), self._machine, first, RARE.get(seed % 16))
             verdict = trial.play()
-            took, kills = time.monotonic() - begun, kills_of(trial.all_counts)
-            print(f"seed {seed}: {took:.0f} s, {kills} kills", file=sys.stderr, flush=True)
+            took, killed = time.monotonic() - begun, kills(trial.all_counts)
+            print(f"seed {seed}: {took:.0f} s, {killed} kills", file=sys.stderr, flush=True)
             tell(seed, trial, verdict)
             _drop(store)
         return trial.all_counts, verdict
@@ -70,15 +68,11 @@ def _drop(store: str) -> None:
             sql.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
-def kills_of(counts: Mapping[str, int]) -> int:
-    return sum(number for name, number in counts.items() if name.startswith(KILLS))
-
-
 def enough(lines: Iterable[Line], given: argparse.Namespace) -> bool:
     """Is there nothing left to try?"""
     mine = [line for line in lines if line.ring == RING]
     if given.kills is not None:
-        return bool(sum(kills_of(line.counts) for line in mine) >= given.kills)
+        return bool(sum(kills(line.counts) for line in mine) >= given.kills)
     return set(range(given.seed, given.seed + given.trials)) <= {line.seed for line in mine}
 
 

@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[2]
 Outcome = tuple[Mapping[str, int], Verdict]
 """What a trial counted, and what the checker says."""
 
+KILLS = ("SIGKILL", "SIGTERM", "died ")
+"""How what was counted begins, where it is a kill; an interrupt is none."""
 WRONG = ("lost", "doubled", "false_green", "untrue")
 
 
@@ -166,11 +168,15 @@ def sums(lines: Iterable[Line]) -> dict[str, Counter[str]]:
     return found
 
 
+def kills(counts: Mapping[str, int]) -> int:
+    return sum(number for name, number in counts.items() if name.startswith(KILLS))
+
+
 def table(lines: Iterable[Line]) -> str:
     """A Markdown table of each ring: what was tried, then what went wrong."""
     parts = []
     for ring, total in sums(lines).items():
-        first = [(name, total[name]) for name in ("trials", "runs")]
+        first = [("trials", total["trials"]), ("runs", total["runs"]), ("kills", kills(total))]
         faults = sorted((name, number) for name, number in total.items() if name not in {"trials", "runs", *WRONG})
         last = [(name.replace("_", " "), total[name]) for name in WRONG]
         rows = "\n".join(f"| {name} | {number:,} |" for name, number in [*first, *faults, *last])
@@ -183,7 +189,7 @@ def page(lines: list[Line]) -> str:
     seeds = {ring: sorted(line.seed for line in lines if line.ring == ring) for ring in sums(lines)}
     told = "; ".join(f"{ring}: {some[0]} to {some[-1]}" for ring, some in seeds.items())
     return (
-        "# Under fire\n\nMade by `make fire`, or `make fire-long`, from the tally of one commit; not by hand.\n\n"
+        "# Under fire\n\nMade by `make fire-long` from the tally of one commit; not by hand.\n\n"
         f"Commit `{lines[0].commit}`. Seeds: {told}. A seed makes its trial happen again: `--seed N --trials 1`.\n\n"
         f"{table(lines)}"
     )

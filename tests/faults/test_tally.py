@@ -8,14 +8,14 @@ import multiprocessing
 import os
 import signal
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from tests.faults import tally as module
 from tests.faults.checker import Verdict
-from tests.faults.tally import Line, Tally, page, read, sums
+from tests.faults.tally import Line, Tally, page, read, sums, table
 
 GOOD = Line(
     "abc", "in process", 1, {"runs": 3, "sink 502": 1}, {"lost": [], "doubled": [], "false_green": [], "untrue": []}
@@ -54,6 +54,9 @@ def test_the_sums_name_what_was_tried_and_what_was_wrong() -> None:
     text = page([GOOD, WRONG])
     assert "Commit `abc`. Seeds: in process: 1 to 2." in text
     assert "| lost | 1 |" in text
+    assert "| kills | 3 |" in table(
+        [replace(GOOD, counts={"died before settle": 2, "SIGTERM asked": 1, "SIGINT asked": 1})]
+    )
 
 
 @pytest.mark.usefixtures("here")
