@@ -77,9 +77,12 @@ class Marker:
         self._store.marked(moved)
 
     def _late(self, there: Mark, remembered: Mark | None) -> bool:
-        """A predecessor's move that was on its way when it was overtaken or killed: by a run of this store, and ahead
-        of what is remembered.  A server that was restored is behind; what another store did, this one does not know."""
-        return there.counter > (remembered.counter if remembered else 0) and self._store.ran(there.run)
+        """A predecessor's move that was on its way when it was overtaken or killed: by a run of this store, ahead of
+        what is remembered, and no further than was intended.  A server that was restored is behind; what another store
+        did, this one does not know; where a store was put back from a copy, its runs have moved the marker beyond."""
+        _, intended = self._store.marks()
+        least, most = remembered.counter if remembered else 0, intended.counter if intended else 0
+        return least < there.counter <= most and self._store.ran(there.run)
 
     def _guarded(self, what: str) -> Guarded:
         self._permit()

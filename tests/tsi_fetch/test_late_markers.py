@@ -88,3 +88,12 @@ def test_a_marker_that_another_store_moved_is_guarded(book: JobStore, sink: Fhir
     sink.move_mark(marker_name(book.store_id, "cima"), Mark("another", 7), allowed)
     with pytest.raises(Guarded):
         marker.move()
+
+
+def test_a_marker_that_has_gone_further_than_was_intended_is_of_a_run_that_this_store_has_forgotten(
+    book: JobStore, sink: FhirServer
+) -> None:
+    """The store was put back from a copy that was made while run-2 was at work, which then went on."""
+    sink.move_mark(marker_name(book.store_id, "cima"), Mark("run-2", 3), allowed)
+    with pytest.raises(Guarded):
+        Marker(sink, book, "run-2", "cima", allowed).check()
