@@ -105,6 +105,9 @@ class Voice:
     def _write(stream: TextIO, text: str) -> None:
         """Write and flush.  A reader who went away (`| head`) takes nothing from the run: its exit code stands."""
         try:
+            text = text.encode(
+                "utf-8", "backslashreplace"
+            ).decode()  # half a surrogate pair cannot be written; JSON's way
             stream.write(text if text.endswith("\n") else text + "\n")
             stream.flush()
         except BrokenPipeError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
 import structlog
@@ -55,3 +56,13 @@ def test_nor_does_what_is_logged() -> None:
 def test_lines_and_tabs_stay_and_all_else_that_is_not_seen_is_named() -> None:
     assert visible("a\tb\nc é €") == "a\tb\nc é €"
     assert visible("\0\x7f\x85\u2066") == "\\x00\\x7f\\x85\\u2066"
+
+
+@pytest.mark.usefixtures("logs_as_before")
+def test_half_a_surrogate_pair_is_shown_and_no_bug(voice: Voice, capsys: pytest.CaptureFixture[str]) -> None:
+    voice.speak(log="text")
+    voice.show({"body": "\ud800"}, "\ud800")
+    voice.speak(log="text", as_json=True)
+    voice.show({"body": "\ud800"}, "\ud800")
+    text, line = capsys.readouterr().out.splitlines()
+    assert (text, json.loads(line)) == ("\\ud800", {"body": "\ud800"})
