@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -26,6 +27,9 @@ from tsi_fetch.report import Report
 EXPECTED = "expected"
 STABLE = ("job", "outcome", "exit_code", "counts", "rows", "watermark", "remainder", "quarantined", "reasons", "notes")
 """What a replay of the same recording always says again: no times, no ids of runs."""
+
+_SINCE = re.compile(r"since \d{4}-\d\d-\d\d")
+"""Notes and reasons name the day on which this replay's own store first saw a trouble: today."""
 
 MOST_PATHS = 20
 """Changed paths named per file."""
@@ -86,8 +90,8 @@ def _usable(report: Report) -> None:
 
 def _found(resources: Path, report: Report) -> Files:
     whole = report.to_json()
-    stable = {name: whole[name] for name in STABLE}
-    files = {"report.json": (json.dumps(stable, indent=2, ensure_ascii=False) + "\n").encode()}
+    stable = json.dumps({name: whole[name] for name in STABLE}, indent=2, ensure_ascii=False)
+    files = {"report.json": (_SINCE.sub("since that day", stable) + "\n").encode()}
     return files | {
         f"resources/{path.relative_to(resources).as_posix()}": path.read_bytes() for path in _resources(resources)
     }
