@@ -101,6 +101,22 @@ def test_a_row_that_comes_twice_has_taken_the_place_of_another_one() -> None:
     assert sum(found.unreadable for found in pages(upstream)) == 1
 
 
+def test_a_row_that_comes_twice_on_one_page_is_the_registers_own_way() -> None:
+    upstream = crowded(0, 25)
+    upstream.instead("medicamentos?pagina=1", page([{"nregistro": "1"}, {"nregistro": "1"}], total=2))
+    assert [(found.keys, found.unreadable) for found in pages(upstream)] == [(("1", "1"), 0)]
+
+
+def test_pages_that_come_round_again_end_the_reading() -> None:
+    upstream = crowded(0, 25)
+    for number in range(1, 10):
+        body = b'{"resultados":[{"nregistro":"%d"}]}' % (number % 2)
+        upstream.instead(f"medicamentos?pagina={number}", Reply(200, body))
+    found = pages(upstream)
+    assert [f.keys for f in found] == [("1",), ("0",), ()]
+    assert sum(f.unreadable for f in found) == 1
+
+
 @pytest.mark.parametrize(
     ("trouble", "error"),
     [(BUSY, TryAgain), (HTML, TryAgain), (Reply(200, b'{"error":"x"}'), TryAgain), (Reply(404), SettingError)],
