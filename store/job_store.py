@@ -28,6 +28,7 @@ from tsi_fetch.words import (
     RunRecord,
     ScopeState,
     Settlement,
+    Unlisted,
     Waiting,
     WorkList,
 )
@@ -104,8 +105,8 @@ class JobBook:
     def open_list(self, stream: str) -> WorkList | None:
         return self._lists.open_list(stream)
 
-    def incomplete_since(self, stream: str) -> datetime | None:
-        return self._lists.incomplete_since(stream)
+    def unlisted(self, stream: str) -> Unlisted | None:
+        return self._lists.unlisted(stream)
 
     def begin_list(self, kind: ListKind, stream: str) -> int:
         return self._lists.begin_list(kind, stream)

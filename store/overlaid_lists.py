@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from datetime import datetime
 
 from store.job_store import JobBook
-from tsi_fetch.words import Cursor, ListKind, WorkList
+from tsi_fetch.words import Cursor, ListKind, Unlisted, WorkList
 
 PAGE = 1000
 
@@ -32,8 +31,8 @@ class OverlaidLists:
         above = self._scratch.open_list(stream)
         return replace(above, id=-above.id) if above else None
 
-    def incomplete_since(self, stream: str) -> datetime | None:
-        return (self._scratch if self._streams else self._inner).incomplete_since(stream)
+    def unlisted(self, stream: str) -> Unlisted | None:
+        return (self._scratch if self._streams else self._inner).unlisted(stream)
 
     def begin_list(self, kind: ListKind, stream: str) -> int:
         number = -self._scratch.begin_list(kind, stream)

@@ -185,7 +185,7 @@ lists = Table(
     Column("total", BigInteger, nullable=False),
     Column("created", Instant, nullable=False),
     Column("closed", Instant),
-    Column("options", Text),  # what a backfill was asked for, as JSON
+    Column("options", Text),  # JSON: `run`, the number of the run that began it; what a backfill was asked for
     Index(None, "job", "stream", "state"),
 )
 

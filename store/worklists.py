@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -25,8 +25,8 @@ from store.access import Access
 from store.bulk import add_missing, add_selected, among, bytewise, chosen, given, now
 from store.memory import start_watermark
 from store.prepared import Prepared
-from store.schema import Item, checkpoints, holds, listed, lists, pending, scopes, waiting, watermarks, work
-from tsi_fetch.words import Cursor, ListKind, WorkList
+from store.schema import Item, checkpoints, holds, listed, lists, pending, runs, scopes, waiting, watermarks, work
+from tsi_fetch.words import Cursor, ListKind, Unlisted, WorkList
 
 
 def _is(state: Item) -> ColumnElement[bool]:
@@ -60,15 +60,20 @@ class WorkLists:
             number = conn.scalar(select(func.min(lists.c.id)).where(*mine, lists.c.kind != "backfill"))
             return None if number is None else read_list(conn, number)
 
-    def incomplete_since(self, stream: str) -> datetime | None:
-        """When the first list was opened that was not complete, of those after the last complete one."""
+    def unlisted(self, stream: str) -> Unlisted | None:
+        """Of the lists after the last complete one: when the first began, and whether the run that began the last one,
+        or one after it, has ended."""
         mine = (lists.c.job == self._access.job_no, lists.c.stream == stream, lists.c.kind.in_(("first", "full")))
         opened = (*mine, lists.c.state.in_(("open", "closed")))
         complete = select(func.max(lists.c.id)).where(*opened, lists.c.complete.is_(True)).scalar_subquery()
-        since = select(func.min(lists.c.created)).where(*opened, lists.c.id > func.coalesce(complete, 0))
+        after = select(lists.c.created, lists.c.options).where(*opened, lists.c.id > func.coalesce(complete, 0))
         with self._access.read() as conn:
-            found: datetime | None = conn.scalar(since)
-        return found
+            found = conn.execute(after.order_by(lists.c.id)).all()
+            if not found:
+                return None
+            began = json.loads(found[-1].options or "{}").get("run", 0)
+            ended = exists().where(runs.c.job == self._access.job_no, runs.c.no >= began, runs.c.ended.is_not(None))
+            return Unlisted(found[0].created, bool(conn.scalar(select(ended))))
 
     def begin_list(self, kind: ListKind, stream: str) -> int:
         """A new list, not yet open; one that was begun and never opened is forgotten."""
@@ -76,6 +81,7 @@ class WorkLists:
         with self._access.write() as conn:
             _forget_begun(conn, job, stream, kind)
             new = {"job": job, "stream": stream, "kind": kind, "state": "begun", "complete": False, "total": 0}
+            new["options"] = json.dumps({"run": self._access.run[0]}) if self._access.run else None
             return int(conn.execute(insert(lists).values(**new, created=now(conn)).returning(lists.c.id)).scalar_one())
 
     def forget_stream(self, stream: str) -> None:

@@ -50,7 +50,8 @@ def read_all(run: Run) -> Batches:
 def _goes_on(run: Run, work: WorkList) -> None:
     """An open list is gone on with; that it is not complete, the run that began it may not have lived to say."""
     if not work.complete and work.kind in ("first", "full"):  # the others are not of the whole listing
-        _incomplete(run, f"the {work.kind} load that is gone on with came of it")
+        why = f"the {work.kind} load that is gone on with came of it"
+        _incomplete(run, why, f"read it again with --full once its {work.left} keys are done")
     if run.settings.full:
         run.tally.note(f"a {work.kind} load is under way ({work.left} of {work.total} keys left) and is gone on with")
 
@@ -192,7 +193,7 @@ def _new_list(run: Run, kind: ListKind) -> WorkList:
             run.store.note_keys(list_id, number, page.keys)
             run.progress("listing", seen, None)
         agreed = number > 1 and run.store.agree(list_id, number)
-        if agreed:
+        if agreed and not unreadable:
             break
     if not seen:
         raise TryAgain("the source's listing is empty", "a register is never empty: ask again later")
@@ -206,10 +207,10 @@ def _new_list(run: Run, kind: ListKind) -> WorkList:
     return work
 
 
-def _incomplete(run: Run, why: str) -> None:
+def _incomplete(run: Run, why: str, hint: str = "read it again with --full") -> None:
     run.said_incomplete = True
     run.tally.reason(
         Exit.QUARANTINE,
         f"the listing was incomplete ({why})",
-        "what it gave is loaded, and nothing is removed because of it; read it again with --full",
+        f"what it gave is loaded, and nothing is removed because of it; {hint}",
     )

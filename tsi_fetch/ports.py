@@ -30,6 +30,7 @@ from tsi_fetch.words import (
     RunRecord,
     ScopeState,
     Settlement,
+    Unlisted,
     Waiting,
     WorkList,
     Write,
@@ -192,7 +193,7 @@ class WorkLists(Protocol):
 
     def open_list(self, stream: str) -> WorkList | None: ...
 
-    def incomplete_since(self, stream: str) -> datetime | None:
+    def unlisted(self, stream: str) -> Unlisted | None:
         """Since when no listing has been complete, where the last one was not; None where it was, or none was read."""
         ...
 

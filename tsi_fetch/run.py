@@ -131,7 +131,7 @@ def _old_troubles(run: Run) -> None:
     """What lies in quarantine, waits or was not listed for too long makes every run red until somebody looks."""
     try:
         oldest, waiting_since = run.store.oldest_quarantine(), run.store.oldest_waiting()
-        unlisted_since = run.store.incomplete_since(run.source.stream)
+        unlisted = run.store.unlisted(run.source.stream)
     except TsiFetchError as e:
         run.tally.failed(e)
         return
@@ -142,9 +142,9 @@ def _old_troubles(run: Run) -> None:
     if oldest and _too_old(run, oldest):
         what = f"something lies in quarantine since {oldest:%Y-%m-%d}"
         run.tally.reason(Exit.QUARANTINE, what, f"tsi-fetch quarantine list --job {job}")
-    if unlisted_since and not run.said_incomplete:
-        what = f"no listing of the source has been complete since {unlisted_since:%Y-%m-%d}, and rows may be missing"
-        if _too_old(run, unlisted_since):
+    if unlisted and not run.said_incomplete:
+        what = f"no listing of the source has been complete since {unlisted.since:%Y-%m-%d}, and rows may be missing"
+        if _too_old(run, unlisted.since) or not unlisted.told:
             run.tally.reason(Exit.QUARANTINE, what, f"read it again: tsi-fetch run {job} --full")
         else:
             run.tally.note(f"{what}: tsi-fetch run {job} --full")

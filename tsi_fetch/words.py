@@ -422,6 +422,14 @@ class WorkList:
     left: int
 
 
+class Unlisted(NamedTuple):
+    """No listing of a source has been complete `since` then; `told`: the run that began the last of them has ended, or
+    one after it."""
+
+    since: datetime
+    told: bool
+
+
 @dataclass(frozen=True, slots=True)
 class RunRecord:
     """One execution of one job, as the store keeps it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -57,11 +58,16 @@ class House:
         with ExitStack() as stack:
             stored = stack.enter_context(open_store(self.url))
             store = stack.enter_context(stored.lease("job", "memory", run_id, expiry=60, wait=lambda s: None))
-            store.begin_run(RunRecord(run_id, "job", self.clock.now()))
+            record = RunRecord(run_id, "job", self.clock.now())
+            store.begin_run(record)
             made = wrap_store(store)
             sink = PlannedSink(self.sink, made.known) if settings.get("plan") else wrap_sink(self.sink)
             ports = Ports(self.source, sink, made, self.clock, self.stop)
-            return run_job(ports, Settings("job", run_id, **settings))  # type: ignore[arg-type]
+            report = run_job(ports, Settings("job", run_id, **settings))  # type: ignore[arg-type]
+            if not report.plan:
+                ended = {"ended": report.ended, "outcome": report.outcome, "exit_code": report.exit_code}
+                store.end_run(replace(record, **ended, report=report.to_json()))  # type: ignore[arg-type]
+            return report
 
     def reader(self, read: Callable[[JobStore], object]) -> object:
         with open_store(self.url) as stored:

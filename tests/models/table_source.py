@@ -41,6 +41,7 @@ class TableSource:
         self.unfetched: set[str] = set()
         self.broken: set[str] = set()
         self.listings: list[list[str]] | None = None
+        self.unreadable: list[int] = []  # of each reading of the listing, so many rows
         self.told: list[Batch] = []
         self.down_after: int | None = None
         self.now = START
@@ -66,7 +67,8 @@ class TableSource:
 
     def keys(self) -> Iterator[KeyPage]:
         keys = self.listings.pop(0) if self.listings else [k for k, v in self.table.items() if v is not None]
-        yield KeyPage(tuple(keys), Cursor(CursorKind.DATE, START.date().isoformat()))
+        unreadable = self.unreadable.pop(0) if self.unreadable else 0
+        yield KeyPage(tuple(keys), Cursor(CursorKind.DATE, START.date().isoformat()), unreadable)
 
     def fetch(self, keys: Iterable[str]) -> Iterator[Batch]:
         todo = list(keys)

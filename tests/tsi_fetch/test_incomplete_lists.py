@@ -43,4 +43,25 @@ def test_a_complete_listing_ends_it(house: House) -> None:
     assert house.run(full=True).exit_code == 0
     report = house.run()
     assert not any("listing" in note for note in report.notes)
-    assert house.reader(lambda s: s.incomplete_since(house.source.stream)) is None
+    assert house.reader(lambda s: s.unlisted(house.source.stream)) is None
+
+
+def test_a_run_that_died_before_it_could_say_so_leaves_that_to_the_next(house: House) -> None:
+    house.source.listings = [["p1"], ["p2"], ["p1"], ["p2"], ["p1"]]
+    doom = Doom(Death("unlisted", after=False))
+    with pytest.raises(Killed):
+        house.run(wrap_store=lambda store: cast(JobStore, Mortal(store, doom)))
+    assert [house.run().exit_code, house.run().exit_code] == [65, 0]
+
+
+def test_a_reading_that_lacks_a_row_is_not_the_last(house: House) -> None:
+    house.source.unreadable = [0, 1, 0]
+    assert house.run().exit_code == 0
+
+
+def test_a_load_that_is_gone_on_with_is_to_be_ended_before_it_is_read_again(house: House) -> None:
+    house.source.listings = [["p1"], ["p2"], ["p1"], ["p2"], ["p1"]]
+    doom = Doom(Death("start_list", after=True))
+    with pytest.raises(Killed):
+        house.run(wrap_store=lambda store: cast(JobStore, Mortal(store, doom)))
+    assert "once its 2 keys are done" in house.run(full=True).reasons[0].hint
