@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +140,17 @@ def test_verify_tells_what_changed_and_accept_makes_it_the_expectation(desk: Any
         f"resources/MedicinalProductDefinition/{file.name}": ["$.status.coding[0].code"],
     }
     assert desk.run("verify", str(tape), "--accept")[0] == 0
+    assert desk.run("verify", str(tape))[0] == 0
+
+
+def test_what_lay_in_quarantine_when_it_was_accepted_is_expected_on_any_other_day(desk: Any) -> None:
+    tape = desk.folder / "tape"
+    desk.register.products[SOME] = dict(desk.register.products[SOME], nombre=None)
+    assert desk.run("run", "cima", "--record", str(tape), "--json")[0] == 65
+    assert desk.run("verify", str(tape), "--accept")[0] == 0
+    expected = (tape / "expected" / "report.json").read_text()
+    assert "something lies in quarantine since that day" in expected
+    assert f"{datetime.now(UTC):%Y-%m-%d}" not in expected
     assert desk.run("verify", str(tape))[0] == 0
 
 
