@@ -6,6 +6,7 @@ Pure: it is given what was seen, and says what is lost, what is doubled, what is
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -56,7 +57,8 @@ class Evidence:
     `editions`: of each product all so far, the last being the truth.  `unusable`: products whose rows cannot be used
     now; `refused`: those of which the sink takes some resource never.  `held`: every version of everything at the sink
     that is the job's.  `settled`: keys of feed rows that the store takes for settled, in its watermark or its
-    checkpoint.  `troubles`: product of each open entry of quarantine; `unfetched`: of those that could not be fetched.
+    checkpoint.  `troubles`: product of each open entry of quarantine; `unfetched`: of those that could not be fetched;
+    `refusals`: product and resource of those that are one refused change.
     `calm`: nothing disturbed the last run; else good rows may have been spoilt on the way, and lie in quarantine.
     `unsaid`: products of which the source says another thing than its feed did, or that a listing lacked which a run
     has called incomplete: what is there of them may be as it was, or as it is.
@@ -74,6 +76,7 @@ class Evidence:
     pending: Sequence[Ref] = ()
     troubles: Sequence[str] = ()
     unfetched: Sequence[str] = ()
+    refusals: Sequence[str] = ()
     newly_troubled: Set[str] = frozenset()  # by the last run
     left: int = 0  # keys of an open work list
     runs: Sequence[Ended] = ()
@@ -221,6 +224,9 @@ def _unfinished(e: Evidence) -> Iterator[str]:
     for key in sorted(set(e.troubles) - e.refused):  # of a refused one, each resource lies there
         if (times := _times(e, key)) > 1:
             yield f"{key} lies in quarantine {times} times"
+    for lying, times in Counter(e.refusals).items():
+        if times > 1:
+            yield f"{lying} lies in quarantine {times} times"
     yield from (
         f"{key} is refused, and does not lie in quarantine" for key in sorted(e.refused - e.unsaid - set(e.troubles))
     )
@@ -255,18 +261,26 @@ def _misremembered(e: Evidence) -> Iterator[str]:
             continue  # of what is gone, the version need not be known: somebody else may have deleted it
         elif (known.state is not State.DELETED) is not there or known.version != e.versions[ref]:
             yield f"{ref} is remembered as {known.state} in version {known.version}, and is {e.versions[ref]}"
-    yield from (
-        f"{ref} is remembered, and is nowhere"
-        for ref, known in e.known.items()
-        if known.state is not State.DELETED and ref not in e.held
-    )
+    for ref, known in e.known.items():
+        in_doubt = ref in aside and known.digest == DOUBTED and known.version is None
+        if known.state is not State.DELETED and ref not in e.held and not in_doubt:
+            yield f"{ref} is remembered, and is nowhere"
+
+
+OUTCOMES = {0: ("done", "partial"), 65: ("quarantined", "partial")}
+"""What the record of a run says that ended so."""
 
 
 def _false_ends(e: Evidence) -> Iterator[str]:
-    """Records that say something else than the process did; a run that was killed has no good end."""
+    """Records that say something else than the process did; a run that was killed has no good end, and the record of
+    one that was overtaken has none at all."""
     for ended in e.runs:
-        if ended.code >= 0 and ended.recorded is not None and ended.recorded != ended.code:
+        if (ended.code, ended.outcome, ended.recorded) == (75, "lost", None):
+            continue
+        if ended.code >= 0 and (ended.outcome is not None or ended.code in OUTCOMES) and ended.recorded != ended.code:
             yield f"{ended.run} ended with {ended.code}, and its record says {ended.recorded}"
+        if ended.code in OUTCOMES and ended.outcome not in OUTCOMES[ended.code]:
+            yield f"{ended.run} ended with {ended.code}, and is recorded as {ended.outcome}"
         if ended.outcome == "done" and ended.code != 0:
             yield f"{ended.run} ended with {ended.code}, and is recorded as done"
 

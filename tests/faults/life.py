@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from store.handle import Stored, open_store
+from store.job_store import JobBook
 from store.queries import quarantine, runs
 from tests.faults.checker import Ended, Evidence, Verdict, Version, look
 from tests.faults.register_story import REFUSED, RegisterStory, names
@@ -25,7 +26,7 @@ from tests.sinks.disturbed_hapi import SOMEONE, DisturbedHapi
 from tests.sinks.fake_hapi import Refusal
 from tests.sinks.fake_hapi import Version as Kept
 from tsi_fetch.fhir.tokens import dump
-from tsi_fetch.words import Ref
+from tsi_fetch.words import Known, Ref
 
 JOB, SINK, STREAM = "cima", "epi", "registroCambios"
 ENDS = {0, 65, 75, 78, 130, 143, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}
@@ -40,6 +41,10 @@ class Held(NamedTuple):
 
     number: str
     said: Version
+
+
+INCOMPLETE = ("listing was incomplete", "no listing of the source has been complete")
+"""How a run says that rows may be missing, or that one before it should have said so."""
 
 
 class ChoosyHapi(DisturbedHapi):
@@ -168,7 +173,7 @@ class Life:
         code, how = self.run(calm=calm, full=full)
         self.told.append(f"{what}; {'--full, ' if full else ''}{how}: ended with {code} {'; '.join(self.reasons)}")
         self._ended(code)
-        if "listing was incomplete" in str(self.reasons):
+        if any(words in str(self.reasons) for words in INCOMPLETE):
             self.incomplete = True
 
     def _bad_day(self) -> list[str | None]:
@@ -217,12 +222,13 @@ class Life:
                 held={ref: [v.said for v in versions] for ref, versions in held.items()},
                 feed=self.story.feed,
                 settled=seen | position.checkpoint if not work else frozenset(),
-                known=book.known(list(held)),
+                known={**{k.ref: k for k in _all_known(book)}, **book.known(list(held))},
                 versions={ref: versions[-1].number for ref, versions in held.items()},
                 waiting=book.waiting_graph(),
                 pending=[p.ref for p in book.pending()],
                 troubles=[row.key for row in lying],
                 unfetched=[row.key for row in lying if row.unfetched],
+                refusals=[f"{row.ref} of {row.key}" for row in lying if row.ref],
                 newly_troubled={row.key for row in lying if self.ends and row.run == self.ends[-1].run},
                 left=work.left if work else 0,
                 runs=self.ends,
@@ -250,6 +256,14 @@ class Life:
         """The store."""
         with open_store(self.store) as stored:
             yield stored
+
+
+def _all_known(book: JobBook) -> Iterator[Known]:
+    """Everything that is remembered of this job, page by page."""
+    after = 0
+    while page := book.entries(after, 1000):
+        yield from (entry.known for entry in page)
+        after = page[-1].number
 
 
 def _version(stored: Kept) -> Held:

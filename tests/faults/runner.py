@@ -95,7 +95,7 @@ class Runner:
     witness: Witness
     world: World
     child: subprocess.Popen[bytes] | None = None
-    code: int = 0
+    code: int | None = None  # None: it has not ended
     paused: threading.Event = field(default_factory=threading.Event)
 
     def pause(self) -> None:

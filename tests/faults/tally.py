@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from tests.faults.checker import Verdict
 
@@ -71,9 +72,15 @@ class Tally:
         self.lines.append(line)
         if self._file:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            with self._file.open("a") as file:
-                file.write(json.dumps(asdict(line)) + "\n")
+            with self._file.open("a+b") as file:
+                torn = file.seek(0, os.SEEK_END) > 0 and _last_byte(file) != b"\n"  # a kill cut the last line off
+                file.write(b"\n" * torn + json.dumps(asdict(line)).encode() + b"\n")
         return line
+
+
+def _last_byte(file: BinaryIO) -> bytes:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1)
 
 
 def options(about: str | None, trials: int, *, at_once: bool = False) -> argparse.ArgumentParser:
@@ -150,11 +157,11 @@ def _try(seed: int) -> Outcome:
 
 
 def read(file: Path | None) -> list[Line]:
-    """All lines; a last one that was cut off by a kill is left out."""
+    """All lines; one that was cut off by a kill is left out."""
     if file is None or not file.exists():
         return []
-    text = file.read_text()
-    return [Line(**json.loads(line)) for line in text[: text.rfind("\n") + 1].splitlines()]
+    whole = (line for line in file.read_text().splitlines() if line.startswith("{") and line.endswith("}}"))
+    return [Line(**json.loads(line)) for line in whole]
 
 
 def sums(lines: Iterable[Line]) -> dict[str, Counter[str]]:

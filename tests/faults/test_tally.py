@@ -45,7 +45,12 @@ def test_another_commit_begins_anew_and_a_line_that_was_cut_off_is_left_out(tmp_
     old = {**asdict(GOOD), "commit": "before"}
     file.write_text(f"{json.dumps(old)}\n{json.dumps(asdict(GOOD))}\n" + '{"commit": "abc", "ri')
     assert [line.commit for line in read(file)] == ["before", "abc"]
-    assert [line.seed for line in Tally(file, "in process").lines] == [1]
+    tally = Tally(file, "in process")
+    assert [line.seed for line in tally.lines] == [1]
+    tally.add(2, {}, Verdict())
+    assert [line.seed for line in Tally(file, "in process").lines] == [1, 2], (
+        "and what comes after it is a line of its own"
+    )
 
 
 def test_the_sums_name_what_was_tried_and_what_was_wrong() -> None:

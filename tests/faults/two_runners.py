@@ -85,6 +85,7 @@ class TwoRunners(Process):
             self.counts[f"a clock a day {'ahead' if days > 0 else 'behind'}"] += 1
         with (self.folder / "out").open("ab") as out:
             runner.child = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env=environment())
+        runner.code = None
         self._tonight.append(runner)
 
     def _days(self) -> tuple[int, int]:
@@ -180,6 +181,11 @@ class TwoRunners(Process):
     def _attribute(self) -> int:
         """Each record gets the code of its own process, which is known by what it asked; the code of the others."""
         for runner in self._tonight:
+            if runner.code is None:
+                runner.kill()
+                runner.wait()
+                self._wrong.append(f"the {runner.name} never ended")
+            assert runner.code is not None
             self.codes.update(dict.fromkeys(runner.witness.runs, runner.code))
             if runner.code not in ENDS:
                 self._wrong.append(f"the {runner.name} ended with {runner.code}")
@@ -187,7 +193,9 @@ class TwoRunners(Process):
                 self._wrong.append(f"the {runner.name} ended with {runner.code}, and asked nothing of the server")
         if self._out:
             self.codes.update(self._closed_in_the_dark())
-        return next((r.code for r in self._tonight if not r.witness.runs), self._tonight[-1].code)
+        code = next((r.code for r in self._tonight if not r.witness.runs), self._tonight[-1].code)
+        assert code is not None
+        return code
 
     def _closed_in_the_dark(self) -> dict[str, int]:
         """Where the store went away while a record was closed, the process could not know that it was: it ended with
