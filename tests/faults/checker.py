@@ -273,9 +273,9 @@ OUTCOMES = {0: ("done", "partial"), 65: ("quarantined", "partial")}
 
 def _false_ends(e: Evidence) -> Iterator[str]:
     """Records that say something else than the process did; a run that was killed has no good end, and the record of
-    one that was overtaken has none at all."""
+    one that was overtaken, or lost its store, has none at all."""
     for ended in e.runs:
-        if (ended.code, ended.outcome, ended.recorded) == (75, "lost", None):
+        if ended.code == 75 and ended.outcome in ("lost", "running") and ended.recorded is None:
             continue
         if ended.code >= 0 and (ended.outcome is not None or ended.code in OUTCOMES) and ended.recorded != ended.code:
             yield f"{ended.run} ended with {ended.code}, and its record says {ended.recorded}"

@@ -190,3 +190,36 @@ def test_a_removal_that_a_person_was_told_of_is_kept_back_only_where_somebody_el
     kept = replace(kept, known={**kept.known, GONE: known(GONE, "2", LEFT)})
     assert look(replace(kept, tampered=True)).good
     assert look(kept).false_green
+
+
+@pytest.mark.parametrize(
+    ("ended", "good"),
+    [
+        (Ended("r2", 0, "done", 0), True),
+        (Ended("r2", 0, "partial", 0), True),
+        (Ended("r2", 0, "lost", 0), False),
+        (Ended("r2", 0, "running", None), False),
+        (Ended("none", 0, None, None), False),
+        (Ended("r2", 75, "lost", None), True),
+        (Ended("r2", 75, "running", None), True),
+        (Ended("r2", 75, "failed", 0), False),
+        (Ended("none", 78, None, None), True),
+        (Ended("r2", -9, "running", None), True),
+    ],
+)
+def test_a_run_is_held_to_its_record(ended: Ended, good: bool) -> None:
+    assert (not look(replace(truth(), runs=(ended,))).false_green) is good
+
+
+def test_a_refused_change_lies_in_quarantine_once() -> None:
+    refused = replace(
+        truth(), refused=frozenset({"1"}), troubles=("1", "1"), runs=(Ended("r2", 65, "quarantined", 65),)
+    )
+    assert look(replace(refused, refusals=("a of 1", "b of 1"))).good
+    assert not look(replace(refused, refusals=("a of 1", "a of 1"))).good
+
+
+def test_what_is_remembered_and_nowhere_is_found() -> None:
+    ghost = Ref("List", "ghost")
+    haunted = replace(truth(), known={**truth().known, ghost: known(ghost, "1", LEFT)})
+    assert look(haunted).untrue == ("List/ghost is remembered, and is nowhere",)
