@@ -67,9 +67,9 @@ bench-store: $(VENV)/ready-to-test ## the store among ten million refs against a
 
 fire: ## the promise under fire, ten minutes: four rings, and the sum of what was lost, doubled or falsely green
 	$(MAKE) fire-inside FIRE=500
-	$(MAKE) fire-processes FIRE=12
-	$(MAKE) fire-processes FIRE=8 STORE=postgres
-	$(MAKE) fire-runners FIRE=12
+	$(MAKE) fire-processes FIRE=8
+	$(MAKE) fire-processes FIRE=6 STORE=postgres
+	$(MAKE) fire-runners FIRE=8
 	$(MAKE) fire-servers KILLS=25
 	$(BIN)/python -m tests.faults.tally $(TALLY)
 
