@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+import re
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,7 @@ def test_what_lay_in_quarantine_when_it_was_accepted_is_expected_on_any_other_da
     assert desk.run("verify", str(tape), "--accept")[0] == 0
     expected = (tape / "expected" / "report.json").read_text()
     assert "something lies in quarantine since that day" in expected
-    assert f"{datetime.now(UTC):%Y-%m-%d}" not in expected
+    assert re.search(r"since \d", expected) is None
     assert desk.run("verify", str(tape))[0] == 0
 
 
