@@ -29,19 +29,6 @@ from tsi_fetch.fhir.tokens import dump, parse
 from tsi_fetch.marker import marker_name
 from tsi_fetch.words import Ref
 
-_JOBS = """\
-stores: {{main: {{url: "{store}"}}}}
-sinks: {{epi: {{kind: fhir, url: "{fhir}", {patience}, probe_after: 3, entries: {entries}}}}}
-jobs:
-  cima:
-    source: {{kind: cima, base_url: "{register}", rate: 50, batch: {batch}, attempts: 2, max_wait: 2}}
-    sink: epi
-    store: main
-    schedule: "0 1 * * *"
-    lease_expiry: {expiry}s
-    on_existing: {on_existing}
-    removal: {removal}
-"""
 Rare = Literal["HAPI restarted", "HAPI's database restored"] | None
 _PATIENCE = ("attempts: 3, max_wait: 5", "attempts: 30, max_wait: 60")
 
@@ -81,21 +68,13 @@ class OnHapi(Process):
                 if self._copied:
                     self.machine.forget(self._copy)
 
-    def command(self, name: str, world: World, expiry: int, *, full: bool) -> list[str]:
-        command = super().command(name, world, expiry, full=full)
-        text = _JOBS.format(
-            store=self.store,
-            fhir=self.proxy.url,
-            register=world.register_url,
-            patience=self._patience,
-            entries=self.entries,
-            batch=self.batch,
-            expiry=expiry,
-            on_existing="adopt" if self._adopts else "refuse",
-            removal=self._removal,
-        )
-        (self.folder / name).write_text(text)
-        return command
+    def job_settings(self, world: World) -> dict[str, object]:
+        return super().job_settings(world) | {
+            "fhir": self.proxy.url,
+            "patience": self._patience,
+            "on_existing": "adopt" if self._adopts else "refuse",
+            "removal": self._removal,
+        }
 
     # a night
 

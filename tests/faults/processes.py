@@ -40,7 +40,7 @@ USUAL = 1.5  # seconds that a run takes, until one has
 
 _JOBS = """\
 stores: {{main: {{url: "{store}"}}}}
-sinks: {{epi: {{kind: fhir, url: "{fhir}", attempts: 3, max_wait: 5, probe_after: 3, entries: {entries}}}}}
+sinks: {{epi: {{kind: fhir, url: "{fhir}", {patience}, probe_after: 3, entries: {entries}}}}}
 jobs:
   cima:
     source: {{kind: cima, base_url: "{register}", rate: 50, batch: {batch}, attempts: 2, max_wait: 2}}
@@ -48,6 +48,8 @@ jobs:
     store: main
     schedule: "0 1 * * *"
     lease_expiry: {expiry}s
+    on_existing: {on_existing}
+    removal: {removal}
 """
 CALM = 30
 """Seconds of a lease's expiry in a calm night: on a machine under load, a short one is lost by itself."""
@@ -115,18 +117,23 @@ class Process(Life):
 
     def command(self, name: str, world: World, expiry: int, *, full: bool) -> list[str]:
         """What runs the job, in `world`, as the file `name` says, which is written."""
-        text = _JOBS.format(
-            store=self.store,
-            fhir=world.fhir_url,
-            register=world.register_url,
-            entries=self.entries,
-            batch=self.batch,
-            expiry=expiry,
-        )
+        text = _JOBS.format(register=world.register_url, expiry=expiry, **self.job_settings(world))
         (self.folder / name).write_text(text)
         command = [sys.executable, "-m", "jobs", "run", JOB, "--config", str(self.folder / name), "--json"]
         command += ["--accept-vanish", "1000"]  # registers are small, and half of one goes in a night
         return [*command, "--full"] if full else command
+
+    def job_settings(self, world: World) -> dict[str, object]:
+        """What of the job file differs between lives."""
+        return {
+            "store": self.store,
+            "fhir": world.fhir_url,
+            "entries": self.entries,
+            "batch": self.batch,
+            "patience": "attempts: 3, max_wait: 5",
+            "on_existing": "refuse",
+            "removal": "retire",
+        }
 
     def _hour(self) -> Hour | None:
         """When the child dies by what it asks for; None in nearly half of the nights."""
