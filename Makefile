@@ -10,10 +10,11 @@ FILES := $(shell find $(PACKAGES) -type f -not -name '*.pyc') pyproject.toml REA
 DEMO := demo
 TALLY := fire/tally.jsonl
 FIRE_AT := $(BIN)/python -W ignore -m tests.faults
+FIRE_SUM = $(FIRE_AT).tally $(TALLY)
 FIRE_FROM = --seed $(or $(SEED),1) --tally $(TALLY)
 
 .PHONY: help demo test test-servers check lint hapi bench-sink bench-memory bench-store lock \
-	fire fire-long fire-inside fire-processes fire-servers fire-runners fire-machine fire-hostile \
+	fire fire-long fire-inside fire-processes fire-servers fire-runners fire-machine fire-hostile fire-crash \
 	schema recording wheel clean
 .DELETE_ON_ERROR:
 
@@ -66,23 +67,25 @@ bench-store: $(VENV)/ready-to-test ## the store among ten million refs against a
 	$(BIN)/python -W ignore -m dev.bench_store $(BENCH_ARGS)
 
 fire: ## the promise under fire, ten minutes: four rings, and the sum of what was lost, doubled or falsely green
-	$(MAKE) fire-inside FIRE=500
-	$(MAKE) fire-processes FIRE=8
-	$(MAKE) fire-processes FIRE=6 STORE=postgres
-	$(MAKE) fire-runners FIRE=8
-	$(MAKE) fire-servers KILLS=25
-	$(BIN)/python -m tests.faults.tally $(TALLY)
+	-$(MAKE) fire-inside FIRE=500
+	-$(MAKE) fire-processes FIRE=8
+	-$(MAKE) fire-processes FIRE=6 STORE=postgres
+	-$(MAKE) fire-runners FIRE=8
+	-$(MAKE) fire-servers KILLS=25
+	$(FIRE_SUM) --need 'in process=500' 'real process, sqlite=8' 'real process, postgres=6' 'two runners=8' \
+	  'real servers=25 kills'
 
 fire-long: ## the same for hours, hostile input and the state machine too, then docs/fire.md; ended, it goes on where it was
-	$(MAKE) fire-servers KILLS=300
-	$(MAKE) fire-runners FIRE=200
-	$(MAKE) fire-processes FIRE=200
-	$(MAKE) fire-processes FIRE=200 STORE=postgres
-	$(MAKE) fire-inside FIRE=10000
-	$(MAKE) fire-machine MACHINE=500
-	$(MAKE) fire-hostile MUTATIONS=100000
-	TSI_CRASH=all $(BIN)/python -m pytest -q tests/crash
-	$(BIN)/python -m tests.faults.tally $(TALLY) --page docs/fire.md
+	-$(MAKE) fire-servers KILLS=300
+	-$(MAKE) fire-runners FIRE=200
+	-$(MAKE) fire-processes FIRE=200
+	-$(MAKE) fire-processes FIRE=200 STORE=postgres
+	-$(MAKE) fire-inside FIRE=10000
+	-$(MAKE) fire-machine MACHINE=500
+	-$(MAKE) fire-hostile MUTATIONS=100000
+	-$(MAKE) fire-crash
+	$(FIRE_SUM) --page docs/fire.md --need 'in process=10000' 'real process, sqlite=200' 'real process, postgres=200' \
+	  'two runners=200' 'real servers=300 kills' 'machine=500 examples' 'hostile=100000 mutations' 'crash=1 points'
 
 fire-inside: $(VENV)/ready-to-test ## ring 1: the loop in this process, dying at any seam (FIRE=500 trials, SEED=1)
 	$(FIRE_AT).inside --trials $(or $(FIRE),500) $(FIRE_FROM)
@@ -97,10 +100,13 @@ fire-runners: $(VENV)/ready-to-test ## ring 4: two runners of one job, paused, o
 	$(FIRE_AT).two_runners --trials $(or $(FIRE),20) $(FIRE_FROM)
 
 fire-machine: $(VENV)/ready-to-test ## ring 1 as a state machine that hypothesis drives (MACHINE=100 examples)
-	TSI_MACHINE=$(or $(MACHINE),100) $(BIN)/python -m pytest -q tests/faults/test_machine.py
+	$(FIRE_AT).suites machine --number $(or $(MACHINE),100) --tally $(TALLY)
 
 fire-hostile: $(VENV)/ready-to-test ## input meant to harm (MUTATIONS=100000 of each kind)
-	TSI_MUTATIONS=$(or $(MUTATIONS),100000) $(BIN)/python -m pytest -q -n auto tests/hostile
+	$(FIRE_AT).suites hostile --number $(or $(MUTATIONS),100000) --tally $(TALLY)
+
+fire-crash: $(VENV)/ready-to-test ## a run killed at each of its calls in turn
+	$(FIRE_AT).suites crash --tally $(TALLY)
 
 schema: $(VENV)/ready-to-test ## generate the job file's JSON Schema anew
 	$(BIN)/python -m jobs.config.schema

@@ -96,15 +96,17 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     yield World(scene, lambda: recreate("kept", "crash"), lambda: recreate("crash", "kept"))
 
 
-def trial(world: World, scene: Scene, *, first: bool) -> None:
-    """Die at every point of a run of `scene`; rerun; what is held and remembered is what an undisturbed run leaves."""
+def trial(world: World, scene: Scene, *, first: bool) -> int:
+    """Die at every point of a run of `scene`; rerun; what is held and remembered is what an undisturbed run leaves.
+    How many points those were."""
     world.keep()
     report, points = run_scene(scene)
     assert report.exit_code == 0
     files, known = held(scene.folder), remembered(scene)
     assert len(points) > (60 if first else 40)
     every = 3 if world.scene.store.startswith("postgresql") and os.environ.get("TSI_CRASH") != "all" else 1
-    for point in range(1, len(points) + 1, every):
+    tried = range(1, len(points) + 1, every)
+    for point in tried:
         world.back()
         assert die(scene, point) == DIED, points[point - 1]
         again, _ = run_scene(scene)
@@ -114,12 +116,18 @@ def trial(world: World, scene: Scene, *, first: bool) -> None:
     before = {p: p.stat().st_mtime_ns for p in scene.folder.rglob("*")}
     assert run_scene(scene)[0].counts == {}, "and the run after that has nothing to do"
     assert {p: p.stat().st_mtime_ns for p in scene.folder.rglob("*")} == before
+    return len(tried)
 
 
-def test_a_first_load_killed_at_any_point_is_completed(world: World) -> None:
-    trial(world, world.scene, first=True)
+def test_a_first_load_killed_at_any_point_is_completed(
+    world: World, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("points", trial(world, world.scene, first=True))
 
 
-def test_a_night_with_a_change_and_a_withdrawal_killed_at_any_point_is_completed(world: World) -> None:
+def test_a_night_with_a_change_and_a_withdrawal_killed_at_any_point_is_completed(
+    world: World, record_property: Callable[[str, object], None]
+) -> None:
     assert run_scene(world.scene)[0].exit_code == 0
-    trial(world, replace(world.scene, feed=NIGHT, gone=("1998001001",), renamed=("99001",)), first=False)
+    scene = replace(world.scene, feed=NIGHT, gone=("1998001001",), renamed=("99001",))
+    record_property("points", trial(world, scene, first=False))

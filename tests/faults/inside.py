@@ -49,7 +49,7 @@ from tests.faults.seams import (
     mortal_commits,
 )
 from tests.faults.servers import CUT, NO_ANSWER, NO_CONNECTION, SLOW_FAULTS, TRICKS, TRICKS_OF_FEEDS, Trick
-from tests.faults.tally import options, play
+from tests.faults.trials import options, play
 from tests.sinks.disturbed_hapi import LATE, NOTHING_DONE, SOMEONE
 from tests.sinks.fake_hapi import BASE
 from tests.sinks.sudden_death import Death, Doom, Killed, Mortal

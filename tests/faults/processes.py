@@ -31,7 +31,7 @@ from store.upgrade import state, upgrade
 from tests.faults.checker import Ended, Verdict
 from tests.faults.life import JOB, Life
 from tests.faults.servers import MOMENTS, Hour, World
-from tests.faults.tally import options, play
+from tests.faults.trials import options, play
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120  # seconds for one run

@@ -27,9 +27,10 @@ from dev.hapi.classpath import NotAvailable
 from dev.hapi.server import start
 from tests.faults.checker import Verdict
 from tests.faults.hapi_life import OnHapi, Rare
+from tests.faults.lines import Line, Tally, kills
 from tests.faults.machine import Machine
 from tests.faults.processes import places, tell
-from tests.faults.tally import Line, Tally, kills, options, table
+from tests.faults.trials import options, told
 
 RING = "real servers"
 RARE: Mapping[int, Rare] = {12: "HAPI restarted", 15: "HAPI's database restored"}
@@ -101,9 +102,7 @@ def main() -> int:
     except NotAvailable as e:
         print(f"{RING}: not tried: {e}", file=sys.stderr)
         return 1
-    mine = [line for line in tally.lines if line.ring == RING]
-    print(table(mine))
-    return 1 if any(line.wrong for line in mine) else 0
+    return told(tally)
 
 
 if __name__ == "__main__":

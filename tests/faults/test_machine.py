@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import random
 import shutil
+from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -46,6 +48,8 @@ class JobUnderFire(RuleBasedStateMachine):
     """A register, a job and a FHIR server, and what may happen to them, in any order."""
 
     empty: Path
+    counted: Counter[str]
+    """Over all examples."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,16 +93,25 @@ class JobUnderFire(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         with self._stack:
-            if self._good and hasattr(self, "life"):
+            if hasattr(self, "life"):
+                self._ends()
+
+    def _ends(self) -> None:
+        try:
+            if self._good:
                 self._judged(self.life.end())
+        finally:
+            self.counted.update(self.life.all_counts + Counter(examples=1))
 
     def _judged(self, verdict: Verdict) -> None:
         self._good = verdict.good
         assert verdict.good, "\n".join([*self.life.told, str(verdict)])
 
 
-def test_nothing_is_lost_doubled_or_falsely_green_whatever_happens(tmp_path_factory: pytest.TempPathFactory) -> None:
-    JobUnderFire.empty = template(tmp_path_factory.mktemp("fire"))
+def test_nothing_is_lost_doubled_or_falsely_green_whatever_happens(
+    tmp_path_factory: pytest.TempPathFactory, record_property: Callable[[str, object], None]
+) -> None:
+    JobUnderFire.empty, JobUnderFire.counted = template(tmp_path_factory.mktemp("fire")), Counter()
     run_state_machine_as_test(
         JobUnderFire,
         settings=settings(
@@ -110,3 +123,6 @@ def test_nothing_is_lost_doubled_or_falsely_green_whatever_happens(tmp_path_fact
             suppress_health_check=list(HealthCheck),
         ),
     )
+    record_property("examples", JobUnderFire.counted.pop("examples"))
+    for name, number in JobUnderFire.counted.items():
+        record_property(name, number)

@@ -31,7 +31,7 @@ from tests.faults.life import ENDS, JOB, Life
 from tests.faults.processes import CALM, PATIENCE, ROOT, Process, environment, folder_for_servers, tell
 from tests.faults.runner import ELSEWHEN, Door, Gate, Runner, Witness
 from tests.faults.servers import Faulty, Hour, World
-from tests.faults.tally import options, play
+from tests.faults.trials import options, play
 from tests.sinks.disturbed_hapi import DisturbedHapi
 from tsi_fetch.errors import Exit
 

@@ -13,6 +13,7 @@ import random
 import re
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,9 @@ def check(mutation: Mutation, upstream: Register, report: Report, keys: list[str
 
 
 @pytest.mark.parametrize("kind", ["feed", "listing"])
-def test_every_changed_page_is_worked_off_or_tried_again(kind: str, tmp_path: Path) -> None:
+def test_every_changed_page_is_worked_off_or_tried_again(
+    kind: str, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     codes: Counter[int] = Counter()
     open_store(f"sqlite:///{tmp_path / 'empty.db'}", create=True).close()
     for trial in TRIALS:
@@ -148,6 +151,7 @@ def test_every_changed_page_is_worked_off_or_tried_again(kind: str, tmp_path: Pa
         except Exception as e:
             raise AssertionError(f"{kind}, TSI_TRIAL={trial}: {mutation}: {type(e).__name__} {e}") from e
         codes[report.exit_code] += 1
+    record_property("mutations", sum(codes.values()))
     print(f"\n{kind}: {sum(codes.values())} changed pages, exit codes {dict(codes)}")
     if not ONLY and COUNT >= 50:
         assert all(codes[code] > COUNT / 20 for code in (0, 65, 75))

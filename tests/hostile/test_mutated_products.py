@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -42,7 +42,9 @@ def alone(world: World, number: int, products: Sequence[Product]) -> None:
             raise AssertionError(f"{product}\nTSI_TRIAL={product.trial}: {type(e).__name__} {e}") from e
 
 
-def test_every_changed_answer_is_mapped_or_in_quarantine(tmp_path: Path) -> None:
+def test_every_changed_answer_is_mapped_or_in_quarantine(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     world, fates, kinds = World(tmp_path), Counter[str](), Counter[str]()
     neutral = 0
     for number, some in enumerate(chunks(TRIALS)):
@@ -55,6 +57,7 @@ def test_every_changed_answer_is_mapped_or_in_quarantine(tmp_path: Path) -> None
         fates.update(trial.fate for trial in trials)
         kinds.update(trial.product.mutation.kind for trial in trials)
         neutral += sum(trial.product.mutation.neutral for trial in trials)
+    record_property("mutations", sum(fates.values()))
     print(f"\n{sum(fates.values())} mutations: {dict(fates)}, {neutral} neutral; {dict(kinds)}")
     if not ONLY and COUNT >= 1000:
         share = {fate: number / sum(fates.values()) for fate, number in fates.items()}
