@@ -79,7 +79,8 @@ def tried(tally: Tally, suite: Suite, number: int | None) -> int:
     """The exit code of pytest; a line where it has said what failed, or that nothing did."""
     with tempfile.TemporaryDirectory(prefix="tsi-fetch-fire-") as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *suite.arguments]
+        command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", "-o", "junit_family=xunit1"]
+        command += suite.arguments  # the other family of reports has no properties
         code = subprocess.run(command, cwd=ROOT, env=suite.asked(number), check=False).returncode
         if code in (PASSED, FAILED):
             counts, failed = seen(report)
