@@ -142,7 +142,6 @@ class Inside(Life):
             return ""
         if dice.random() < self.broken:
             register.broken = dice.choice(sorted(self.story.editions))
-            self.counts["one product always 500"] += 1
         if dice.random() < 0.2:
             register.meanwhile = self._meanwhile
         if dice.random() < 0.25:

@@ -83,7 +83,7 @@ class Life:
         self.hapi = ChoosyHapi(notices=dice.random() < 0.5, linger=False)
         self.hapi.offers = {}
         self.reaper = Reaper()
-        self.register = Faulty(self.story.register, self.reaper, dice)
+        self.register = Faulty(self.story.register, self.reaper)
         self.entries, self.batch = dice.choice([2, 5, 100]), dice.choice([1, 2, 8])
         self.ends: list[Ended] = []
         self.told: list[str] = []
@@ -97,7 +97,8 @@ class Life:
     @property
     def all_counts(self) -> Counter[str]:
         """Runs, kills and faults, by name."""
-        return self.counts + self.register.injected + self.reaper.done + Counter(runs=len(self.ends))
+        sink = Counter({f"sink {fault}": number for fault, number in self.hapi.given.items()})
+        return self.counts + self.register.injected + sink + self.reaper.done + Counter(runs=len(self.ends))
 
     def run(self, *, calm: bool, full: bool) -> tuple[int, str]:
         """One run: its exit code (negative: killed by that signal), and what was done to it, in words."""
@@ -132,10 +133,13 @@ class Life:
 
     def play(self) -> Verdict:
         """All nights, and a calm one at the end; the first verdict that is not good, or the last."""
+        seed = self.dice.getrandbits(64)
         for number in range(self.dice.randint(self.least_nights, self.most_nights)):
+            self.dice.seed(f"{seed}/{number}")  # whatever the nights before have used up
             happened = [*self.story.night(), *self.between()] if number else []
             if not (verdict := self.night(names(happened), full=self.dice.random() < 0.2)).good:
                 return verdict
+        self.dice.seed(f"{seed}/the end")
         return self.end()
 
     def night(self, happened: str, *, full: bool, calm: bool = False) -> Verdict:
@@ -168,7 +172,7 @@ class Life:
 
     def _night(self, what: str, *, calm: bool, full: bool) -> None:
         self.reasons = ()
-        self.register.share = 0.0 if calm else self.dice.choice([0, 0, 0.1])
+        self.register.tonight(0.0 if calm else self.dice.choice([0, 0, 0.1]), self.dice.getrandbits(64))
         self.disturb(calm=calm)
         code, how = self.run(calm=calm, full=full)
         self.told.append(f"{what}; {'--full, ' if full else ''}{how}: ended with {code} {'; '.join(self.reasons)}")
@@ -180,9 +184,7 @@ class Life:
         if self.dice.random() < 0.5:
             return []
         some = self.fhir_faults
-        day: list[str | None] = [self.dice.choice(some) if self.dice.random() < 0.2 else None for _ in range(8)]
-        self.counts.update(f"sink {fault}" for fault in day if fault)
-        return day
+        return [self.dice.choice(some) if self.dice.random() < 0.2 else None for _ in range(8)]
 
     def _ended(self, code: int) -> None:
         """What the run's record says; of runs before it, which may be called lost only now, once more."""

@@ -90,7 +90,6 @@ class Proxy:
             self._writes += 1
             number = self._writes
             cut = self.cuts.pop(0) if self.cuts else None
-            self.injected.update([cut] if cut else [])
         self.before(number)
         return cut
 
@@ -189,6 +188,7 @@ def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
         def _written(self) -> None:
             cut = proxy.next_write()
             if cut == IN_THE_BODY:
+                proxy.injected[cut] += 1
                 proxy.half_sent(self, self.rfile.read(self._length() // 2))
                 self.close_connection = True
                 return
@@ -203,10 +203,13 @@ def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
                 return
             proxy.at("written")
             if cut == IN_MID_TRANSACTION:
+                proxy.injected[cut] += 1
                 self._leave(body)
                 return
             answer = self._passed(body)
             proxy.at("answered")
+            if answer and cut == IN_THE_ANSWER:
+                proxy.injected[cut] += 1
             self._give(answer, half=cut == IN_THE_ANSWER)
 
         def _length(self) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from dev.cima_server import Reply
 from tests.faults.conduct import Sent
 from tests.faults.processes import PATIENCE
 from tests.faults.servers import Faulty, Hour, Reaper, World
@@ -75,12 +76,12 @@ class Witness:
 class Door:
     """The register as one runner meets it."""
 
-    def __init__(self, register: Faulty, gate: Gate) -> None:
-        self._register, self._gate = register, gate
+    def __init__(self, register: Faulty, gate: Gate, name: str) -> None:
+        self._register, self._gate, self._name = register, gate, name
 
-    def answer(self, *arguments: Any) -> Any:
+    def answer(self, target: str, accept: str) -> Reply:
         self._gate.at("register")
-        return self._register.answer(*arguments)
+        return self._register.answer(target, accept, self._name)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._register, name)

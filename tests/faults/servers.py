@@ -138,7 +138,7 @@ class Reaper:
             self.seen[moment] += 1
             hour, child = self.hour, self.child
             due = hour is not None and hour.moment == moment and self.seen[moment] == hour.count
-        if due and hour and child:
+        if due and hour and child and child.poll() is None:
             child.send_signal(hour.signal)
             self.done[f"{signal.Signals(hour.signal).name} {moment}"] += 1
             if hour.signal == signal.SIGKILL:
@@ -147,11 +147,16 @@ class Reaper:
 
 
 class Faulty:
-    """Answers for the register, now and then with something else."""
+    """Answers for the register, now and then with something else.
 
-    def __init__(self, register: Register, reaper: Reaper, dice: random.Random) -> None:
-        self.register, self.reaper, self.dice = register, reaper, dice
-        self.share = 0.0
+    What goes wrong in a night is decided when it begins, whoever asks in whatever order: the n-th time that somebody
+    makes a call, it is answered so or so.
+    """
+
+    def __init__(self, register: Register, reaper: Reaper) -> None:
+        self.register, self.reaper = register, reaper
+        self.share, self._plan = 0.0, 0
+        self._asked: Counter[tuple[str, str]] = Counter()
         self.faults = dict(REGISTER_FAULTS)
         self.broken: str | None = None  # a product of which every call fails, until that is mended
         self.trick: Trick | None = None
@@ -161,19 +166,33 @@ class Faulty:
         self.injected: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def answer(self, target: str, accept: str) -> Reply:
+    def tonight(self, share: float, plan: int) -> None:
+        """A night begins, in which so much of what is asked goes wrong, by a plan of its own."""
+        with self._lock:
+            self.share, self._plan = share, plan
+            self._asked.clear()
+
+    def answer(self, target: str, accept: str, who: str = "") -> Reply:
+        """`who` asks: each of two runners meets its own faults."""
         self.reaper.at("register")
         with self._lock:
             if self.meanwhile and "registroCambios" in target and not target.endswith("pagina=1"):
                 happens, self.meanwhile = self.meanwhile, None
                 happens()
             if self.broken and f"nregistro={self.broken}" in target and "registroCambios" not in target:
+                self.injected["register 500, always of one product"] += 1
                 return REGISTER_FAULTS["500"]
-            fault = self.dice.choice(list(self.faults)) if self.share and self.dice.random() < self.share else None
-            if fault:
+            if fault := self._fault(target, who):
                 self.injected[f"register {fault}"] += 1
                 return self._timed(self.faults[fault])
             return self.register.answer(target, accept)
+
+    def _fault(self, target: str, who: str) -> str | None:
+        if not self.share:
+            return None
+        self._asked[target, who] += 1
+        dice = random.Random(f"{self._plan}/{who}/{target}/{self._asked[target, who]}")
+        return dice.choice(list(self.faults)) if dice.random() < self.share else None
 
     def _timed(self, reply: Reply) -> Reply:
         """With the time that it is at the register."""

@@ -58,7 +58,7 @@ class TwoRunners(Process):
         with ExitStack() as stack:
             for name in ("first", "second"):
                 gate, witness = Gate(), Witness(self.hapi, self.sent)
-                door = cast(Faulty, Door(self.register, gate))
+                door = cast(Faulty, Door(self.register, gate, name))
                 world = stack.enter_context(World(door, cast(DisturbedHapi, witness), gate))
                 self._runners.append(Runner(name, gate, witness, world))
                 stack.callback(self._runners[-1].kill)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -73,7 +74,10 @@ class _Flight:
 
 @dataclass
 class DisturbedHapi(FakeHapi):
-    """`bad_day`: what goes wrong with each request, in turn.  `notices`: it makes no version of what it has already."""
+    """`bad_day`: what goes wrong with each request, in turn.  `notices`: it makes no version of what it has already.
+
+    `given`: what went wrong indeed, by name.
+    """
 
     bad_day: list[str | None] = field(default_factory=list)
     notices: bool = True
@@ -81,6 +85,7 @@ class DisturbedHapi(FakeHapi):
     flaws: list[str] = field(default_factory=list)  # what no sink should ever do
     together: int = 0  # bundles that were in flight with another one
     lost: int = 0  # answers to transactions that nobody got
+    given: Counter[str] = field(default_factory=Counter)
     _flights: dict[int, _Flight] = field(default_factory=dict)
     _late: list[httpx.Request] = field(default_factory=list)
     _moved: threading.Condition = field(default_factory=threading.Condition)
@@ -136,15 +141,16 @@ class DisturbedHapi(FakeHapi):
         fault = self.bad_day.pop(0) if self.bad_day else None
         if self._late and fault is None:
             self._do_late()
-        if fault is None:
+        transaction = request.method == "POST" and not request.url.path.endswith("_search")
+        if fault is None or (fault == UNTRUE and not transaction):
             return super()._handle(request)
+        self.given[fault] += 1
         if fault == BROKEN:
             return outcome(500, "HAPI-0389: Failed to call access method: connection is not available")
         if fault in NOTHING_DONE:
             return self._instead(NOTHING_DONE[fault], request)
-        transaction = request.method == "POST" and not request.url.path.endswith("_search")
         if fault == UNTRUE:
-            return _refused_inside(request) if transaction else super()._handle(request)
+            return _refused_inside(request)
         self.lost += transaction
         if fault == LATE and transaction:
             self._late.append(request)
