@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from store.access import Access
@@ -69,6 +69,15 @@ class JobBook:
 
     def notes(self) -> Sequence[Doubt]:
         return [doubt for _, doubt in self._notes.unanswered()]
+
+    def late(self) -> Iterator[Doubt]:
+        return self._notes.late()
+
+    def rows_of(self, refs: Sequence[Ref]) -> Mapping[str, str]:
+        return self._notes.rows_of(refs)
+
+    def arrived(self, doubt: Doubt, gone: Collection[Ref]) -> Sequence[str]:
+        return self._notes.arrived(doubt, gone)
 
     def recover(self) -> frozenset[Ref]:
         return self._notes.recover()

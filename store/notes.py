@@ -1,18 +1,20 @@
 """Notes of what is about to be written: one small row before each write, gone with the settlement that answers it.
 
 What a note says is worked into the memory only where a killed run has left it: the usual write pays for one INSERT, not
-for doubting every ref and undoubting it again.
+for doubting every ref and undoubting it again.  There it stays for a while: a request that was on its way when its run
+was overtaken may arrive after the next run has looked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from store.access import Access
-from store.bulk import add_missing, among
+from store.bulk import add_missing, among, now
 from store.memory import STATES
 from store.packing import pack_doubt, unpack_doubt
 from store.prepared import Prepared
@@ -20,6 +22,10 @@ from store.schema import holds, known, notes, pending, scopes
 from store.waits import orders_of
 from tsi_fetch.decide import older
 from tsi_fetch.words import DOUBTED, FORGOTTEN, Doubt, Known, Order, Ref, ScopeSettled, ScopeState, Settlement, State
+
+KEPT = timedelta(days=1)
+"""How long a note is looked at again by every run once it was worked in: a request that was sent by a runner which was
+paused or cut off has arrived by then, or never will."""
 
 _noted = Prepared(lambda postgres: insert(notes).returning(notes.c.id), ("job", "doubt"))
 
@@ -31,7 +37,8 @@ _answered = Prepared(
 class Notes:
     def __init__(self, access: Access) -> None:
         self._access = access
-        self._kept: list[int] = []
+        self._kept: dict[int, Doubt] = {}
+        self._late: list[Doubt] = []
 
     def add(self, doubt: Doubt) -> int:
         """Note it, in a transaction of its own; the number that the answer names."""
@@ -46,42 +53,80 @@ class Notes:
             return [(number, unpack_doubt(doubt)) for number, doubt in conn.execute(mine)]
 
     def recover(self) -> frozenset[Ref]:
-        """Work in what a killed run left, each note in one transaction.  What it may have written over what waits stays
-        noted until `recovered`: a run that is killed before then leaves it to the next one."""
-        held_back: set[Ref] = set()
-        for number, doubt in self.unanswered():
-            left = self._work_in(number, doubt)
-            if left:
-                self._kept.append(number)
-                held_back.update(left)
-        return frozenset(held_back)
+        """Work in what a killed run left, each note in one transaction, and keep it: what was on its way may arrive
+        yet.  What it may have written over what waits is held back until `recovered`: a run that is killed before then
+        leaves it to the next one."""
+        found = self.unanswered()
+        self._late = [doubt for _, doubt in found if doubt.since]
+        self._kept = {number: self._work_in(number, doubt) for number, doubt in found}
+        return frozenset(ref for doubt in self._kept.values() for ref, _ in doubt.overtakes)
 
     def recovered(self) -> None:
-        """The source was read: what waits is released again."""
-        if self._kept:
-            with self._access.write() as conn:
-                for number in self._kept:
+        """The source was read: what waits is released again, and what is too old to matter is forgotten."""
+        if not self._kept:
+            return
+        with self._access.write() as conn:
+            for number, doubt in self._kept.items():
+                if doubt.since and now(conn) - doubt.since > KEPT:
                     forget(conn, self._access, number)
-            self._kept.clear()
+                elif doubt.overtakes:
+                    self._rewrite(conn, number, replace(doubt, overtakes=()))
+        self._kept = {}
 
-    def _work_in(self, number: int, doubt: Doubt) -> frozenset[Ref]:
+    def late(self) -> Iterator[Doubt]:
+        """What an earlier run than this one worked in."""
+        return newest(self._late)
+
+    def rows_of(self, refs: Sequence[Ref]) -> Mapping[str, str]:
+        """This job's scopes that hold any of these refs: key, and the key of the row that speaks for it."""
+        with self._access.read() as conn:
+            return self._holding(conn, list(self._access.ids(conn, refs).values()))
+
+    def arrived(self, doubt: Doubt, gone: Collection[Ref]) -> Sequence[str]:
+        """Work it in once more, in one transaction; `gone`: refs that it removed.  Keys of the rows to be asked for."""
+        access = self._access
+        access.type_numbers(ref.type for ref in doubt.refs)
+        with access.write() as conn:
+            self._disbelieve(conn, doubt)
+            ids = access.ids(conn, doubt.refs)
+            lost = [number for ref, number in ids.items() if ref in gone]
+            buried = {"state": STATES.index(State.DELETED), "digest": FORGOTTEN, "version": None}
+            conn.execute(update(known).where(among(conn, known.c.id, lost)).values(buried))
+            rows = self._holding(conn, list(ids.values()))
+            named = (scopes.c.job == access.job_no, among(conn, scopes.c.key, rows))
+            conn.execute(update(scopes).where(*named).values(raw=None))
+        return sorted({*rows.values(), *(s.row for s in doubt.scopes)})
+
+    def _holding(self, conn: Connection, ids: Sequence[int]) -> dict[str, str]:
+        holding = select(holds.c.scope).where(among(conn, holds.c.known, ids))
+        mine = (scopes.c.job == self._access.job_no, scopes.c.id.in_(holding))
+        return {key: row or key for key, row in conn.execute(select(scopes.c.key, scopes.c.row).where(*mine))}
+
+    def _work_in(self, number: int, doubt: Doubt) -> Doubt:
+        """The note as it is kept: worked in but once, and of what it overtakes, that which still waits."""
+        access = self._access
+        access.type_numbers(ref.type for ref in doubt.refs)
+        with access.write() as conn:
+            if not doubt.since:
+                self._disbelieve(conn, doubt)
+            waiting = dict(orders_of(conn, access, [ref for ref, _ in doubt.overtakes]))
+            kept = replace(doubt, overtakes=overtaken(doubt, waiting), since=doubt.since or now(conn))
+            if kept != doubt:
+                self._rewrite(conn, number, kept)
+        return kept
+
+    def _rewrite(self, conn: Connection, number: int, doubt: Doubt) -> None:
+        conn.execute(update(notes).where(notes.c.id == number).values(doubt=pack_doubt(doubt)))
+
+    def _disbelieve(self, conn: Connection, doubt: Doubt) -> None:
         access = self._access
         kinds = access.type_numbers(ref.type for ref in doubt.refs)
-        with access.write() as conn:
-            ids = access.ids(conn, doubt.refs)
-            these = (among(conn, known.c.id, list(ids.values())), known.c.digest != FORGOTTEN)
-            conn.execute(update(known).where(*these).values(digest=DOUBTED))
-            new = set(doubt.refs) - ids.keys()
-            add_missing(conn, known, [self._never_seen(ref, doubt, kinds) for ref in sorted(new)])
-            self._hold(conn, doubt, {**self._brought_back(conn, ids), **access.ids(conn, new)})
-            waiting = dict(orders_of(conn, access, [ref for ref, _ in doubt.overtakes]))
-            left = overtaken(doubt, waiting)
-            if left:
-                rest = pack_doubt(Doubt((), (), doubt.mapping, left))
-                conn.execute(update(notes).where(notes.c.id == number).values(doubt=rest))
-            else:
-                forget(conn, access, number)
-        return frozenset(ref for ref, _ in left)
+        ids = access.ids(conn, doubt.refs)
+        these = (among(conn, known.c.id, list(ids.values())), known.c.digest != FORGOTTEN)
+        conn.execute(update(known).where(*these).values(digest=DOUBTED))
+        new = set(doubt.refs) - ids.keys()
+        add_missing(conn, known, [self._never_seen(ref, doubt, kinds) for ref in sorted(new)])
+        self._hold(conn, doubt, {**self._brought_back(conn, ids), **access.ids(conn, new)})
 
     def _brought_back(self, conn: Connection, ids: Mapping[Ref, int]) -> dict[Ref, int]:
         """What had departed, and may be at the sink again; what is to go in any case needs nobody to let go of it."""
@@ -114,6 +159,14 @@ class Notes:
         numbers = {key: number for key, number in conn.execute(select(scopes.c.key, scopes.c.id).where(*mine))}
         held = {(numbers[s.key], new[ref]) for s in doubt.scopes for ref in s.refs if ref in new}
         add_missing(conn, holds, [{"scope": scope, "known": ref} for scope, ref in sorted(held)])
+
+
+def newest(found: Sequence[Doubt]) -> Iterator[Doubt]:
+    """Notes without what newer ones say too: in the end each ref is in one of them."""
+    seen: set[Ref] = set()
+    for doubt in reversed(found):
+        yield doubt.of([ref for ref in doubt.refs if ref not in seen])
+        seen.update(doubt.refs)
 
 
 def forget(conn: Connection, access: Access, number: int) -> None:

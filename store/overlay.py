@@ -8,15 +8,16 @@ first and from beneath where it has nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from store.job_store import JobBook
-from store.notes import doubted, overtaken
+from store.notes import doubted, newest, overtaken
 from store.overlaid_lists import OverlaidLists
 from store.overlaid_waits import OverlaidWaits
 from tsi_fetch.words import (
+    FORGOTTEN,
     Cursor,
     Doubt,
     Known,
@@ -51,6 +52,7 @@ class Overlay:
         self._marked = False
         self._alive: Counter[str] = Counter()
         self._begun = False
+        self._late = [doubt for doubt in inner.notes() if doubt.since]
         self._held_back = frozenset(ref for doubt in inner.notes() for ref in self._work_in(doubt))
 
     # -- refs, scopes and streams
@@ -72,14 +74,18 @@ class Overlay:
 
     def _work_in(self, doubt: Doubt) -> frozenset[Ref]:
         """What the next run would do first of all with what a killed one has left."""
+        if not doubt.since:
+            self._disbelieve(doubt)
+        waiting = {w.ref: w.order for w in self._inner.waiting([ref for ref, _ in doubt.overtakes])}
+        return frozenset(ref for ref, _ in overtaken(doubt, waiting))
+
+    def _disbelieve(self, doubt: Doubt) -> None:
         states, known = self.scopes([s.key for s in doubt.scopes]), self.known(doubt.refs)
         to_go = {p.ref for p in self._inner.pending(doubt.refs)}
         settlement = doubted(doubt, self._inner.job, known, states, to_go)
         self._copy(settlement.stream, {ref for state in states.values() for ref in state.refs}, ())
         self._count(settlement.known)
         self._scratch.settle(settlement)
-        waiting = {w.ref: w.order for w in self._inner.waiting([ref for ref, _ in doubt.overtakes])}
-        return frozenset(ref for ref, _ in overtaken(doubt, waiting))
 
     def doubt(self, doubt: Doubt) -> int:
         return self._scratch.doubt(doubt)
@@ -89,6 +95,22 @@ class Overlay:
 
     def recovered(self) -> None:
         """What was held back is beneath, and stays."""
+
+    def late(self) -> Iterator[Doubt]:
+        return newest(self._late)
+
+    def arrived(self, doubt: Doubt, gone: Collection[Ref]) -> Sequence[str]:
+        rows = self._inner.rows_of(doubt.refs)
+        self._disbelieve(doubt)
+        states = self.scopes(list(rows))
+        self._copy("", {ref for state in states.values() for ref in state.refs}, ())
+        buried = [
+            replace(k, state=State.DELETED, digest=FORGOTTEN, version=None) for k in self.known(list(gone)).values()
+        ]
+        asked = [replace(_as_it_is(state, rows[key]), raw=None) for key, state in states.items()]
+        self._count(buried)
+        self._scratch.settle(Settlement("", known=tuple(buried), scopes=tuple(asked)))
+        return sorted({*rows.values(), *(s.row for s in doubt.scopes)})
 
     def settle(self, settlement: Settlement) -> None:
         self._bring_pending(settlement.stream)

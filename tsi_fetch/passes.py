@@ -70,9 +70,11 @@ def _only(run: Run, keys: Sequence[str]) -> Batches:
 
 
 def _unfetched(run: Run) -> Batches:
-    """Keys that could not be fetched are asked for again by every run, until one can."""
-    keys = run.store.unfetched(run.source.stream)
-    run.unfetched_before = frozenset(keys)
+    """Keys that could not be fetched are asked for again by every run, until one can; so is what a lost run has
+    changed behind our backs."""
+    unfetched = run.store.unfetched(run.source.stream)
+    run.unfetched_before = frozenset(unfetched)
+    keys = [*unfetched, *sorted(run.doubted_rows.difference(unfetched))]
     for batch in _until_stopped(run, run.source.fetch(keys)) if keys else ():
         yield batch, False
 

@@ -156,6 +156,16 @@ class Memory(Protocol):
         source has taken it back."""
         ...
 
+    def late(self) -> Iterator[Doubt]:
+        """Notes that an earlier run has found and worked in, not long ago, as of `recover`; each ref once.  What was on
+        its way to the sink then may have arrived since that run looked."""
+        ...
+
+    def arrived(self, doubt: Doubt, gone: Collection[Ref]) -> Sequence[str]:
+        """It has: the note counts again, in one transaction.  `gone`: those of its refs that it removed.  Keys of the
+        rows to be fetched."""
+        ...
+
     def settle(self, settlement: Settlement) -> None:
         """Remember, in one transaction, under the lease's fence.  `LeaseLost` where another holds the job now."""
         ...

@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from tsi_fetch import departures, passes, waiting
+from tsi_fetch import departures, late, passes, waiting
 from tsi_fetch.context import Ports, Run, Settings
 from tsi_fetch.errors import Exit, TsiFetchError
 from tsi_fetch.flight import Air, Flight
@@ -47,6 +47,7 @@ def _everything(run: Run) -> None:
     run.sink.open(run.source.types, deletes=run.settings.removal == "delete")
     run.marker.check()
     run.held_back = run.store.recover()  # what a killed run had begun to write is no longer believed
+    late.look_again(run)
     waiting.release(run)
     air = Air(run.sink, run.permit, partial(_land, run), run.tally.failed)
     with air as run.air, closing(passes.read_all(run)) as batches:

@@ -6,8 +6,8 @@ ARCHITECTURE.md has one page on them, which a test reads.  Nothing here talks to
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
@@ -345,12 +345,21 @@ class Doubt:
 
     `overtakes`: refs with the order of the change that is written; an older one that waits may not be released over it
     before the source was read again.
+
+    `since`: when a later run found the note and worked it in.  It is kept for a while longer: a request that was on its
+    way may still arrive.
     """
 
     refs: tuple[Ref, ...]
     scopes: tuple[ScopeSettled, ...]
     mapping: int
     overtakes: tuple[tuple[Ref, Order | None], ...] = ()
+    since: datetime | None = None
+
+    def of(self, refs: Collection[Ref]) -> Doubt:
+        """The same of these refs alone."""
+        scopes = tuple(replace(s, refs=s.refs.intersection(refs)) for s in self.scopes if s.refs.intersection(refs))
+        return replace(self, refs=tuple(ref for ref in self.refs if ref in refs), scopes=scopes, overtakes=())
 
 
 @dataclass(frozen=True, slots=True)

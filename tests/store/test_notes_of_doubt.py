@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select
@@ -13,7 +14,7 @@ from store.job_store import JobBook
 from store.overlay import Overlay
 from store.schema import known, notes
 from tsi_fetch.errors import LeaseLost
-from tsi_fetch.words import DOUBTED, Doubt, Known, Ref, ScopeSettled, ScopeState, Settlement, State
+from tsi_fetch.words import DOUBTED, FORGOTTEN, Doubt, Known, Ref, ScopeSettled, ScopeState, Settlement, State
 
 S = "changes"
 A, B, NEW = Ref("Organization", "a"), Ref("Organization", "b"), Ref("Bundle", "new")
@@ -80,10 +81,45 @@ def test_a_note_goes_with_the_settlement_that_answers_it(stored: Stored, book: J
     assert noted(stored) == 1
     book.recover()
     assert (book.known([A])[A].digest, book.known([B])[B].digest) == (DOUBTED, b"d" * 16)
-    assert noted(stored) == 0
+    book.settle(Settlement(S, known=(know(A),)))
     book.recover()
+    assert book.known([A])[A] == know(A), "it is worked in but once"
     book.settle(Settlement(S, doubt=first))
-    assert book.known([B])[B].digest == b"d" * 16
+    assert noted(stored) == 0
+
+
+def test_a_note_that_was_worked_in_is_looked_at_by_the_runs_of_the_next_day(stored: Stored, book: JobBook) -> None:
+    book.doubt(doubt(scope("1", A, NEW)))
+    book.recover()
+    assert list(book.late()) == [], "this run has just worked it in"
+    book.recovered()
+    book.recover()
+    (late,) = book.late()
+    assert late.since is not None
+    assert replace(late, since=None) == doubt(scope("1", A, NEW))
+    book.recovered()
+    assert noted(stored) == 1
+    book.doubt(replace(doubt(refs=(A, B)), since=late.since - timedelta(days=2)))
+    book.recover()
+    assert [note.refs for note in book.late()] == [(A, B), (NEW,)], "each ref once"
+    book.recovered()
+    assert [note.refs for note in book.notes()] == [(A, NEW)]
+
+
+def test_what_arrived_late_is_doubted_again_and_its_rows_are_told(book: JobBook) -> None:
+    book.settle(Settlement(S, known=(know(A), know(B)), scopes=(scope("1", A, B), scope("2#psum", B, row="2"))))
+    assert book.arrived(doubt(scope("9", NEW), refs=(B, NEW)), []) == ["1", "2", "9"]
+    assert {ref: k.digest for ref, k in book.known([A, B, NEW]).items()} == {A: b"d" * 16, B: DOUBTED, NEW: DOUBTED}
+    assert {key: state.raw for key, state in book.scopes(["1", "2#psum", "9"]).items()} == dict.fromkeys(
+        ["1", "2#psum", "9"]
+    )
+    assert book.holders([NEW]) == {NEW: {"cima/9"}}
+
+
+def test_what_was_removed_late_is_remembered_as_gone(book: JobBook) -> None:
+    book.settle(Settlement(S, known=(know(A), know(B)), scopes=(scope("1", A, B),)))
+    assert book.arrived(doubt(refs=(A,)), [A]) == ["1"]
+    assert book.known([A, B]) == {A: know(A, digest=FORGOTTEN, state=State.DELETED, version=None), B: know(B)}
 
 
 def test_notes_are_of_a_job_at_a_sink(stored: Stored, book: JobBook) -> None:

@@ -123,6 +123,13 @@ def take(store: JobStore, chance: random.Random) -> None:
         store.take(work.id, 2)
 
 
+def look_again(store: JobStore, chance: random.Random) -> None:
+    """What lost runs noted has arrived, in part."""
+    for late in store.late():
+        refs = [ref for ref in late.refs if chance.random() < 0.5]
+        store.arrived(late.of(refs), [ref for ref in refs if chance.random() < 0.3])
+
+
 def step(store: JobStore, chance: random.Random) -> None:
     acts: list[Callable[[], None]] = [
         lambda: store.settle(settlement(chance)),
@@ -176,6 +183,8 @@ def live_through(book: JobBook, chance: random.Random, steps: int) -> None:
         new_list(book, chance)
     for _ in range(chance.randrange(3)):  # it was killed between these writes and their settlements
         book.doubt(doubt(chance))
+        if chance.random() < 0.5:
+            book.recover()
 
 
 @pytest.mark.parametrize("seed", range(15))
@@ -196,6 +205,10 @@ def test_a_plan_sees_what_a_run_would_have_seen(tmp_path: Path, sqlite_template:
         twin = stack.enter_context(open_store(f"sqlite:///{tmp_path / 'twin.db'}"))
         run = stack.enter_context(twin.lease("cima", "out", "run-2", wait=never))
         run.recover()
+        assert seen(plan) == seen(run)
+        assert [replace(n, since=None) for n in plan.late()] == [replace(n, since=None) for n in run.late()]
+        look_again(plan, random.Random(seed))
+        look_again(run, random.Random(seed))
         assert seen(plan) == seen(run)
         for n in range(15):
             one, two = random.Random(f"{seed} {n}"), random.Random(f"{seed} {n}")
