@@ -11,22 +11,38 @@ import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
-from dataclasses import replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import httpx
 
 from store.handle import Stored, open_store
 from store.job_store import JobBook
 from store.queries import quarantine, runs
-from tests.faults.checker import Ended, Evidence, Verdict, Version, look
+from tests.faults.bodies import is_retired, retires
+from tests.faults.checker import (
+    Did,
+    Ended,
+    Evidence,
+    RowSeen,
+    Verdict,
+    Version,
+    Written,
+    look,
+    look_meanwhile,
+)
 from tests.faults.register_story import REFUSED, RegisterStory, names
 from tests.faults.servers import Faulty, Reaper
 from tests.sinks.disturbed_hapi import SOMEONE, DisturbedHapi
 from tests.sinks.fake_hapi import Refusal
 from tests.sinks.fake_hapi import Version as Kept
+from tsi_fetch.errors import Exit
 from tsi_fetch.fhir.tokens import dump
-from tsi_fetch.words import Known, Ref
+from tsi_fetch.marker import marker_name
+from tsi_fetch.words import Known, Ref, RunRecord
 
 JOB, SINK, STREAM = "cima", "epi", "registroCambios"
 ENDS = {0, 65, 75, 78, 130, 143, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}
@@ -47,13 +63,49 @@ INCOMPLETE = ("listing was incomplete", "no listing of the source has been compl
 """How a run says that rows may be missing, or that one before it should have said so."""
 
 
+MADRID = ZoneInfo("Europe/Madrid")
+OVERLAP = timedelta(days=2)
+"""Before the watermark, by the job's default: what is older than that is never asked for again."""
+
+
+@dataclass
 class ChoosyHapi(DisturbedHapi):
-    """Never takes what has a certain word in it."""
+    """Never takes what has a certain word in it.  `written`: all that runs ever made here, wiped or restored since or
+    not."""
+
+    written: list[Written] = field(default_factory=list)
+    _unheard: bool = False  # nobody is told of what is done now
+    _before: int = 0  # how much was written before this request
+
+    def _handle(self, request: httpx.Request) -> httpx.Response:
+        self._before = len(self.written)
+        return super()._handle(request)
+
+    def _do_late(self) -> None:
+        self._unheard = True
+        try:
+            super()._do_late()
+        finally:
+            self._unheard = False
+
+    def _spoil(self, fault: str, request: httpx.Request) -> httpx.Response:
+        self.written[self._before :] = [replace(w, answered=False) for w in self.written[self._before :]]
+        return super()._spoil(fault, request)
+
+    def _append(self, ref: str, resource: dict[str, Any] | None, run: str) -> None:
+        before = self.resources[ref][-1] if ref in self.resources else None
+        super()._append(ref, resource, run)
+        if run == SOMEONE:
+            return
+        did = _did(before.resource if before else None, resource)
+        self.written.append(Written(run, Ref.parse(ref), did, not self._unheard))
+        if before and before.run == SOMEONE and did in ("retired", "deleted"):
+            self.flaws.append(f"{run} removed {ref}, of which the last version was another's")
 
     def _check(self, entry: dict[str, Any]) -> None:
         super()._check(entry)
         if REFUSED in json.dumps(entry.get("resource", {})):
-            raise Refusal(422, "HAPI-0574: there is a word in it that this server does not take")
+            raise Refusal(self.refusal, "HAPI-0574: there is a word in it that this server does not take")
 
     def _apply(self, entry: dict[str, Any], run: str) -> dict[str, Any]:
         """A POST makes a new resource, whatever id is in it: nobody here should send one."""
@@ -75,6 +127,12 @@ class Life:
     began: datetime | None = None
     """Where the register's clock stands at first; None: it goes."""
     fhir_faults: tuple[str, ...] = FHIR_FAULTS
+    also_ends: frozenset[int] = frozenset()
+    """Other ends that runs of this life may have."""
+    removal, on_existing = "retire", "refuse"
+    """What the job was asked to do with what its source no longer has, and with what somebody else wrote."""
+    alone = verbatim = True
+    """See `Evidence`."""
 
     def __init__(self, dice: random.Random, store: str, folder: Path, first: int = 70_000) -> None:
         self.dice, self.store, self.folder = dice, store, folder
@@ -91,8 +149,10 @@ class Life:
         self.tampered = False  # somebody else was at the server: until that is mended, it is not as the runs say
         self.codes: dict[str, int] = {}  # of runs that ended another way than the process that the night began
         self.incomplete = False  # a run has said so of the listing, and no complete one was worked off since
+        self.excused: set[str] = set()  # runs of which the store was away, or whose lease another one had
         self._recorded: set[str] = set()
         self._nights = 0
+        self._refusals: list[str] = []  # what runs did on a server that is not the one they left
 
     @property
     def all_counts(self) -> Counter[str]:
@@ -147,11 +207,16 @@ class Life:
         say before that is mended."""
         self._nights += 1
         self._night(f"night {self._nights}: {happened}", calm=calm, full=full)
-        return Verdict() if self.tampered else self.look()
+        return self.look(meanwhile=self.tampered)
 
     def end(self) -> Verdict:
         """Somebody mends what is broken, and nothing disturbs the last night."""
         self.story.find_the_hidden()
+        if self.another_server():
+            self._night("the server is another", calm=True, full=False)
+            self.counts["another server refused"] += 1
+            if not (verdict := self.look(meanwhile=True)).good:
+                return verdict
         self.mend()
         if self.incomplete:
             self._night("what is left of an incomplete list", calm=True, full=False)
@@ -160,7 +225,7 @@ class Life:
         if self.incomplete:  # of a list that a run had left which did not live to say so
             self._night("a night with the whole list", calm=True, full=True)
         verdict = self.look(calm=True)
-        expected = (0, 65) if self.story.spoilt | self.story.refused or self._kept_back() else (0,)
+        expected = (0, 65) if self.story.spoilt | self._untaken(self.held()) or self._kept_back() else (0,)
         if verdict.good and self.ends[-1].code not in expected:
             return Verdict(untrue=(f"the last run, which nothing disturbed, ended with {self.ends[-1].code}",))
         return verdict
@@ -174,9 +239,18 @@ class Life:
         self.reasons = ()
         self.register.tonight(0.0 if calm else self.dice.choice([0, 0, 0.1]), self.dice.getrandbits(64))
         self.disturb(calm=calm)
+        another, ends, made, given = (
+            self.another_server(),
+            len(self.ends),
+            len(self.hapi.written),
+            self.hapi.given.total(),
+        )
         code, how = self.run(calm=calm, full=full)
         self.told.append(f"{what}; {'--full, ' if full else ''}{how}: ended with {code} {'; '.join(self.reasons)}")
         self._ended(code)
+        if another:
+            disturbed = self.hapi.given.total() > given or bool(self.excused & {end.run for end in self.ends[ends:]})
+            self._refusals += _not_refused(self.ends[ends:], self.hapi.written[made:], disturbed=disturbed)
         if any(words in str(self.reasons) for words in INCOMPLETE):
             self.incomplete = True
 
@@ -190,25 +264,55 @@ class Life:
         """What the run's record says; of runs before it, which may be called lost only now, once more."""
         with self.opened() as stored:
             records = {row.record.id: row.record for row in runs(stored, JOB, 50)}
-        self.ends = [
-            replace(end, outcome=records[end.run].outcome, recorded=records[end.run].exit_code)
-            if end.run in records
-            else end
-            for end in self.ends
-        ]
+        self.ends = [self._as_told(end, records.get(end.run)) for end in self.ends]
         found = [r for r in reversed(records.values()) if r.id not in self._recorded]
         for record in found:
             self._recorded.add(record.id)
-            self.ends.append(Ended(record.id, self.codes.get(record.id, code), record.outcome, record.exit_code))
+            self.ends.append(self._as_told(Ended(record.id, self.codes.get(record.id, code), None, None), record))
         if not found:  # it died before it could begin
             self.ends.append(Ended("none", code, None, None))
 
-    def look(self, *, calm: bool = False) -> Verdict:
-        """At everything, as it is now."""
-        verdict = look(self.evidence(calm=calm))
+    def _as_told(self, ended: Ended, record: RunRecord | None) -> Ended:
+        """As its record says now."""
+        if record is None:
+            return ended
+        told = replace(ended, outcome=record.outcome, recorded=record.exit_code, report=record.report)
+        return replace(told, excused=self.excuses(ended.run))
+
+    def excuses(self, run: str) -> bool:
+        """The run's store was away, or another one had its lease."""
+        return run in self.excused
+
+    def another_server(self) -> bool:
+        """The marker that is there is none that a run of this store could have left there last: by the contract,
+        neither the one that is remembered nor one that a killed run had intended."""
+        if not self.tampered:
+            return False
+        with self.opened() as stored:
+            remembered, intended = stored.reader(JOB, SINK).marks()
+            versions = self.hapi.resources.get(f"Device/{marker_name(stored.store_id, JOB)}", [])
+            ran = {row.record.id for row in runs(stored, JOB, 1000)}
+        there = versions[-1] if versions else None
+        if there is None or there.resource is None:
+            return remembered is not None
+        run, counter = (str(i["value"]) for i in there.resource["identifier"])
+        if remembered and (remembered.run, str(remembered.counter), remembered.version) == (
+            run,
+            counter,
+            str(there.number),
+        ):
+            return False
+        least, most = remembered.counter if remembered else 0, intended.counter if intended else 0
+        return not (least < int(counter) <= most and run in ran)
+
+    def look(self, *, calm: bool = False, meanwhile: bool = False) -> Verdict:
+        """At everything, as it is now.  `meanwhile`: somebody else was at the server, and that is not mended."""
+        seen = self.evidence(calm=calm)
+        verdict = look_meanwhile(seen) if meanwhile else look(seen)
         last = self.ends[-1]
-        wrong = [] if last.code in ENDS else [f"{last.run} ended with {last.code}"]
-        return replace(verdict, untrue=(*verdict.untrue, *wrong, *self.flaws()))
+        may = ENDS | {Exit.GUARDED} if meanwhile else ENDS  # whether it must, `_refusals` has
+        wrong = [] if last.code in may else [f"{last.run} ended with {last.code}"]
+        return replace(verdict, untrue=(*verdict.untrue, *wrong, *self._refusals, *self.flaws()))
 
     def evidence(self, *, calm: bool) -> Evidence:
         held = self.held()
@@ -216,14 +320,17 @@ class Life:
             book = stored.reader(JOB, SINK)
             position, work = book.position(STREAM), book.open_list(STREAM)
             seen = position.cursor.seen if position.cursor else frozenset()
+            unsaid = self.story.hidden.keys() | self._not_listed(held) | self._concealed(seen | position.checkpoint)
             lying = quarantine(stored, JOB)
+            watermark = position.cursor.value if position.cursor else None
+            settled = set() if work else seen | position.checkpoint | self._passed(watermark, unsaid)
             return Evidence(
                 editions=self.story.editions,
                 unusable=self.story.spoilt,
-                refused=self.story.refused,
+                refused=self._untaken(held),
                 held={ref: [v.said for v in versions] for ref, versions in held.items()},
                 feed=self.story.feed,
-                settled=seen | position.checkpoint if not work else frozenset(),
+                settled=settled,
                 known={**{k.ref: k for k in _all_known(book)}, **book.known(list(held))},
                 versions={ref: versions[-1].number for ref, versions in held.items()},
                 waiting=book.waiting_graph(),
@@ -236,8 +343,44 @@ class Life:
                 runs=self.ends,
                 calm=calm,
                 tampered=self.tampered,
-                unsaid=self.story.hidden.keys() | self._not_listed(held) | self._concealed(seen | position.checkpoint),
+                unsaid=unsaid,
+                put_aside=self._put_aside(stored),
+                alone=self.alone,
+                verbatim=self.verbatim,
+                removal=self.removal,
+                written=self.written(),
+                watermark=watermark,
+                today=self.today(),
             )
+
+    def written(self) -> list[Written] | None:
+        """What each run made at the sink; None where nobody has counted."""
+        return [w for w in self.hapi.written if w.ref.type != "Device"]
+
+    def _untaken(self, held: Mapping[Ref, list[Held]]) -> set[str]:
+        """Products of which something stays as it is, since the server does not take it, or as it is another's."""
+        if not self.tampered or self.on_existing == "adopt":
+            return set(self.story.refused)
+        others = {ref for ref, versions in held.items() if versions[-1].said.run is None}
+        return self.story.refused | {key for key, e in self.story.editions.items() if others & e[-1].keys()}
+
+    def _put_aside(self, stored: Stored) -> set[str]:
+        """By the last run, in the words of a report."""
+        rows = [row for row in quarantine(stored, JOB, state="all") if self.ends and row.run == self.ends[-1].run]
+        removals = {row.key for row in rows if row.key.startswith("removal of ")}
+        return removals | {f"{row.key} {row.ref}" if row.ref else row.key for row in rows if row.key not in removals}
+
+    def _passed(self, watermark: str | None, unsaid: Set[str]) -> set[str]:
+        """Rows of the feed that are so old that no run will ask for them again; of those products that the source told
+        truly of."""
+        if watermark is None:
+            return set()
+        since = date.fromisoformat(watermark) - OVERLAP
+        return {row.key for row in self.story.feed if _day(row) < since and row.product not in unsaid}
+
+    def today(self) -> date:
+        """At the register."""
+        return (self.story.register.date or datetime.now(UTC)).astimezone(MADRID).date()
 
     def _concealed(self, settled: Set[str]) -> set[str]:
         """Products of which the feed has said nothing, since it was given as empty tonight."""
@@ -258,6 +401,34 @@ class Life:
         """The store."""
         with open_store(self.store) as stored:
             yield stored
+
+
+def _day(row: RowSeen) -> date:
+    """Of its stamp, at the register."""
+    return datetime.fromtimestamp(json.loads(row.key)[1] / 1000, MADRID).date()
+
+
+def _did(before: dict[str, Any] | None, after: dict[str, Any] | None) -> Did:
+    if after is None:
+        return "deleted"
+    if before is None:
+        return "created"
+    one, two = dump(before), dump(after)
+    return "retired" if retires(one, two) and not is_retired(one) else "updated"
+
+
+def _not_refused(ends: list[Ended], written: list[Written], *, disturbed: bool) -> Iterator[str]:
+    """What is wrong with runs on a server that is not the one they left: each ends with 77 and says why, writes
+    nothing, and may end in another way only where it could not ask."""
+    for end in ends:
+        could_not_ask = end.code < 0 or (disturbed and end.code in (Exit.TRY_AGAIN, Exit.SETTING))
+        if not could_not_ask and end.code != Exit.GUARDED:
+            yield f"{end.run} ended with {end.code} on a server that was wiped or restored"
+        if end.code == Exit.GUARDED and "marker" not in str(end.report.get("reasons")):
+            yield f"{end.run} ended with 77 on a server that was wiped or restored, and does not say why"
+        yield from (
+            f"{end.run} wrote {w.ref} to a server that was wiped or restored" for w in written if w.run == end.run
+        )
 
 
 def _all_known(book: JobBook) -> Iterator[Known]:

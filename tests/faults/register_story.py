@@ -140,6 +140,11 @@ class RegisterStory:
         self._tell(key, WITHDRAWN)
         return True
 
+    def _half_vanishes(self) -> bool:
+        """Many at once: what a vanish guard is for."""
+        some = len(self.register.products) // 2
+        return some > 1 and all([self._vanish() for _ in range(some)])
+
     def _hide(self) -> bool:
         some = sorted(key for key in self.register.products if key not in self.spoilt | self.refused)
         if len(some) < 2:
@@ -247,6 +252,7 @@ ACTS: dict[str, tuple[int, Callable[[RegisterStory], bool]]] = {
     "loses a package": (2, RegisterStory._lose_a_package),
     "finds a package": (2, RegisterStory._find_a_package),
     "vanishes": (2, RegisterStory._vanish),
+    "is half gone": (1, RegisterStory._half_vanishes),
     "is hidden for a night": (1, RegisterStory._hide),
     "comes back": (2, RegisterStory._come_back),
     "is refused by the server": (1, RegisterStory._be_refused),

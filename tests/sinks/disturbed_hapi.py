@@ -76,7 +76,7 @@ class _Flight:
 class DisturbedHapi(FakeHapi):
     """`bad_day`: what goes wrong with each request, in turn.  `notices`: it makes no version of what it has already.
 
-    `given`: what went wrong indeed, by name.
+    `given`: what went wrong indeed, by name.  `refusal`: the status by which it refuses what it never takes.
     """
 
     bad_day: list[str | None] = field(default_factory=list)
@@ -86,6 +86,7 @@ class DisturbedHapi(FakeHapi):
     together: int = 0  # bundles that were in flight with another one
     lost: int = 0  # answers to transactions that nobody got
     given: Counter[str] = field(default_factory=Counter)
+    refusal: int = 422
     _flights: dict[int, _Flight] = field(default_factory=dict)
     _late: list[httpx.Request] = field(default_factory=list)
     _moved: threading.Condition = field(default_factory=threading.Condition)
