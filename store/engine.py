@@ -23,12 +23,26 @@ and is hardly faster among ten million refs: the system keeps the pages of the f
 CONNECT_SECONDS = 10
 """How long a PostgreSQL server may take to accept a connection."""
 
+UNHEARD_SECONDS = 30
+"""After how long without a sign of the server's host a connection to it is over: else a host that went without a word
+would hold a run for as long as the system retransmits, or for ever where only an answer is waited for."""
+
 LOCK_SECONDS = 15
 """How long PostgreSQL waits for what another transaction holds; then it is "try again"."""
 
 IDLE_SECONDS = 10
 """How long PostgreSQL keeps a transaction whose client says nothing.  A runner that is paused in the middle of a commit
 holds its lease's row; its successor would wait for as long as the pause lasts, whatever the expiry."""
+
+_OF_LIBPQ: dict[str, Any] = {
+    "connect_timeout": CONNECT_SECONDS,
+    "application_name": "tsi-fetch",
+    "keepalives_idle": UNHEARD_SECONDS // 3,
+    "keepalives_interval": UNHEARD_SECONDS // 6,
+    "keepalives_count": 4,
+    "tcp_user_timeout": UNHEARD_SECONDS * 1000,
+}
+"""What a connection is made with, unless the store's URL says otherwise (libpq, "Parameter Key Words")."""
 
 _FORMS = "write it as sqlite:///file.db or postgresql://user@host/database"
 
@@ -91,8 +105,7 @@ def connect(url: URL) -> Database:
             own: dict[str, Any] = {"pool_use_lifo": True, "connect_args": {"timeout": BUSY_SECONDS}}
             engine = create_engine(url, hide_parameters=True, **own)
             return Database(_sqlite(engine), hidden(url))
-        options: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, "application_name": "tsi-fetch"}
-        given = {name: value for name, value in options.items() if name not in url.query}
+        given = {name: value for name, value in _OF_LIBPQ.items() if name not in url.query}
         engine = create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=given)
         return Database(_postgres(engine), hidden(url))
     except (ArgumentError, NoSuchModuleError, ImportError):

@@ -52,3 +52,20 @@ def test_nobody_waits_for_ever_for_a_row_that_another_keeps(postgres_url: str, m
                 raise AssertionError("two hold it")
 
         pause_in_a_commit(one, take_over)
+
+
+def test_a_server_whose_host_falls_silent_is_given_up_unless_the_url_says_otherwise(postgres_url: str) -> None:
+    def parameters(url: str) -> dict[str, str]:
+        with open_store(url) as stored, stored.database.read() as conn:
+            info: dict[str, str] = conn.connection.driver_connection.info.get_parameters()  # type: ignore[union-attr]
+            return info
+
+    named = {"keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"}
+    assert {name: int(value) for name, value in parameters(postgres_url).items() if name in named} == {
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 4,
+        "tcp_user_timeout": 30_000,
+    }
+    joined = "&" if "?" in postgres_url else "?"
+    assert parameters(f"{postgres_url}{joined}tcp_user_timeout=5000")["tcp_user_timeout"] == "5000"
