@@ -2,6 +2,11 @@
 
     python dev/cima_server.py --bodies tests/recorded/cima/bodies --port 8099
 
+or a register at full size, made up from a seed while it is asked (dev/cima/), with nights that pass when told to:
+
+    python dev/cima_server.py --seed 1 --products 25400 --port 8099 --rate 10 --latency 50
+    curl -X POST 'http://127.0.0.1:8099/control/night?changes=45'
+
 Then set the job's `base_url` to http://127.0.0.1:8099/cima/rest.  For tests, `Register` answers without a network too;
 what it holds may be changed at any time, and `replies` lets it misbehave.  Only the standard library is used.
 """
@@ -11,11 +16,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -213,17 +219,61 @@ class Server:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bodies", type=Path, required=True, help="folder with medicamento_*.json and the others")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--bodies", type=Path, help="folder with medicamento_*.json and the others")
+    what.add_argument("--seed", type=int, help="of a register that is made up; see dev/cima/")
     parser.add_argument("--port", type=int, default=0, help="0: a free one, which is printed")
     parser.add_argument("--page-size", type=int, default=200)
     parser.add_argument(
-        "--date", type=datetime.fromisoformat, help="the server's clock (ISO, with zone); else the real one"
+        "--date",
+        type=datetime.fromisoformat,
+        help="with --bodies: the server's clock (ISO, with zone); else the real one",
     )
+    _made_up_options(parser.add_argument_group("of a register that is made up"))
     given = parser.parse_args()
-    register = Register.of_folder(given.bodies, page_size=given.page_size, date=given.date)
-    with Server(register, given.port, log=lambda line: print(line, flush=True)) as server:
-        print(server.base_url, flush=True)
-        threading.Event().wait()
+    if given.bodies is None:
+        _serve_made_up(given)
+    else:
+        register = Register.of_folder(given.bodies, page_size=given.page_size, date=given.date)
+        with Server(register, given.port, log=lambda line: print(line, flush=True)) as server:
+            print(server.base_url, flush=True)
+            threading.Event().wait()
+
+
+def _made_up_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--products", type=int, default=25_400)
+    group.add_argument("--day", type=date.fromisoformat, default=date(2026, 3, 2), help="of night 0")
+    group.add_argument("--rate", type=float, default=0, help="requests a second; above it 429. 0: no limit")
+    group.add_argument("--latency", type=float, default=0, help="milliseconds until an answer is sent")
+    group.add_argument("--etag", action="store_true", help="send ETag, and 304 to If-None-Match")
+    group.add_argument("--text-bytes", type=int, default=83_000, help="of a document's text, on average")
+    group.add_argument("--changes", type=int, default=45, help="products that change in a night")
+    group.add_argument("--night-every", type=int, default=0, help="requests after which a night passes by itself")
+    group.add_argument("--workers", type=int, default=1, help="processes that share the port")
+
+
+def _serve_made_up(given: argparse.Namespace) -> None:
+    root = str(Path(__file__).resolve().parents[1])
+    if root not in sys.path:  # started as a script
+        sys.path.insert(0, root)
+    from dev.cima.board import Board
+    from dev.cima.generated import Generated, Settings
+    from dev.cima.wire import HOST, bound, run
+
+    settings = Settings(
+        seed=given.seed,
+        products=given.products,
+        first_day=given.day,
+        page_size=given.page_size,
+        etags=given.etag,
+        text_bytes=given.text_bytes,
+        changes=given.changes,
+        night_every=given.night_every,
+    )
+    register, listening = Generated(settings, Board(given.rate)), bound(given.port)
+    listening.listen(256)
+    print(f"http://{HOST}:{listening.getsockname()[1]}{BASE}", flush=True)
+    run(register, listening, latency=given.latency / 1000, workers=given.workers)
 
 
 if __name__ == "__main__":
