@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Literal
 
@@ -60,15 +62,77 @@ def bundle(document: Document, nregistro: str) -> str:
     return _fit(f"{PREFIX}-bundle-{document}-{key(nregistro)}")
 
 
+def manufactured_item(nregistro: str) -> str:
+    return _fit(f"{PREFIX}-mid-{key(nregistro)}")
+
+
+def administrable_product(nregistro: str) -> str:
+    return _fit(f"{PREFIX}-ap-{key(nregistro)}")
+
+
+def ingredient(nregistro: str, part: str) -> str:
+    """`part`: `a` or `e` (active, excipient) and the substance's id; a repeated one ends in `.2`."""
+    return _fit(f"{PREFIX}-ing-{key(nregistro)}-{part}")
+
+
+def epi_list(nregistro: str) -> str:
+    return _fit(f"{PREFIX}-list-{key(nregistro)}")
+
+
+def document(nregistro: str, part: str) -> str:
+    """A PDF of the register; `part`: `ft`, `p`, `ipe`, `pgr`."""
+    return _fit(f"{PREFIX}-doc-{key(nregistro)}-{part}")
+
+
+def photo(nregistro: str, part: str) -> str:
+    return _fit(f"{PREFIX}-foto-{key(nregistro)}-{part}")
+
+
+def safety_note(nregistro: str, part: str) -> str:
+    return _fit(f"{PREFIX}-nota-{key(nregistro)}-{part}")
+
+
+def material(nregistro: str, url: str) -> str:
+    return _fit(f"{PREFIX}-mat-{key(nregistro)}-{_digest(url, 12)}")
+
+
+def supply_problem(cn: str, began: int) -> str:
+    """`began`: the register's own stamp of its beginning, in milliseconds."""
+    return _fit(f"{PREFIX}-psum-{key(cn)}-{began}")
+
+
 def organization(name: str) -> str:
     return _fit(f"{PREFIX}-org-{organization_slug(name)}")
 
 
 def organization_slug(name: str) -> str:
     """A readable name and a digest of the exact one: two spellings in CIMA's lists differ in punctuation only."""
-    letters = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    readable = re.sub("[^a-z0-9]+", "-", letters).strip("-")
+    readable = slug(name)
     return f"{readable}-{_digest(name, 6)}" if readable else _digest(name, 6)
+
+
+def slug(text: str) -> str:
+    """A text as a readable part of ids; others may give the same, and some nothing."""
+    letters = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub("[^a-z0-9]+", "-", letters).strip("-")
+
+
+def apart(texts: Sequence[str]) -> list[str]:
+    """One part of an id for each text, no two alike: its slug; where others give the same slug, or it gives none, with
+    6 hex digits of its digest; and where the very text stands again, `.2`, `.3`."""
+    alike = Counter(slug(text) for text in set(texts))
+    named = [slug(t) if slug(t) and alike[slug(t)] == 1 else f"{slug(t)}-{_digest(t, 6)}".lstrip("-") for t in texts]
+    return numbered(named)
+
+
+def numbered(parts: Sequence[str]) -> list[str]:
+    """The same, with `.2`, `.3` behind what stands again."""
+    seen: Counter[str] = Counter()
+    result = []
+    for part in parts:
+        seen[part] += 1
+        result.append(part if seen[part] == 1 else f"{part}.{seen[part]}")
+    return result
 
 
 def full_url(resource_type: str, ident: str) -> str:

@@ -31,9 +31,10 @@ ATTRIBUTION = "Fuente: Agencia Española de Medicamentos y Productos Sanitarios 
 """What the AEMPS asks of whoever reuses its data; every recording carries it."""
 
 TYPES = frozenset(
-    "Bundle MedicinalProductDefinition Organization PackagedProductDefinition RegulatedAuthorization".split()
+    "AdministrableProductDefinition Bundle Composition DocumentReference Ingredient List ManufacturedItemDefinition"
+    " MedicinalProductDefinition Organization PackagedProductDefinition RegulatedAuthorization".split()
 )
-"""What the mapping makes; a leaflet's Composition is an entry of its Bundle, and no resource of its own."""
+"""What the mapping makes."""
 
 AHEAD = 2
 """Products fetched ahead of the one that is handed on, per connection: what bounds the memory."""

@@ -82,14 +82,19 @@ def opened(answer: Answer) -> Json:
         return None
     if answer.status != 200:
         refuse("cima-status", answer.part, "must be answered with 200 or 204")
-    try:
-        body = parse(answer.body)
-    except NotJson:
-        # Its message may name a place in the body, never the body; the code says enough.
-        refuse("cima-not-json", answer.part, "must be JSON in UTF-8")
+    body = parsed_json(answer)
     if isinstance(body, dict) and "error" in body and "nregistro" not in body:
         refuse("cima-error-answer", f"{answer.part}.error", "must not be an error with status 200")
     return _printable(body) if _CONTROL.search(answer.body) else body
+
+
+def parsed_json(answer: Answer) -> Json:
+    """The JSON of an answer, whatever its status."""
+    try:
+        return parse(answer.body)
+    except NotJson:
+        # Its message may name a place in the body, never the body; the code says enough.
+        refuse("cima-not-json", answer.part, "must be JSON in UTF-8")
 
 
 def typed(body: Json, shape: type[T], part: str) -> T:

@@ -6,6 +6,8 @@ nothing in `extension`.
 
 from __future__ import annotations
 
+from datetime import date
+
 from sources.cima import identity
 from sources.cima.mapping.datatypes import concept, identifier, profile, reference
 from sources.cima.mapping.product import Product, Text
@@ -15,8 +17,13 @@ from tsi_fetch.words import Json
 NAMES = {"ft": "Ficha técnica", "p": "Prospecto"}
 
 
+def day_of_text(product: Product, text: Text) -> date:
+    """The day of its last change; EMA products' documents are not dated: then the product's latest day."""
+    return text.changed or product.standing.latest
+
+
 def composition(product: Product, text: Text) -> Json:
-    day = (text.changed or product.standing.latest).isoformat()
+    day = day_of_text(product, text).isoformat()
     return {
         "resourceType": "Composition",
         "id": identity.composition(text.document, product.number),

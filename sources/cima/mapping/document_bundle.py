@@ -1,12 +1,19 @@
-"""The document Bundle: a Composition with everything that it needs to be read on its own."""
+"""The document Bundle: a Composition with everything that it needs to be read on its own.
+
+As FOSPS's raw ePIs have it: product, authorisation, firms, packs, items, ingredients.  What would rewrite the texts for
+something that is no matter of theirs stays outside: where a pack is on sale, photos, PDFs, notes, supply problems.
+"""
 
 from __future__ import annotations
 
 from sources.cima import identity
 from sources.cima.dates import midnight_utc
+from sources.cima.mapping.administrable_product import administrable_products
 from sources.cima.mapping.authorization import authorization
 from sources.cima.mapping.composition import composition
 from sources.cima.mapping.datatypes import identifier, profile
+from sources.cima.mapping.ingredient import ingredients
+from sources.cima.mapping.manufactured_item import manufactured_items
 from sources.cima.mapping.medicinal_product import medicinal_product
 from sources.cima.mapping.organization import organizations
 from sources.cima.mapping.package import packages
@@ -35,6 +42,9 @@ def _resources(product: Product, text: Text) -> list[Json]:
         authorization(product),
         *organizations(product),
         *packages(product, embedded=True),
+        *administrable_products(product),
+        *manufactured_items(product),
+        *ingredients(product),
     ]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from sources.cima import identity
 from sources.cima.mapping.datatypes import coded, concept, identifier, present, profile, reference
+from sources.cima.mapping.names import invented_name
 from sources.cima.mapping.product import Product
 from sources.cima.mapping.register import Item, Medicamento
 from tsi_fetch.words import Json
@@ -83,7 +84,8 @@ def _code(item: Item) -> str:
 def _name(register: Medicamento) -> Json:
     form = register.formaFarmaceutica.nombre if register.formaFarmaceutica else None
     scientific = register.vtm.nombre if register.vtm else None
-    parts = (("scientific-name-part", scientific), ("strength-part", register.dosis), ("form-part", form))
+    invented = ("invented-name-part", invented_name(register))
+    parts = (invented, ("scientific-name-part", scientific), ("strength-part", register.dosis), ("form-part", form))
     return present(
         {
             "productName": register.nombre,

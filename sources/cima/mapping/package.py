@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import date
 
 from sources.cima import identity
+from sources.cima.mapping.administrable_product import must_be_prepared
 from sources.cima.mapping.datatypes import concept, identifier, present, reference
+from sources.cima.mapping.package_size import Size, size
 from sources.cima.mapping.product import Pack, Product
 from tsi_fetch.words import Json
 
@@ -18,6 +20,7 @@ def packages(product: Product, *, embedded: bool = False) -> list[Json]:
 def _package(product: Product, pack: Pack, *, embedded: bool) -> Json:
     withdrawn = _withdrawn(product, pack)
     authorised = (pack.standing or product.standing).authorised
+    said = size(product.register.nombre, pack.name)
     return present(
         {
             "resourceType": "PackagedProductDefinition",
@@ -27,7 +30,9 @@ def _package(product: Product, pack: Pack, *, embedded: bool) -> Json:
             "packageFor": [reference(product.ref)],
             "status": concept("retired" if withdrawn else "active"),
             "statusDate": (withdrawn or authorised).isoformat(),
+            "containedItemQuantity": [said.items or said.counted] if said else None,
             "marketingStatus": None if embedded else _marketing(pack),
+            "packaging": _packaging(product, said or Size()),
         }
     )
 
@@ -42,3 +47,19 @@ def _marketing(pack: Pack) -> Json:
     if pack.marketed is None:
         return None
     return [{"country": concept("spain"), "status": {"text": "Marketed" if pack.marketed else "Not marketed"}}]
+
+
+def _packaging(product: Product, said: Size) -> Json:
+    """The pack itself (FHIR: the outermost is always one) and, where they are known, the containers in it."""
+    if said.type is None:
+        item = _item(product, said.items)
+        return present({"quantity": 1 if item else None, "containedItem": item})
+    each = None if must_be_prepared(product) else said.each  # 30 ml are what becomes of a powder
+    inner = {"type": concept(said.type), "quantity": said.containers, "containedItem": _item(product, each)}
+    return {"quantity": 1, "packaging": [present(inner)]}
+
+
+def _item(product: Product, amount: Json) -> Json:
+    if product.item is None:
+        return None
+    return [present({"item": {"reference": reference(product.item)}, "amount": amount})]

@@ -10,7 +10,7 @@ from sources.cima import identity
 from sources.cima.dates import madrid_date
 from sources.cima.identity import Document
 from sources.cima.mapping import answers as opening
-from sources.cima.mapping.register import Estado, Medicamento, Presentacion, Seccion
+from sources.cima.mapping.register import Estado, Item, Medicamento, Presentacion, Seccion
 from tsi_fetch.words import Answer, Ref, Row
 
 DOCUMENTS: Mapping[int, Document] = {1: "ft", 2: "p"}
@@ -78,6 +78,31 @@ class Product:
         name = self.register.labcomercializador
         return Ref("Organization", identity.organization(name)) if name and name.strip() else None
 
+    @property
+    def status(self) -> str:
+        """FHIR's publication status, of everything that goes with the product."""
+        return "retired" if self.retired else "active"
+
+    @property
+    def item(self) -> Ref | None:
+        """The manufactured item: FHIR asks for its dosage form, so that there is none where the register gives none."""
+        form = self.register.formaFarmaceutica
+        if form is None or not (form.nombre or "").strip():
+            return None
+        return Ref("ManufacturedItemDefinition", identity.manufactured_item(self.number))
+
+    @property
+    def administrable(self) -> Ref | None:
+        """The administrable product: it needs a form and, by FHIR, a route."""
+        if self.item is None or not self.routes:
+            return None
+        return Ref("AdministrableProductDefinition", identity.administrable_product(self.number))
+
+    @property
+    def routes(self) -> list[Item]:
+        """The routes that have a name."""
+        return [route for route in self.register.viasAdministracion or () if (route.nombre or "").strip()]
+
 
 def product(row: Row) -> Product | None:
     """The product of a row; None where the register says that it has none of this number.  Raises `Unusable`."""
@@ -110,20 +135,21 @@ def _texts(register: Medicamento, answers: Mapping[str, Answer]) -> list[Text]:
     for tipo, document in DOCUMENTS.items():
         found = ((i, doc) for i, doc in enumerate(register.docs or ()) if doc.tipo == tipo and doc.secc)
         for index, doc in list(found)[:1]:
-            changed = None if doc.fecha is None else _day(doc.fecha, f"medicamento.docs[{index}].fecha")
+            changed = None if doc.fecha is None else day_of(doc.fecha, f"medicamento.docs[{index}].fecha")
             texts.append(Text(document, changed, opening.contenido(answers, tipo)))
     return texts
 
 
 def _standing(estado: Estado, path: str) -> Standing:
     return Standing(
-        _day(estado.aut, f"{path}.aut"),
-        None if estado.susp is None else _day(estado.susp, f"{path}.susp"),
-        None if estado.rev is None else _day(estado.rev, f"{path}.rev"),
+        day_of(estado.aut, f"{path}.aut"),
+        None if estado.susp is None else day_of(estado.susp, f"{path}.susp"),
+        None if estado.rev is None else day_of(estado.rev, f"{path}.rev"),
     )
 
 
-def _day(milliseconds: int, path: str) -> date:
+def day_of(milliseconds: int, path: str) -> date:
+    """The day in Spain of an instant of CIMA's; Unusable (`cima-date`) where no calendar reaches it."""
     try:
         return madrid_date(milliseconds)
     except ValueError:

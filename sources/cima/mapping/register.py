@@ -6,6 +6,8 @@ ignored; a null is as good as absent.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 
@@ -28,6 +30,29 @@ class Doc(msgspec.Struct, frozen=True):
     tipo: int
     secc: bool | None = None
     fecha: int | None = None
+    url: str | None = None
+    urlHtml: str | None = None  # noqa: N815  CIMA's spelling
+
+
+class Foto(msgspec.Struct, frozen=True):
+    """`tipo`: `materialas` (outer packaging) or `formafarmac` (dosage form)."""
+
+    tipo: str | None = None
+    url: str | None = None
+    fecha: int | None = None
+
+
+class Sustancia(msgspec.Struct, frozen=True):
+    """An active substance or a declared excipient; only the first have a `codigo`.
+
+    `cantidad` is text by the description; a number is taken as it is written.
+    """
+
+    id: int | str | None = None
+    codigo: str | None = None
+    nombre: str | None = None
+    cantidad: Any = None
+    unidad: str | None = None
 
 
 class Atc(msgspec.Struct, frozen=True):
@@ -74,8 +99,54 @@ class Medicamento(msgspec.Struct, frozen=True):
     nosustituible: Item | None = None
     ema: bool | None = None
     docs: tuple[Doc, ...] | None = None
+    fotos: tuple[Foto, ...] | None = None
     atcs: tuple[Atc, ...] | None = None
+    principiosActivos: tuple[Sustancia, ...] | None = None  # noqa: N815  CIMA's spelling
+    excipientes: tuple[Sustancia, ...] | None = None
+    viasAdministracion: tuple[Item, ...] | None = None  # noqa: N815  CIMA's spelling
     presentaciones: tuple[Presentacion, ...] | None = None
     formaFarmaceutica: Item | None = None  # noqa: N815  CIMA's spelling
+    formaFarmaceuticaSimplificada: Item | None = None  # noqa: N815  CIMA's spelling
     vtm: Item | None = None
     dosis: str | None = None
+
+
+class Nota(msgspec.Struct, frozen=True):
+    """A note of `notas`; `tipo` 1 is a safety note.  The description calls `referencia` `ref`; the answers do not."""
+
+    tipo: int | None = None
+    num: str | None = None
+    referencia: str | None = None
+    ref: str | None = None
+    asunto: str | None = None
+    fecha: int | None = None
+    url: str | None = None
+
+
+class DocumentoMaterial(msgspec.Struct, frozen=True):
+    """One document of a material; `video` (not in the description) marks a page that plays one."""
+
+    nombre: str | None = None
+    url: str | None = None
+    fecha: int | None = None
+    video: bool | None = None
+
+
+class Material(msgspec.Struct, frozen=True):
+    """Material on a product's safety, for patients and for professionals."""
+
+    listaDocsPaciente: tuple[DocumentoMaterial, ...] | None = None  # noqa: N815  CIMA's spelling
+    listaDocsProfesional: tuple[DocumentoMaterial, ...] | None = None  # noqa: N815  CIMA's spelling
+
+
+class ProblemaSuministro(msgspec.Struct, frozen=True):
+    """The answer of `psuministro/v2/cn/{cn}`.  Without `fini` there is no problem; `ffin` is the day on which its end
+    is expected, or was, once `activo` is false."""
+
+    cn: str
+    nombre: str | None = None
+    tipoProblemaSuministro: int | None = None  # noqa: N815  CIMA's spelling
+    fini: int | None = None
+    ffin: int | None = None
+    activo: bool | None = None
+    observ: str | None = None

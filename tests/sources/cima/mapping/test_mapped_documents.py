@@ -47,6 +47,10 @@ def test_a_bundle_is_a_document_with_the_composition_first(make_row: MakeRow) ->
         "Organization",
         "PackagedProductDefinition",
         "PackagedProductDefinition",
+        "AdministrableProductDefinition",
+        "ManufacturedItemDefinition",
+        "Ingredient",
+        "Ingredient",
     ]
     for entry in found["entry"]:
         r = entry["resource"]
@@ -213,4 +217,5 @@ def test_a_new_text_changes_its_bundle_alone(make_row: MakeRow, body: Callable[[
 
     before, after = ({c.ref: c for c in to_changes(make_row("99001", texts=texts))} for texts in ({}, {2: text}))
 
-    assert [str(ref) for ref in after if after[ref] != before[ref]] == ["Bundle/es-aemps-bundle-p-99001"]
+    changed = [str(ref) for ref in after if after[ref] != before[ref]]
+    assert changed == ["Bundle/es-aemps-bundle-p-99001", "Composition/es-aemps-comp-p-99001"]

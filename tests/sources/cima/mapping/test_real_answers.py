@@ -111,7 +111,11 @@ def test_two_dates_of_a_text_change_exactly_the_sections_that_differ(
 
     assert old.keys() == new.keys()
     changed = {ref for ref in new if new[ref] != old[ref]}
-    assert changed == {"Bundle/es-aemps-bundle-ft-54347", "Bundle/es-aemps-bundle-p-54347"}
+    assert changed == {
+        f"{kind}-{short}-54347"
+        for kind in ("Bundle/es-aemps-bundle", "Composition/es-aemps-comp")
+        for short in ("ft", "p")
+    }
     for tipo, short in ((1, "ft"), (2, "p")):
         before, after = (json.loads(side[f"Bundle/es-aemps-bundle-{short}-54347"]) for side in (old, new))
         was, now = (side["entry"][0]["resource"]["section"][0].pop("section") for side in (before, after))
@@ -139,7 +143,12 @@ def test_the_new_day_of_a_text_moves_the_compositions_date_and_identifier_alone(
     before, after = (bodies(make_whole_row(p, real)) for p in (product, later))
 
     ref = "Bundle/es-aemps-bundle-ft-54347"
-    assert [r for r in after if after[r] != before[r]] == [ref]
+    assert [r for r in after if after[r] != before[r]] == [
+        "DocumentReference/es-aemps-doc-54347-ft",
+        ref,
+        "Composition/es-aemps-comp-ft-54347",
+        "List/es-aemps-list-54347",
+    ]
     was, now = (json.loads(side[ref])["entry"][0]["resource"] for side in (before, after))
     assert {name for name in now if now[name] != was[name]} == {"date", "identifier", "attester"}
 

@@ -1,0 +1,59 @@
+"""AdministrableProductDefinition: the product as it is given, by which routes."""
+
+from __future__ import annotations
+
+import re
+
+from sources.cima.mapping.datatypes import coded, concept, present, profile, reference
+from sources.cima.mapping.manufactured_item import dose_form, unit_of_form
+from sources.cima.mapping.medicinal_product import identifiers
+from sources.cima.mapping.product import Product
+from sources.cima.mapping.quantities import written
+from sources.cima.mapping.register import Item
+from sources.cima.mapping.terms import normal, route_coding
+from tsi_fetch.words import Json
+
+_PREPARED = re.compile(
+    r"(polvo|granulado|concentrado|liofilizado|comprimido|capsula)\b.* para (.* para )?"
+    r"(concentrado|dispersion|emulsion|gel|jarabe|solucion|suspension)\b.*"
+)
+"""`POLVO PARA SOLUCIÓN INYECTABLE`: what is given is another form than what is made."""
+
+
+def administrable_products(product: Product) -> list[Json]:
+    """One, or none where the register gives no form or no route."""
+    ref, item = product.administrable, product.item
+    if ref is None or item is None:
+        return []
+    prepared = must_be_prepared(product)
+    return [
+        present(
+            {
+                "resourceType": ref.type,
+                "id": ref.id,
+                "meta": profile(ref.type),
+                "identifier": identifiers(product.register),
+                "status": product.status,
+                "formOf": [reference(product.ref)],
+                "administrableDoseForm": None if prepared else dose_form(product.register),
+                "unitOfPresentation": None if prepared else unit_of_form(product.register),
+                "producedFrom": [reference(item)],
+                "routeOfAdministration": [_route(route) for route in product.routes],
+            }
+        )
+    ]
+
+
+def must_be_prepared(product: Product) -> bool:
+    """True where the register's form is one that nobody is given: a powder for a solution."""
+    form = product.register.formaFarmaceutica
+    return bool(form and _PREPARED.fullmatch(normal(form.nombre or "")))
+
+
+def _route(route: Item) -> Json:
+    code = written(route.id)
+    codings = [route_coding(code, route.nombre or ""), coded("route", code, route.nombre) if code else None]
+    return {
+        "code": present({"coding": [c for c in codings if c], "text": route.nombre}),
+        "targetSpecies": [{"code": concept("human-species")}],
+    }

@@ -1,0 +1,93 @@
+"""Ingredient: one per active substance and per excipient that has to be declared.
+
+`dosis` is never a strength: it is one text for all substances of a product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sources.cima import identity
+from sources.cima.mapping.datatypes import coded, concept, present, profile, reference
+from sources.cima.mapping.product import Product
+from sources.cima.mapping.quantities import Amount, amount, nothing, written
+from sources.cima.mapping.register import Sustancia
+from sources.cima.mapping.terms import normal
+from tsi_fetch.words import Json
+
+ENOUGH = "cantidad suficiente"
+"""Where a unit should be: as much as is needed; the number beside it is what it is filled up to (`1 ml`)."""
+
+UNKNOWN = "-"
+
+
+def ingredients(product: Product) -> list[Json]:
+    """The active substances in the register's order, then the excipients; those that have a name or a code."""
+    active = _named(product.register.principiosActivos)
+    excipients = _named(product.register.excipientes)
+    return [
+        *(_ingredient(product, part, s, "active") for part, s in zip(_parts("a", active), active, strict=True)),
+        *(
+            _ingredient(product, part, s, "excipient")
+            for part, s in zip(_parts("e", excipients), excipients, strict=True)
+        ),
+    ]
+
+
+def _named(substances: Sequence[Sustancia] | None) -> list[Sustancia]:
+    return [s for s in substances or () if (s.nombre or "").strip() or (s.codigo or "").strip()]
+
+
+def _parts(role: str, substances: Sequence[Sustancia]) -> list[str]:
+    own = ((written(s.id) or (s.codigo or "").strip() or identity.slug(s.nombre or "") or "x") for s in substances)
+    return identity.numbered([f"{role}{identity.key(text)}" for text in own])
+
+
+def _ingredient(product: Product, part: str, substance: Sustancia, role: str) -> Json:
+    targets = [ref for ref in (product.item, product.ref, product.administrable) if ref]
+    return present(
+        {
+            "resourceType": "Ingredient",
+            "id": identity.ingredient(product.number, part),
+            "meta": profile("Ingredient"),
+            "status": product.status,
+            "for": [reference(ref) for ref in targets],
+            "role": concept("active-role" if role == "active" else "excipient"),
+            "comment": _filled_up(substance),
+            "substance": present(
+                {"code": {"concept": _substance(substance, role)}, "strength": _strengths(substance, role)}
+            ),
+        }
+    )
+
+
+def _substance(substance: Sustancia, role: str) -> Json:
+    """The register's own code: `codigo` of an active substance, `id` of an excipient."""
+    name, active = substance.nombre, role == "active"
+    code = (substance.codigo or "").strip() if active else written(substance.id)
+    coding = coded("active-substance" if active else "declared-excipient", code, name) if code else None
+    return present({"coding": [coding] if coding else None, "text": name})
+
+
+def _enough(substance: Sustancia) -> bool:
+    return normal(substance.unidad or "") == ENOUGH
+
+
+def _filled_up(substance: Sustancia) -> str | None:
+    return f"{substance.unidad}: {written(substance.cantidad)}" if _enough(substance) else None
+
+
+def _strengths(substance: Sustancia, role: str) -> Json:
+    count, spelled = written(substance.cantidad), (substance.unidad or "").strip()
+    if nothing(count) or spelled == UNKNOWN or _enough(substance):
+        return None
+    found = amount(count, spelled)
+    basis = concept("basis-of-strength") if role == "active" else None
+    strength = _quantity(found) if found else {"textPresentation": f"{count} {spelled}".strip()}
+    return [present({**strength, "basis": basis})]
+
+
+def _quantity(found: Amount) -> Json:
+    if found.per is not None:
+        return {"concentrationRatio": {"numerator": found.value, "denominator": found.per}}
+    return {"concentrationQuantity" if found.concentration else "presentationQuantity": found.value}
