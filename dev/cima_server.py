@@ -271,7 +271,6 @@ def _serve_made_up(given: argparse.Namespace) -> None:
         night_every=given.night_every,
     )
     register, listening = Generated(settings, Board(given.rate)), bound(given.port)
-    listening.listen(256)
     print(f"http://{HOST}:{listening.getsockname()[1]}{BASE}", flush=True)
     run(register, listening, latency=given.latency / 1000, workers=given.workers)
 

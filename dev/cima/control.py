@@ -18,7 +18,7 @@ def control(register: Generated, method: str, target: str) -> Reply:
 
     GET /control: night, day, sizes, tallies.  GET /control/truth?nregistro=: see `Truth.shown`.
     POST /control/night[?nights=1][&changes=45][&at_page=7]: nights pass, at once or when that page of the listing is
-    asked for; the last night's rows.  POST /control/shift?rows=3[&at_page=7]: the listing turns round by so many places.
+    asked for; the last night's rows.  POST /control/shift?rows=3[&at_page=7]: the listing turns by so many places.
     """
     url = urlsplit(target)
     query = parse_qs(url.query)

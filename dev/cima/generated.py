@@ -8,17 +8,17 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from email.utils import format_datetime
 from typing import Any
-from urllib.parse import parse_qs, unquote, unquote_plus, urlsplit
+from urllib.parse import parse_qs, unquote_plus, urlsplit
 
 from dev.cima.board import Board
-from dev.cima.documents import LEAFLET, MEAN, SMPC, Document, Library
+from dev.cima.documents import LEAFLET, MEAN, Document, Library
 from dev.cima.maestras import master
-from dev.cima.nights import FIRST_DAY, USUAL, Event, Life
+from dev.cima.nights import FIRST_DAY, USUAL, Event, Life, State
 from dev.cima.numbers import LARGEST, owner, registration
 from dev.cima.products import Facts, facts, pack_count
 from dev.cima.prose import pool
@@ -143,29 +143,22 @@ class Generated:
         return Reply(200, reply.body, {**reply.headers, "ETag": tag, "Cache-Control": "max-age=1800"})
 
     def _rest(self, path: Sequence[str], query: Query) -> Reply:
-        match [unquote(part) for part in path]:
-            case ["medicamentos"]:
-                return self._medicines(query)
-            case ["registroCambios"]:
-                return self._changes(query)
-            case ["medicamento"]:
-                return self._medicine(query)
-            case ["presentacion", cn]:
-                found = self._pack(cn)
-                return _gone() if found is None else _json(self._shop.pack(*self._at(found[0]), found[1]))
-            case ["docSegmentado", "contenido" | "secciones" as call, "1" | "2" as kind]:
-                return self._text(int(kind), query, content=call == "contenido")
-            case ["notas" | "materiales" as call, *number]:
-                return self._aside(call, unquote_plus(path[1]) if number else _one(query, "nregistro"))
-            case ["psuministro", "v2", "cn", *cn]:
-                return self._supply(cn[0] if cn else "")
-            case ["maestras"]:
-                rows = master(_one(query, "maestra"), _one(query, "nombre"))
-                return _json({"error": "maestra"}) if rows is None else self._page(query, len(rows), rows)
-            case _:
-                return Reply(404, b"<html><body>404</body></html>", {"Content-Type": "text/html"})
+        calls: Mapping[str, Callable[[list[str], Query], Reply | None]] = {
+            "medicamentos": self._medicines,
+            "registroCambios": self._changes,
+            "medicamento": self._medicine,
+            "presentacion": self._presentation,
+            "docSegmentado": self._text,
+            "notas": lambda rest, asked: self._aside(self._shop.notes, rest, asked),
+            "materiales": lambda rest, asked: self._aside(self._shop.materials, rest, asked),
+            "psuministro": self._supply,
+            "maestras": self._master,
+        }
+        call = calls.get(path[0])
+        reply = call([unquote_plus(part) for part in path[1:]], query) if call else None
+        return reply or Reply(404, b"<html><body>404</body></html>", {"Content-Type": "text/html"})
 
-    def _medicines(self, query: Query) -> Reply:
+    def _medicines(self, _: list[str], query: Query) -> Reply:
         number = _page_number(query)
         self.board.asked_page(number)
         listed = self._listed()
@@ -175,7 +168,7 @@ class Generated:
         some = [self._shop.listed(*self._at(p)) for p in listed[(number - 1) * size : number * size]]
         return self._paged(number, len(listed), some)
 
-    def _changes(self, query: Query) -> Reply:
+    def _changes(self, _: list[str], query: Query) -> Reply:
         try:
             since = datetime.strptime(_one(query, "fecha"), "%d/%m/%Y").date()  # noqa: DTZ007  a day in Madrid
         except ValueError:
@@ -194,36 +187,45 @@ class Generated:
         row = {"nregistro": given.number, "fecha": self._life.stamp(event), "tipoCambio": event.kind}
         return {**row, "cambio": list(event.flags), "nombre": given.name, "labtitular": given.holder}
 
-    def _medicine(self, query: Query) -> Reply:
+    def _medicine(self, _: list[str], query: Query) -> Reply:
         if cn := _one(query, "cn"):
             found = self._pack(cn)
             return _gone() if found is None else _json(self._shop.by_code(*self._at(found[0]), found[1]))
         product = self._known(_one(query, "nregistro"))
         return _gone() if product is None else _json(self._shop.medicine(*self._at(product)))
 
-    def _text(self, kind: int, query: Query, *, content: bool) -> Reply:
-        product = self._known(_one(query, "nregistro"))
+    def _presentation(self, path: list[str], _: Query) -> Reply | None:
+        found = self._pack(path[0]) if len(path) == 1 else None
+        return _gone() if found is None else _json(self._shop.pack(*self._at(found[0]), found[1]))
+
+    def _text(self, path: list[str], query: Query) -> Reply | None:
+        if len(path) != 2 or path[0] not in ("contenido", "secciones") or path[1] not in ("1", "2"):
+            return None
+        product, kind = self._known(_one(query, "nregistro")), int(path[1])
         if product is None or kind not in facts(self._seed, product).segmented:
             return _gone()
         if kind == LEAFLET and not self.life.state(product).leaflet:
             return _gone()
-        document = self._document(facts(self._seed, product), kind)
-        return _sent(self._library.body(document, content=content, only=_one(query, "seccion")))
+        document, content = self._document(facts(self._seed, product), kind), path[0] == "contenido"
+        return Reply(200, self._library.body(document, content=content, only=_one(query, "seccion")))
 
-    def _aside(self, call: str, nregistro: str) -> Reply:
-        product = self._known(nregistro)
-        if product is None:
-            return _gone()
-        shown = self._shop.notes if call == "notas" else self._shop.materials
-        return _json(shown(*self._at(product)))
+    def _aside(self, shown: Callable[[Facts, State], list[Any]], path: list[str], query: Query) -> Reply:
+        product = self._known(path[0] if path else _one(query, "nregistro"))
+        return _gone() if product is None else _json(shown(*self._at(product)))
 
-    def _supply(self, cn: str) -> Reply:
-        if not cn:
+    def _supply(self, path: list[str], _: Query) -> Reply | None:
+        if path[:2] != ["v2", "cn"]:
+            return None
+        if len(path) < 3:
             return _json({"error": "No se ha indicado código nacional"}, 400)
-        found = self._pack(cn)
+        found = self._pack(path[2])
         if found is None:
             return _json({"error": "El código nacional no existe"}, 404)
         return _json(self._shop.supply(*self._at(found[0]), found[1]))
+
+    def _master(self, _: list[str], query: Query) -> Reply:
+        rows = master(_one(query, "maestra"), _one(query, "nombre"))
+        return _json({"error": "No existe la maestra"}) if rows is None else self._page(query, len(rows), rows)
 
     def _page(self, query: Query, total: int, rows: Sequence[Any]) -> Reply:
         number, size = _page_number(query), self.settings.page_size
@@ -235,7 +237,7 @@ class Generated:
 
     # What it is made of
 
-    def _at(self, product: int) -> tuple[Facts, Any]:
+    def _at(self, product: int) -> tuple[Facts, State]:
         return facts(self._seed, product), self.life.state(product)
 
     def _known(self, nregistro: str) -> int | None:
@@ -275,10 +277,6 @@ def _gone() -> Reply:
     return Reply(204, headers={})
 
 
-def _sent(body: bytes) -> Reply:
-    return Reply(200, body)
-
-
 def _json(value: Any, status: int = 200) -> Reply:
     return Reply(status, json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
 
@@ -290,6 +288,3 @@ def _file(path: str) -> Reply:
     if path.startswith("/cima/fotos/"):
         return Reply(200, JPEG, {"Content-Type": "image/jpeg"})
     return Reply(404, b"<html><body>404</body></html>", {"Content-Type": "text/html"})
-
-
-__all__ = ["LEAFLET", "SMPC", "Generated", "Settings"]

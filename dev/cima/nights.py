@@ -128,16 +128,29 @@ class Life:
         chance = rng.random()
         if chance < 0.03:
             return self._new(early=early)
-        away = [p for p, state in self.states.items() if state.gone or state.withdrawn] if chance < 0.06 else []
-        product = rng.choice(away) if away else rng.randrange(self.products)
-        while product in taken:
-            product = (product + 1) % self.products
+        product = self._chosen(rng, taken, back=chance < 0.05)
         state = self.states.setdefault(product, self.state(product))
         if state.gone:
             return self._returned(product, state, early=early)
-        if 0.06 < chance < 0.09 and state.withdrawn is None:
+        if 0.05 < chance < 0.08 and state.withdrawn is None:
             return self._withdrawn(rng, product, state, early=early)
         return self._modified(rng, product, state, early=early)
+
+    def _chosen(self, rng: Random, taken: set[int], *, back: bool) -> int:
+        """A product that changes: one that is withdrawn only where it is to come `back`, or no other is left."""
+        away = [p for p, state in self.states.items() if p not in taken and (state.gone or state.withdrawn)]
+        if back and away:
+            return rng.choice(away)
+        start = rng.randrange(self.products)
+        free = (p for p in self._from(start) if p not in taken)
+        return next((p for p in free if self._lasts(p)), away[0] if away else start)
+
+    def _from(self, start: int) -> Iterator[int]:
+        return ((start + step) % self.products for step in range(self.products))
+
+    def _lasts(self, product: int) -> bool:
+        state = self.state(product)
+        return not state.gone and state.withdrawn is None
 
     def _new(self, *, early: bool) -> Event:
         product, self.products = self.products, self.products + 1

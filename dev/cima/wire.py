@@ -47,16 +47,21 @@ def read_head(head: bytes) -> Request:
 
 
 class Talk(asyncio.Protocol):
-    """One connection.  `latency`: seconds until an answer is sent."""
+    """One connection.  `latency`: seconds until an answer is sent; `open_ones`: where it is while it lasts."""
 
-    def __init__(self, register: Generated, latency: float) -> None:
-        self._register, self._latency = register, latency
+    def __init__(self, register: Generated, latency: float, open_ones: set[asyncio.Transport]) -> None:
+        self._register, self._latency, self._open = register, latency, open_ones
         self._received = b""
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._open.add(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._transport:
+            self._open.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -105,20 +110,24 @@ class Talk(asyncio.Protocol):
 
 
 def bound(port: int) -> socket.socket:
-    """A socket on a port of 127.0.0.1 (0: a free one) that processes may share."""
+    """A socket that listens on a port of 127.0.0.1 (0: a free one); processes may share it."""
     made = socket.socket()
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     made.bind((HOST, port))
+    made.listen(256)
     return made
 
 
 async def serve(register: Generated, listening: socket.socket, latency: float, stop: asyncio.Event) -> None:
     """Answer until `stop` is set."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Talk(register, latency), sock=listening, backlog=256)
+    open_ones = set[asyncio.Transport]()
+    server = await loop.create_server(lambda: Talk(register, latency, open_ones), sock=listening, backlog=256)
     async with server:
         await stop.wait()
+        for transport in list(open_ones):  # else the loop waits for clients that keep theirs open
+            transport.abort()
 
 
 def run(register: Generated, listening: socket.socket, *, latency: float = 0, workers: int = 1) -> None:
