@@ -217,7 +217,8 @@ class Server:
         self._thread.join()
 
 
-def main() -> None:
+def options() -> argparse.ArgumentParser:
+    """The command line's."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--bodies", type=Path, help="folder with medicamento_*.json and the others")
@@ -230,7 +231,11 @@ def main() -> None:
         help="with --bodies: the server's clock (ISO, with zone); else the real one",
     )
     _made_up_options(parser.add_argument_group("of a register that is made up"))
-    given = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    given = options().parse_args()
     if given.bodies is None:
         _serve_made_up(given)
     else:

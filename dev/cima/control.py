@@ -57,10 +57,10 @@ def _night(register: Generated, query: Query) -> dict[str, object]:
     if page := _number(query, "at_page", 0):
         register.board.at_page(page, changes=changes)
         return {"at_page": page}
-    events: Sequence[object] = ()
+    rows: Sequence[object] = ()
     for _ in range(_number(query, "nights", 1)):
-        events = [asdict(event) for event in register.pass_night(changes)]
-    return {"night": register.life.night, "rows": events}
+        rows = [register.feed_row(event) for event in register.pass_night(changes)]
+    return {"night": register.life.night, "rows": rows}
 
 
 def _shift(register: Generated, query: Query) -> dict[str, object]:

@@ -178,11 +178,12 @@ class Generated:
         if wanted:
             since = max(since, life.day(-400))
             rows = [event for event in life.feed(since, 0, 1_000_000)[1] if event.product in wanted]
-            return self._page(query, len(rows), [self._feed_row(event) for event in rows])
+            return self._page(query, len(rows), [self.feed_row(event) for event in rows])
         total, events = life.feed(since, (number - 1) * size, number * size)
-        return self._paged(number, total, [self._feed_row(event) for event in events])
+        return self._paged(number, total, [self.feed_row(event) for event in events])
 
-    def _feed_row(self, event: Event) -> dict[str, Any]:
+    def feed_row(self, event: Event) -> dict[str, Any]:
+        """A row of the feed, with the holder's and the product's name as those of 2026 have them."""
         given = facts(self._seed, event.product)
         row = {"nregistro": given.number, "fecha": self._life.stamp(event), "tipoCambio": event.kind}
         return {**row, "cambio": list(event.flags), "nombre": given.name, "labtitular": given.holder}
@@ -259,7 +260,8 @@ class Generated:
         with self.lock:
             life = self.life
             if self._listing[0] != life.night:
-                some = sorted(life.alive(), key=lambda product: registration(self._seed, product))
+                spelled = list(self._numbers)  # in the order of the products
+                some = sorted(life.alive(), key=spelled.__getitem__)
                 self._listing = life.night, some
             return self._listing[1]
 
