@@ -157,7 +157,7 @@ class Library:
 
     def _size(self, document: Document) -> float:
         rng = dice(self._seed, "size", document.product, document.kind)
-        weight = (1.12 if document.kind == SMPC else 0.72) * (_WEIGHT_OF_EMA if document.ema else 0.95)
+        weight = (1.03 if document.kind == SMPC else 0.67) * (_WEIGHT_OF_EMA if document.ema else 0.95)
         return self._mean * weight * math.exp(rng.gauss(-_SPREAD * _SPREAD / 2, _SPREAD))
 
     def _versions(self, document: Document, places: int) -> list[int]:
