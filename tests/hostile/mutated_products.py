@@ -254,9 +254,13 @@ def _nothing_left_out(trial: Trial) -> None:
     assert kinds.count("MedicinalProductDefinition") == kinds.count("RegulatedAuthorization") == 1
     packs = {pack["cn"] for pack in product.get("presentaciones") or ()}
     assert kinds.count("PackagedProductDefinition") == len(packs)
+    substances = [*(product.get("principiosActivos") or ()), *(product.get("excipientes") or ())]
+    said = [one for one in substances if any((one.get(name) or "").strip() for name in ("nombre", "codigo"))]
+    assert kinds.count("Ingredient") == len(said)
     documents = {doc["tipo"] for doc in product.get("docs") or () if doc.get("secc") and doc["tipo"] in (1, 2)}
     bundles = {ref.id.split("-")[3]: body for ref, body in mapped.items() if ref.type == "Bundle"}
     assert set(bundles) == {{1: "ft", 2: "p"}[tipo] for tipo in documents}
+    assert (kinds.count("Composition"), kinds.count("List")) == (len(documents), bool(documents))
     for tipo in documents:
         sent = _said(trial.product, f"docSegmentado/contenido/{tipo}")
         outer = bundles[{1: "ft", 2: "p"}[tipo]]["entry"][0]["resource"]["section"][0]

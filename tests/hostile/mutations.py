@@ -16,10 +16,7 @@ from typing import Any
 PLANTED = "PLANTED-VALUE"
 """Stands in many a changed member; no report may show it."""
 
-UNMAPPED = frozenset(
-    "pactivos psum notas materialesInf fotos principiosActivos excipientes viasAdministracion "
-    "formaFarmaceuticaSimplificada url urlHtml orden".split()
-)
+UNMAPPED = frozenset("pactivos psum notas materialesInf orden".split())
 """Members of which nothing is mapped, whatever they hold."""
 
 _AGAIN, _RAW = "\ue000", "\ue001"  # private characters: a key written twice, a token written as it is

@@ -16,7 +16,7 @@ from tsi_fetch.differences import UNKNOWN, Kind
 from tsi_fetch.reconcile import Comparison, Marking, Mended
 from tsi_fetch.words import Mark, WorkList
 
-LOADED = 19
+LOADED = 44
 
 
 def _audit(folder: Path) -> list[tuple[str, str, str]]:

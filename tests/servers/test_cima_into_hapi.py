@@ -17,6 +17,7 @@ from crash_child import DIED, Scene, child, run_scene
 
 from sinks.fhir.options import FhirOptions
 from sinks.fhir.server import FhirServer
+from sources.cima.source import Cima
 from store.handle import open_store
 from store.upgrade import upgrade
 from tsi_fetch.clock import SystemClock
@@ -31,7 +32,7 @@ pytestmark = [
 ]
 
 BODIES = Path(__file__).parents[1] / "recorded" / "cima" / "bodies"
-TYPES = ("Bundle", "MedicinalProductDefinition", "Organization", "PackagedProductDefinition", "RegulatedAuthorization")
+TYPES = tuple(sorted(Cima.types))
 FIRST, NIGHT, AFTER = 1, 500, 900
 
 _processes = multiprocessing.get_context("fork")
@@ -120,7 +121,13 @@ def test_the_job_loads_and_the_second_run_sends_no_writing_request(hapi: str, st
     report, _ = run_scene(scene(url, hapi, FIRST, sent=sent))
     assert (report.outcome, report.exit_code) == ("done", 0)
     assert {kind: counts["created"] for kind, counts in report.counts.items()} == {
+        "AdministrableProductDefinition": 3,
         "Bundle": 4,
+        "Composition": 4,
+        "DocumentReference": 7,
+        "Ingredient": 6,
+        "List": 2,
+        "ManufacturedItemDefinition": 3,
         "MedicinalProductDefinition": 3,
         "Organization": 5,
         "PackagedProductDefinition": 4,
