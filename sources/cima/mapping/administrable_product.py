@@ -50,6 +50,12 @@ def must_be_prepared(product: Product) -> bool:
     return bool(form and _PREPARED.fullmatch(normal(form.nombre or "")))
 
 
+def is_solid(product: Product) -> bool:
+    """True of powders and granules, whatever they become: a volume on their pack is not theirs."""
+    form = product.register.formaFarmaceutica
+    return normal((form.nombre if form else None) or "").startswith(("polvo", "granulado", "liofilizado"))
+
+
 def _route(route: Item) -> Json:
     code = written(route.id)
     codings = [route_coding(code, route.nombre or ""), coded("route", code, route.nombre) if code else None]

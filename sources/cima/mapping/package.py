@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from sources.cima import identity
-from sources.cima.mapping.administrable_product import must_be_prepared
+from sources.cima.mapping.administrable_product import is_solid
 from sources.cima.mapping.datatypes import concept, identifier, present, reference
 from sources.cima.mapping.package_size import Size, size
 from sources.cima.mapping.product import Pack, Product
@@ -54,7 +54,7 @@ def _packaging(product: Product, said: Size) -> Json:
     if said.type is None:
         item = _item(product, said.items)
         return present({"quantity": 1 if item else None, "containedItem": item})
-    each = None if must_be_prepared(product) else said.each  # 30 ml are what becomes of a powder
+    each = None if is_solid(product) else said.each  # 30 ml are what becomes of a powder
     inner = {"type": concept(said.type), "quantity": said.containers, "containedItem": _item(product, each)}
     return {"quantity": 1, "packaging": [present(inner)]}
 

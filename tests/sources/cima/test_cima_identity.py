@@ -64,3 +64,27 @@ def test_a_name_without_latin_letters_has_an_id_all_the_same() -> None:
 )
 def test_the_unions_number_is_read_from_ten_or_eight_digits(number: str, union: str | None) -> None:
     assert identity.eu_number(number) == union
+
+
+def test_parts_of_ids_are_apart_whatever_their_order() -> None:
+    texts = ["A/1", "A 1", "B", "A/1", "Ω"]
+
+    found = dict(zip(texts[:3], identity.apart(texts), strict=False))
+
+    assert found["B"] == "b"
+    assert found["A/1"] != found["A 1"]
+    assert len(set(identity.apart(texts))) == 5
+    assert sorted(identity.apart(texts)) == sorted(identity.apart(texts[::-1]))
+
+
+@given(st.lists(numbers, max_size=8), st.text(min_size=1, max_size=90))
+def test_ids_of_a_products_parts_are_fhir_ids_and_no_two_are_alike(texts: list[str], number: str) -> None:
+    for make in (identity.safety_note, identity.ingredient, identity.photo):
+        parts = (
+            identity.apart(texts)
+            if make is identity.safety_note
+            else identity.numbered([identity.slug(t) for t in texts])
+        )
+        ids = [make(number, part) for part in parts]
+        assert all(ID.fullmatch(ident) for ident in ids)
+        assert len(set(ids)) == len(ids)

@@ -32,9 +32,27 @@ def systems(value: Any) -> Iterator[str]:
             yield from systems(child)
 
 
-@pytest.mark.parametrize("name", ["systems", "codes"])
+TABLE_NAMES = sorted(path.name.removesuffix(".csv") for path in TABLES.iterdir() if path.name.endswith(".csv"))
+KEYS = {"units": "unit", "dose_forms": "form", "presentation_units": "form", "routes": "id", "pack_words": "word",
+        "documents": "tipo", "supply_problems": "tipo", "leaflet_titles": "title"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TABLE_NAMES)
+def test_every_row_of_every_table_has_a_source_and_as_many_cells_as_its_head(name: str) -> None:
+    for row in rows(name):
+        assert row["source"]
+        assert None not in row
+        assert None not in row.values()
+
+
+@pytest.mark.parametrize("name", TABLE_NAMES)
+def test_the_readme_names_every_table(name: str) -> None:
+    assert f"| {name}.csv |" in (TABLES / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["systems", "codes", *KEYS])
 def test_a_name_stands_once(name: str) -> None:
-    names = [row["name"] for row in rows(name)]
+    names = [row[KEYS.get(name, "name")] for row in rows(name)]
 
     assert len(names) == len(set(names))
 
@@ -61,6 +79,20 @@ def test_a_number_of_a_document_has_one_code() -> None:
 def test_titles_are_written_as_they_are_compared() -> None:
     for row in rows("leaflet_titles"):
         assert row["title"] == normal(row["title"])
+
+
+def test_what_a_table_names_in_the_table_of_codes_is_there() -> None:
+    named = [row["unit"] for row in rows("presentation_units")]
+    named += [row["type"] for row in rows("pack_words")] + [row["code"] for row in rows("documents")]
+
+    assert all(coding(name)["code"] for name in named if name)
+
+
+def test_own_systems_share_one_root() -> None:
+    own = {row["uri"] for row in rows("systems") if row["own"]}
+
+    assert own == {row["uri"] for row in rows("systems") if "/sid/es-aemps/" in row["uri"]}
+    assert all(row["source"] == "ours" for row in rows("systems") if row["own"])
 
 
 def test_a_name_that_is_not_in_the_tables_is_a_mistake() -> None:
