@@ -68,6 +68,7 @@ def side_product(key: str) -> str:
 
 
 def _resources(mapped: Product) -> list[Json]:
+    composed = [composition(mapped, text) for text in mapped.texts]
     return [
         *organizations(mapped),
         medicinal_product(mapped),
@@ -77,8 +78,8 @@ def _resources(mapped: Product) -> list[Json]:
         *packages(mapped),
         *ingredients(mapped),
         *document_references(mapped),
-        *(document_bundle(mapped, text) for text in mapped.texts),
-        *(composition(mapped, text) for text in mapped.texts),
+        *(document_bundle(mapped, text, one) for text, one in zip(mapped.texts, composed, strict=True)),
+        *composed,
         *epi_lists(mapped),
     ]
 

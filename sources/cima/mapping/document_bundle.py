@@ -10,7 +10,6 @@ from sources.cima import identity
 from sources.cima.dates import midnight_utc
 from sources.cima.mapping.administrable_product import administrable_products
 from sources.cima.mapping.authorization import authorization
-from sources.cima.mapping.composition import composition
 from sources.cima.mapping.datatypes import identifier, profile
 from sources.cima.mapping.ingredient import ingredients
 from sources.cima.mapping.manufactured_item import manufactured_items
@@ -21,8 +20,11 @@ from sources.cima.mapping.product import Product, Text
 from tsi_fetch.words import Json
 
 
-def document_bundle(product: Product, text: Text) -> Json:
-    """`timestamp` is the original approval, as the profile means it; it never moves with the time of fetching."""
+def document_bundle(product: Product, text: Text, composed: Json) -> Json:
+    """The Bundle around a text's Composition (`composed`; its cleaning is what costs most: it is made once).
+
+    `timestamp` is the original approval, as the profile means it; it never moves with the time of fetching.
+    """
     return {
         "resourceType": "Bundle",
         "id": identity.bundle(text.document, product.number),
@@ -31,13 +33,12 @@ def document_bundle(product: Product, text: Text) -> Json:
         "identifier": identifier("doc", f"{product.number}-{text.document}"),
         "type": "document",
         "timestamp": midnight_utc(product.standing.authorised),
-        "entry": [_entry(resource) for resource in _resources(product, text)],
+        "entry": [_entry(resource) for resource in (composed, *_product(product))],
     }
 
 
-def _resources(product: Product, text: Text) -> list[Json]:
+def _product(product: Product) -> list[Json]:
     return [
-        composition(product, text),
         medicinal_product(product),
         authorization(product),
         *organizations(product),

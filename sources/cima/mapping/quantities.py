@@ -17,6 +17,9 @@ from tsi_fetch.words import Json
 
 _DECIMAL = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 _THOUSANDS = re.compile(r"[1-9][0-9]{0,2}\.[0-9]{3}")
+_LONGEST = 18
+"""Characters; no amount in a medicine has as many digits, and what indexes numbers need not bear more."""
+
 _PER = re.compile(r"(?P<number>[0-9]+)?\s*(?P<unit>\D+)")
 
 
@@ -38,7 +41,8 @@ def written(given: Json) -> str:
 
 def decimal(text: str) -> str | None:
     """The token of a plain decimal that can be read in one way only; None for all others."""
-    return text if _DECIMAL.fullmatch(text) and not _THOUSANDS.fullmatch(text) else None
+    plain = len(text) <= _LONGEST and _DECIMAL.fullmatch(text) and not _THOUSANDS.fullmatch(text)
+    return text if plain else None
 
 
 def nothing(text: str) -> bool:

@@ -89,6 +89,7 @@ def test_an_amount_per_several_is_a_ratio(make_row: MakeRow) -> None:
         ("<5", "mg", "<5 mg"),
         ("1e3", "mg", "1e3 mg"),
         ("007", "mg", "007 mg"),
+        ("9" * 19, "mg", f"{'9' * 19} mg"),
         ("10", "U", "10 U"),
         ("10", "mBq", "10 mBq"),
         ("25", "µg/h", "25 µg/h"),
