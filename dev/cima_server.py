@@ -61,6 +61,9 @@ class Register:
     products: dict[str, Any] = field(default_factory=dict)
     presentations: dict[str, Any] = field(default_factory=dict)
     contents: dict[tuple[int, str], Any] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+    materials: dict[str, Any] = field(default_factory=dict)
+    supply: dict[str, Any] = field(default_factory=dict)
     feed: list[dict[str, Any]] = field(default_factory=list)
     page_size: int = 200
     feed_order: FeedOrder = "descending"
@@ -73,7 +76,8 @@ class Register:
 
     @classmethod
     def of_folder(cls, bodies: Path, **settings: Any) -> Register:
-        """Read medicamento_*, presentacion_*, contenido_1_*, contenido_2_*; registroCambios.json if it is there."""
+        """Read medicamento_*, presentacion_*, contenido_1_*, contenido_2_*, notas_*, materiales_*, psuministro_*;
+        registroCambios.json if it is there."""
         register = cls(**settings)
         for path in sorted(bodies.glob("medicamento_*.json")):
             product = json.loads(path.read_bytes())
@@ -83,9 +87,16 @@ class Register:
                 content = bodies / f"contenido_{kind}_{name}.json"
                 if content.exists():
                     register.contents[kind, product["nregistro"]] = json.loads(content.read_bytes())
+            for call, found in (("notas", register.notes), ("materiales", register.materials)):
+                body = bodies / f"{call}_{name}.json"
+                if body.exists():
+                    found[product["nregistro"]] = json.loads(body.read_bytes())
         for path in sorted(bodies.glob("presentacion_*.json")):
             presentation = json.loads(path.read_bytes())
             register.presentations[presentation["cn"]] = presentation
+        for path in sorted(bodies.glob("psuministro_*.json")):
+            problem = json.loads(path.read_bytes())
+            register.supply[problem["cn"]] = problem
         feed = bodies / "registroCambios.json"
         register.feed = json.loads(feed.read_bytes()) if feed.exists() else register.feed
         return register
@@ -121,8 +132,23 @@ class Register:
                 return _or_gone(self.presentations.get(cn))
             case ["docSegmentado", "contenido", kind]:
                 return _or_gone(self.contents.get((int(kind), query.get("nregistro", [""])[0])))
+            case ["notas"]:
+                return _json(self.notes.get(query.get("nregistro", [""])[0], []))
+            case ["materiales"]:
+                return _json(self.materials.get(query.get("nregistro", [""])[0], []))
+            case ["psuministro", "v2", "cn", cn]:
+                return self._supply(cn)
             case _:
                 return Reply(404, b"<html><body>404</body></html>", {"Content-Type": "text/html"})
+
+    def _supply(self, cn: str) -> Reply:
+        """A problem, or the pack's state where it has none."""
+        if cn in self.supply:
+            return _json(self.supply[cn])
+        pack = self.presentations.get(cn)
+        if pack is None:
+            return Reply(404, json.dumps({"error": "No existe el código nacional"}).encode())
+        return _json({name: pack[name] for name in ("cn", "nombre", "estado", "comerc") if name in pack})
 
     def _changes(self, query: Mapping[str, Sequence[str]]) -> Reply:
         if "fecha" not in query:

@@ -47,9 +47,10 @@ WORDS = {Result.MISSING: "waiting"}
 
 @dataclass(slots=True)
 class Turned:
-    """One row, turned: its upserts and explicit deletions; `skipped`: its answers are the ones mapped last time.
+    """One row, turned: its upserts and explicit deletions; `skipped`: its answers are the ones mapped last time, for
+    each of its scopes.
 
-    `raw`: the digest of its answers; None where nobody needs it, as no one scope is mapped from them.
+    `raw`: the digest of its answers; None where nobody needs it, as no scope is mapped from them.
     """
 
     row: Row
@@ -64,12 +65,14 @@ class Turned:
 class Judged:
     """A batch: turned, then decided.
 
+    `strangers`: scopes of which nothing was ever settled.
     `recalled`: what was known of refs when the scopes were read.  `moved`: what is known of refs whose answers came
     again, later, with that order.  `refused`: changes that may not be written, with the upsert that asked for it.
     """
 
     turned: list[Turned]
     scopes: dict[str, ScopeState]
+    strangers: frozenset[str] = frozenset()
     recalled: dict[Ref, Known] = field(default_factory=dict)
     known: dict[Ref, Known] = field(default_factory=dict)
     moved: dict[Ref, Known] = field(default_factory=dict)
@@ -83,7 +86,11 @@ class Judged:
     def refs(self) -> frozenset[Ref]:
         """Every ref that is to be decided, or was when its row was mapped last."""
         named = {u.ref for t in self.turned for u in t.upserts}
-        return frozenset(named.union(*(self.scopes[t.row.scopes[0].key].refs for t in self.turned if t.skipped)))
+        return frozenset(named.union(*(self._mapped(t) for t in self.turned if t.skipped)))
+
+    def _mapped(self, turned: Turned) -> frozenset[Ref]:
+        """What a skipped row's answers were mapped to."""
+        return frozenset[Ref]().union(*(self.scopes[claim.key].refs for claim in turned.row.scopes))
 
     def acknowledged(self, outcomes: Sequence[Outcome], policy: Policy) -> list[Known]:
         """What is known now of the refs that the sink acknowledged."""
@@ -105,7 +112,7 @@ class Judged:
 
     def skipped_refs(self) -> list[Ref]:
         """Refs of rows whose answers were mapped before, each once."""
-        refs = (ref for t in self.turned if t.skipped for ref in self.scopes[t.row.scopes[0].key].refs)
+        refs = (ref for t in self.turned if t.skipped for ref in sorted(self._mapped(t)))
         return [ref for ref in dict.fromkeys(refs) if ref not in self.decisions]
 
     def orders(self) -> dict[Ref, Order]:
@@ -113,7 +120,7 @@ class Judged:
         highest: dict[Ref, Order] = {}
         for t in self.turned:
             if t.skipped and t.row.order is not None:
-                for ref in self.scopes[t.row.scopes[0].key].refs:
+                for ref in self._mapped(t):
                     highest[ref] = max(t.row.order, highest.get(ref, t.row.order))
         return highest
 
@@ -144,11 +151,12 @@ def turn(batch: Batch, run: Run) -> Judged:
     claims = [claim.key for row in batch.rows for claim in row.scopes]
     with run.tally.phase("lookup"):
         states = dict(run.store.scopes(claims)) if claims else {}
-    for key in claims:
-        states.setdefault(key, ScopeState(key))
+    strangers = frozenset(claims) - states.keys()
     with run.tally.phase("map"):
         recalled = {ref: known for state in states.values() for ref, known in state.known.items()}
-        return Judged(_last_word([_turn_row(row, states, run) for row in batch.rows]), states, recalled)
+        turned = _last_word([_turn_row(row, states, run) for row in batch.rows])
+        states |= {key: ScopeState(key) for key in strangers}
+        return Judged(turned, states, strangers, recalled)
 
 
 def _last_word(turned: list[Turned]) -> list[Turned]:
@@ -178,11 +186,9 @@ def _last_word(turned: list[Turned]) -> list[Turned]:
 def _turn_row(row: Row, states: Mapping[str, ScopeState], run: Run) -> Turned:
     if row.unfetched:
         return Turned(row, fault=row.unfetched)
-    raw = raw_digest(row, run) if len(row.scopes) == 1 else None
-    if raw is not None and not run.settings.again:
-        state = states[row.scopes[0].key]
-        if state.raw == raw and state.mapping == run.source.mapping:
-            return Turned(row, raw, skipped=True)
+    raw = raw_digest(row, run) if row.scopes else None
+    if raw is not None and not run.settings.again and _mapped_before(row, raw, states, run):
+        return Turned(row, raw, skipped=True)
     try:
         changes = run.settings.identity.apply(run.source.to_changes(row))
     except Unusable as e:
@@ -193,6 +199,15 @@ def _turn_row(row: Row, states: Mapping[str, ScopeState], run: Run) -> Turned:
         tuple(c for c in changes if isinstance(c, Upsert)),
         tuple(c for c in changes if isinstance(c, Deletion)),
     )
+
+
+def _mapped_before(row: Row, raw: bytes, states: Mapping[str, ScopeState], run: Run) -> bool:
+    """Were these answers the last that each of its scopes was mapped from?  Where they gave a scope beside the first
+    one nothing, nothing is stored of it."""
+    if row.scopes[0].key not in states:
+        return False
+    found = [states[claim.key] for claim in row.scopes if claim.key in states]
+    return all(state.raw == raw and state.mapping == run.source.mapping for state in found)
 
 
 def raw_digest(row: Row, run: Run) -> bytes:

@@ -180,12 +180,15 @@ def _quarantined(judged: Judged, refused: list[tuple[Upsert, Fault]], run: Run) 
 
 
 def _scopes(turned: Turned, judged: Judged, unsure: set[Ref], run: Run) -> list[ScopeSettled]:
-    """What the row says of its scopes.  Answers of which a change was not acknowledged are to be mapped again."""
+    """What the row says of its scopes.  Answers of which a change was not acknowledged are to be mapped again; of a
+    scope beside its first one, that there is nothing is not worth a line."""
     result = []
-    for claim in turned.row.scopes:
+    for n, claim in enumerate(turned.row.scopes):
         refs = frozenset(u.ref for u in turned.upserts if u.scope == claim.key)
         deleted = frozenset(d.ref for d in turned.deletions if d.scope == claim.key)
         before = judged.scopes[claim.key].refs
+        if n and not refs and claim.key in judged.strangers:
+            continue
         gone = leaving(refs, before, whole=claim.whole) | (deleted & before)
         sure = turned.raw is not None and not refs & unsure
         kept = refs if claim.whole else refs - deleted  # what else it holds, it still holds, or is letting go of

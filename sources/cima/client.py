@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
+from threading import Lock
 from urllib.parse import quote
 
 import httpx
@@ -13,12 +14,22 @@ from tsi_fetch.http.answer import requested_at
 from tsi_fetch.http.failures import Unreachable
 from tsi_fetch.words import Answer
 
+MOST_KEPT = 8_000_000
+"""Bytes of answers that are kept, so that what a run has asked is not asked again; the oldest go first."""
+
 
 class CimaClient:
-    """CIMA's REST API (official document v1.23).  The HTTP client retries, limits and records."""
+    """CIMA's REST API (official document v1.23), for one run.  The HTTP client retries, limits and records.
+
+    What is asked of one product is asked once, as far as its answers are still kept; pages of the feed and the listing
+    are asked for again whenever they are wanted, since that is how it shows that they shift.
+    """
 
     def __init__(self, http: httpx.Client, base_url: str) -> None:
         self._http, self._base = http, base_url
+        self._kept: dict[str, Answer] = {}
+        self._size = 0
+        self._lock = Lock()
 
     def changes(self, since: date, page: int) -> Answer:
         """The change feed: `since` is a day in Madrid, inclusive; pages count from 1."""
@@ -30,15 +41,44 @@ class CimaClient:
 
     def medicine(self, nregistro: str) -> Answer:
         """The product.  `nregistro` may hold blanks and anything else: it is percent-encoded."""
-        return self._get("medicamento", f"medicamento?nregistro={quote(nregistro, safe='')}")[0]
+        return self._once("medicamento", f"medicamento?nregistro={quote(nregistro, safe='')}")
 
     def presentation(self, cn: str) -> Answer:
-        return self._get(f"presentacion/{cn}", f"presentacion/{quote(cn, safe='')}")[0]
+        return self._once(f"presentacion/{cn}", f"presentacion/{quote(cn, safe='')}")
 
     def content(self, kind: int, nregistro: str) -> Answer:
         """All sections of a document with their text; `kind` 1 is the SmPC, 2 the leaflet."""
         query = f"nregistro={quote(nregistro, safe='')}"
-        return self._get(f"contenido/{kind}", f"docSegmentado/contenido/{kind}?{query}")[0]
+        return self._once(f"contenido/{kind}", f"docSegmentado/contenido/{kind}?{query}")
+
+    def notes(self, nregistro: str) -> Answer:
+        """The safety notes of a product."""
+        return self._once("notas", f"notas?nregistro={quote(nregistro, safe='')}")
+
+    def materials(self, nregistro: str) -> Answer:
+        """The materials on a product's safe use."""
+        return self._once("materiales", f"materiales?nregistro={quote(nregistro, safe='')}")
+
+    def supply(self, cn: str) -> Answer:
+        """The supply problem of a pack, if it has one; 404 for a pack that is not known (supply document 1.01, v2)."""
+        return self._once(f"psuministro/{cn}", f"psuministro/v2/cn/{quote(cn, safe='')}")
+
+    def _once(self, part: str, call: str) -> Answer:
+        with self._lock:
+            kept = self._kept.get(call)
+        if kept is None:
+            kept = self._get(part, call)[0]
+            if kept.status in (200, 204):
+                self._keep(call, kept)
+        return kept
+
+    def _keep(self, call: str, answer: Answer) -> None:
+        with self._lock:
+            if call not in self._kept:
+                self._kept[call] = answer
+                self._size += len(answer.body)
+            while self._size > MOST_KEPT:
+                self._size -= len(self._kept.pop(next(iter(self._kept))).body)
 
     def _get(self, part: str, call: str) -> tuple[Answer, datetime | None]:
         url = f"{self._base}/{call}"

@@ -1,11 +1,14 @@
-"""One product, whole: everything it is mapped from."""
+"""One product, whole, or of some of its flags: everything it is mapped from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from sources.cima.answers import Unfetched, parsed
 from sources.cima.client import CimaClient
+from sources.cima.mapping import side_product
+from sources.cima.mapping.side import FLAGS, MATERIALS, NOTES, SUPPLY, unknown_pack
 from tsi_fetch.clock import microseconds
 from tsi_fetch.http.failures import BodyTooLarge, Unreachable
 from tsi_fetch.words import Answer, Fault, Json, Row, ScopeClaim
@@ -14,27 +17,34 @@ SEGMENTED = (1, 2)
 """docs.tipo of the documents that CIMA gives section by section: the SmPC and the leaflet."""
 
 
-def fetch_product(client: CimaClient, nregistro: str, settles: tuple[str, ...] = ()) -> Row:
-    """Fetch a product: a row with all its answers, or one that says why they cannot be had.
+Answers = Iterator[Answer]
 
-    An unknown product is a row with its 204 alone: its whole scope is then empty.
+
+def fetch_row(client: CimaClient, key: str, settles: tuple[str, ...] = ()) -> Row:
+    """Fetch what a row's key names: a product (`99001`), or what some flags of it ask for (`99001#matinf+psum`).
+
+    A row with all its answers, or one that says why they cannot be had.  An unknown product is a row with its 204
+    alone: all its scopes are then empty.
     """
+    nregistro = side_product(key)
+    flags = key.removeprefix(nregistro)[1:].split("+") if key != nregistro else sorted(FLAGS.values())
+    read = _whole if key == nregistro else partial(_sides, flags=flags)
     try:
-        answers = tuple(_answers(client, nregistro))
+        answers = tuple(read(client, nregistro))
     except Unfetched as e:
-        return Row(nregistro, settles=settles, unfetched=e.fault)
+        return Row(key, settles=settles, unfetched=e.fault)
     # The earliest request: what the register changes while we ask is then newer than this row, never older.
     order = min(microseconds(answer.requested_at) for answer in answers)
-    return Row(nregistro, answers, order, (ScopeClaim(nregistro, whole=True),), settles)
+    scopes = [f"{nregistro}#{flag}" for flag in flags]
+    claimed = scopes if key != nregistro else [nregistro, *scopes]
+    return Row(key, answers, order, tuple(ScopeClaim(scope, whole=True) for scope in claimed), settles)
 
 
-def _answers(client: CimaClient, nregistro: str) -> Iterator[Answer]:
-    medicine = _ask("medicamento", lambda: client.medicine(nregistro))
-    product = parsed(medicine)
+def _whole(client: CimaClient, nregistro: str) -> Answers:
+    medicine, product = _medicine(client, nregistro)
     yield medicine
     if product is None:
         return
-    _must_be(product, "nregistro", nregistro, "medicamento")
     for cn in _presentations(product):
         part = f"presentacion/{cn}"
         answer = _ask(part, lambda cn=cn: client.presentation(cn))  # type: ignore[misc]
@@ -43,12 +53,55 @@ def _answers(client: CimaClient, nregistro: str) -> Iterator[Answer]:
             _must_be(presentation, "cn", cn, part)
         yield answer
     for kind in _documents(product):
-        part = f"contenido/{kind}"
-        answer = _ask(part, lambda kind=kind: client.content(kind, nregistro))  # type: ignore[misc]
-        sections = parsed(answer)
-        if sections is not None and not isinstance(sections, list):
-            raise Unfetched(Fault("cima-type", part, "a list of sections is expected"))
-        yield answer
+        yield _list(f"contenido/{kind}", lambda kind=kind: client.content(kind, nregistro))  # type: ignore[misc]
+    yield from _side_answers(client, product, nregistro, [flag for flag in FLAGS.values() if _has(product, flag)])
+
+
+def _sides(client: CimaClient, nregistro: str, flags: Sequence[str]) -> Answers:
+    """What these flags ask for, whatever the product says of itself: the feed has just said that they changed."""
+    medicine, product = _medicine(client, nregistro)
+    yield medicine
+    if product is not None:
+        yield from _side_answers(client, product, nregistro, flags)
+
+
+def _medicine(client: CimaClient, nregistro: str) -> tuple[Answer, Json]:
+    medicine = _ask("medicamento", lambda: client.medicine(nregistro))
+    product = parsed(medicine)
+    if product is not None:
+        _must_be(product, "nregistro", nregistro, "medicamento")
+    return medicine, product
+
+
+def _side_answers(client: CimaClient, product: Json, nregistro: str, flags: Sequence[str]) -> Answers:
+    if FLAGS[NOTES] in flags:
+        yield _list(NOTES, lambda: client.notes(nregistro))
+    if FLAGS[MATERIALS] in flags:
+        yield _list(MATERIALS, lambda: client.materials(nregistro))
+    if FLAGS[SUPPLY] in flags:
+        for cn in _presentations(product):
+            answer = _ask(f"{SUPPLY}/{cn}", lambda cn=cn: client.supply(cn))  # type: ignore[misc]
+            if not unknown_pack(answer):
+                parsed(answer)
+            yield answer
+
+
+SAYS_SO = {FLAGS[NOTES]: "notas", FLAGS[MATERIALS]: "materialesInf", FLAGS[SUPPLY]: "psum"}
+"""The member of a product by which it says that it has something of this flag."""
+
+
+def _has(product: Json, flag: str) -> bool:
+    packs = product.get("presentaciones")
+    of_packs = [p for p in packs if isinstance(p, dict)] if isinstance(packs, list) and flag == FLAGS[SUPPLY] else []
+    return any(one.get(SAYS_SO[flag]) is True for one in (product, *of_packs))
+
+
+def _list(part: str, call: Callable[[], Answer]) -> Answer:
+    answer = _ask(part, call)
+    value = parsed(answer)
+    if value is not None and not isinstance(value, list):
+        raise Unfetched(Fault("cima-type", part, "a list is expected"))
+    return answer
 
 
 def _ask(part: str, call: Callable[[], Answer]) -> Answer:

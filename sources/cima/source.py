@@ -17,7 +17,7 @@ from sources.cima.client import CimaClient
 from sources.cima.feed import FEED_ROW, UnreadableRow, Work, collapse, next_cursor, read_feed
 from sources.cima.listing import read_listing
 from sources.cima.options import CimaOptions
-from sources.cima.product import fetch_product
+from sources.cima.product import fetch_row
 from tsi_fetch.clock import Clock
 from tsi_fetch.errors import Unusable
 from tsi_fetch.http.chain import build_client
@@ -103,7 +103,7 @@ class Cima:
         return read_listing(self._client)
 
     def fetch(self, keys: Iterable[str]) -> Iterator[Batch]:
-        """Fetch these products whole, in the order given."""
+        """Fetch these products whole, or what some of their flags ask for (`99001#psum`), in the order given."""
         rows = self._rows(iter(keys))
         while batch := tuple(islice(rows, self._options.batch)):
             yield Batch(self.stream, batch)
@@ -142,10 +142,9 @@ class Cima:
 
     def _row(self, item: UnreadableRow | Work | str) -> Row:
         if isinstance(item, str):
-            return fetch_product(self._client, item)
+            return fetch_row(self._client, item)
         if isinstance(item, UnreadableRow):
             return Row(item.key, (item.answer,), settles=(item.key,))
-        if item.whole:
-            return fetch_product(self._client, item.nregistro, item.settles)
-        # A scope of its own, so that this row never speaks for the whole product.
-        return Row(f"{item.nregistro}#{'+'.join(sorted(item.flags))}", settles=item.settles)
+        # Of its flags alone it is a row of scopes of its own, which never speaks for the whole product.
+        key = item.nregistro if item.whole else f"{item.nregistro}#{'+'.join(sorted(item.flags))}"
+        return fetch_row(self._client, key, item.settles)

@@ -32,11 +32,10 @@ def to_changes(row: Row) -> Sequence[Change]:
     """The resources of a row's product, referred ones first; raises `Unusable`.
 
     None where the row has no answers, and where the register no longer knows the product: its whole scope is then
-    empty, and what it held is retired or deleted by the job's policy.  A row of side answers alone (notes, materials,
-    supply problems) touches only their resources, and a product's row may carry them too.
+    empty, and what it held is retired or deleted by the job's policy.  A row of some of its flags alone touches only
+    what comes of them (notes, materials, supply problems); a product's row carries them too.
     """
-    side = [answer for answer in row.answers if answer.part.partition("/")[0] in FLAGS]
-    if side and len(side) == len(row.answers):
+    if side_product(row.key) != row.key:
         return side_changes(row)
     mapped = product(row) if row.answers else None
     if mapped is None:

@@ -107,7 +107,7 @@ def supply_problems(nregistro: str, answer: Answer) -> list[Json]:
 
     404 is the API's answer to a pack that it does not know; it comes with an error message, and means none.
     """
-    if answer.status == 404 and _unknown(answer):
+    if unknown_pack(answer):
         return []
     body = opening.opened(answer)
     if body is None:
@@ -118,8 +118,10 @@ def supply_problems(nregistro: str, answer: Answer) -> list[Json]:
     return [] if found.fini is None else [_supply_problem(nregistro, found, found.fini, answer.part)]
 
 
-def _unknown(answer: Answer) -> bool:
-    """True where a 404 is the register's own; a web page's is not."""
+def unknown_pack(answer: Answer) -> bool:
+    """True where the register's own 404 says that it does not know the pack; a web page's says nothing."""
+    if answer.status != 404:
+        return False
     try:
         body = opening.parsed_json(answer)
     except Unusable:

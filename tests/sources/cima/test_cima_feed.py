@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -139,7 +140,9 @@ def test_a_row_that_the_register_itself_says_twice_is_one_row() -> None:
 def test_any_flag_that_is_not_a_side_flag_means_the_whole_product(flag: str) -> None:
     (row,) = rows_of(poll(cima(with_feed(of_day(9, A, "psum", flag))), at("2026-03-10"), NOON))
     assert row.key == A
-    assert [claim.whole for claim in row.scopes] == [True]
+    assert [(claim.key, claim.whole) for claim in row.scopes] == [
+        (key, True) for key in (A, f"{A}#matinf", f"{A}#notasSeguridad", f"{A}#psum")
+    ]
     assert row.answers[0].part == "medicamento"
 
 
@@ -149,16 +152,43 @@ def test_any_other_kind_of_change_means_the_whole_product(kind: int) -> None:
     assert row.answers
 
 
-@pytest.mark.parametrize("flags", [("psum",), ("notasSeguridad",), ("matinf",), ("psum", "matinf", "notasSeguridad")])
-def test_side_flags_alone_are_settled_and_fetch_nothing(flags: tuple[str, ...]) -> None:
+SIDES = {
+    "psum": [f"medicamento?nregistro={A}", "psuministro/v2/cn/999101", "psuministro/v2/cn/999102"],
+    "notasSeguridad": [f"medicamento?nregistro={A}", f"notas?nregistro={A}"],
+    "matinf": [f"medicamento?nregistro={A}", f"materiales?nregistro={A}"],
+}
+MADE = {"psum": 1, "notasSeguridad": 1, "matinf": 3}
+
+
+@pytest.mark.parametrize("flags", [("psum",), ("notasSeguridad",), ("matinf",), ("matinf", "notasSeguridad", "psum")])
+def test_side_flags_alone_ask_for_what_they_name_and_touch_only_what_comes_of_it(flags: tuple[str, ...]) -> None:
     upstream = with_feed(of_day(9, A, *flags))
     source = cima(upstream)
     (row,) = rows_of(poll(source, at("2026-03-10"), NOON))
-    assert (row.answers, row.scopes, row.unfetched) == ((), (), None)
-    assert len(row.settles) == 1
-    assert row.key != A  # it must not speak for the whole product, whose quarantine may be open
-    assert source.to_changes(row) == ()
-    assert upstream.calls == [FIRST_PAGE]
+    assert row.key == f"{A}#{'+'.join(flags)}"  # it must not speak for the whole product, whose quarantine may be open
+    assert [(claim.key, claim.whole) for claim in row.scopes] == [(f"{A}#{flag}", True) for flag in flags]
+    assert (len(row.settles), row.unfetched) == (1, None)
+    changes = source.to_changes(row)
+    assert {change.ref.type for change in changes} == {"DocumentReference"}
+    assert Counter(change.scope for change in changes) == {f"{A}#{flag}": MADE[flag] for flag in flags}
+    assert sorted(upstream.calls) == sorted({FIRST_PAGE, *(call for flag in flags for call in SIDES[flag])})
+
+
+def test_what_some_flags_ask_for_can_be_fetched_by_its_key() -> None:
+    upstream = with_feed()
+    (row,) = rows_of(cima(upstream).fetch([f"{A}#matinf+psum"]))
+    assert [answer.part for answer in row.answers] == [
+        "medicamento", "materiales", "psuministro/999101", "psuministro/999102"
+    ]  # fmt: skip
+    assert [claim.key for claim in row.scopes] == [f"{A}#matinf", f"{A}#psum"]
+
+
+def test_of_a_product_that_is_gone_nothing_is_left_of_its_flags_either() -> None:
+    source = cima(with_feed(of_day(9, "404404", "psum")))
+    (row,) = rows_of(poll(source, at("2026-03-10"), NOON))
+    assert [(answer.part, answer.status) for answer in row.answers] == [("medicamento", 204)]
+    assert [claim.key for claim in row.scopes] == ["404404#psum"]
+    assert source.to_changes(row) == []
 
 
 def test_the_rows_of_a_product_are_one_piece_of_work_with_all_their_flags() -> None:
@@ -167,6 +197,7 @@ def test_the_rows_of_a_product_are_one_piece_of_work_with_all_their_flags() -> N
     assert keys_of(batches) == [f"{B}#psum", A]
     assert len(rows_of(batches)[1].settles) == 3
     assert upstream.calls.count(f"medicamento?nregistro={A}") == 1
+    assert upstream.calls.count(f"medicamento?nregistro={B}") == 1
 
 
 def test_side_flags_of_several_rows_are_united() -> None:
@@ -192,7 +223,7 @@ def test_side_flags_of_several_rows_are_united() -> None:
 def test_flags_are_read_in_every_spelling(given: dict[str, Any], whole: bool) -> None:
     raw = {"nregistro": A, "fecha": stamp("2026-03-09T08:55:00+01:00"), "tipoCambio": 3} | given
     (row,) = rows_of(poll(cima(with_feed(raw)), at("2026-03-10"), NOON))
-    assert bool(row.answers) is whole
+    assert (row.key == A) is whole
 
 
 @pytest.mark.parametrize("kind", [None, "3", 3.5])

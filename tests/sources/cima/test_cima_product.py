@@ -12,6 +12,7 @@ from fake_cima import BASE_URL, BUSY, HTML, cima, keys_of, register, rows_of, wi
 from still_clock import StillClock
 
 from dev.cima_server import Reply
+from sources.cima import client
 from tsi_fetch.clock import microseconds
 from tsi_fetch.errors import SettingError, TryAgain, Unusable
 from tsi_fetch.words import Row
@@ -29,9 +30,36 @@ def parts(row: Row) -> list[str]:
 
 def test_a_product_is_its_own_answer_every_presentation_and_both_texts() -> None:
     (row,) = fetched(register())
-    assert parts(row) == ["medicamento", "presentacion/999101", "presentacion/999102", "contenido/1", "contenido/2"]
+    own = ["medicamento", "presentacion/999101", "presentacion/999102", "contenido/1", "contenido/2"]
+    assert parts(row) == [*own, "notas", "materiales", "psuministro/999101", "psuministro/999102"]
     assert (row.key, row.unfetched) == (A, None)
-    assert [(claim.key, claim.whole) for claim in row.scopes] == [(A, True)]
+    assert [(claim.key, claim.whole) for claim in row.scopes] == [
+        (key, True) for key in (A, f"{A}#matinf", f"{A}#notasSeguridad", f"{A}#psum")
+    ]
+
+
+def test_what_a_product_says_that_it_has_not_is_not_asked_for() -> None:
+    upstream = register()
+    product = upstream.products[A]
+    product["notas"] = product["materialesInf"] = product["psum"] = False
+    product["presentaciones"][1]["psum"] = False
+    (row,) = fetched(upstream)
+    assert parts(row)[-1] == "contenido/2"
+    product["presentaciones"][1]["psum"] = True
+    (row,) = fetched(upstream)
+    assert parts(row)[-1] == "psuministro/999102"
+
+
+def test_a_pack_that_the_supply_problems_do_not_know_has_none_and_a_lost_page_is_no_answer() -> None:
+    upstream = register()
+    call = "psuministro/v2/cn/999101"
+    upstream.instead(call, Reply(404, b'{"error":"no existe"}'))
+    (row,) = fetched(upstream)
+    assert (row.unfetched, [a.status for a in row.answers if a.part == "psuministro/999101"]) == (None, [404])
+    upstream.instead(call, Reply(404, b"<html></html>"))
+    (row,) = fetched(upstream)
+    assert row.unfetched is not None
+    assert (row.unfetched.code, row.unfetched.path) == ("cima-status", "psuministro/999101")
 
 
 def test_a_document_without_sections_is_not_asked_for() -> None:
@@ -59,7 +87,8 @@ def test_every_product_of_the_register_maps() -> None:
     source = cima(register())
     for row in rows_of(source.fetch([A, B, C])):
         changes = source.to_changes(row)
-        assert {change.scope for change in changes} == {row.key}
+        assert {change.scope for change in changes} <= {claim.key for claim in row.scopes}
+        assert row.key in {change.scope for change in changes}
         assert {change.order for change in changes} == {row.order}
 
 
@@ -68,7 +97,7 @@ def test_an_unknown_product_is_a_row_whose_scope_is_empty() -> None:
     (row,) = rows_of(source.fetch(["404404"]))
     assert [(answer.part, answer.status, answer.body) for answer in row.answers] == [("medicamento", 204, b"")]
     assert row.unfetched is None
-    assert [claim.whole for claim in row.scopes] == [True]
+    assert [claim.whole for claim in row.scopes] == [True] * 4
     assert source.to_changes(row) == ()
 
 
@@ -76,7 +105,7 @@ def test_a_presentation_or_text_that_is_not_there_is_kept_as_such() -> None:
     upstream = register()
     del upstream.presentations["999102"], upstream.contents[2, A]
     (row,) = fetched(upstream)
-    assert [answer.status for answer in row.answers] == [200, 200, 204, 200, 204]
+    assert [answer.status for answer in row.answers][:5] == [200, 200, 204, 200, 204]
 
 
 def test_the_order_is_the_time_of_the_earliest_request() -> None:
@@ -261,3 +290,22 @@ def test_requests_are_polite() -> None:
     upstream = register()
     rows_of(cima(upstream, clock, rate=5).fetch([A, B]))
     assert clock.now() - start >= timedelta(seconds=(len(upstream.calls) - 1) / 5)
+
+
+def test_what_was_asked_of_a_product_is_not_asked_again_in_one_run() -> None:
+    upstream = register()
+    source = cima(upstream)
+    (whole,) = rows_of(source.fetch([A]))
+    (side,) = rows_of(source.fetch([f"{A}#psum"]))
+    assert len(set(upstream.calls)) == len(upstream.calls)
+    assert set(side.answers) <= set(whole.answers)
+    assert side.order == whole.order, "what is said twice is as old as the first answer"
+
+
+def test_what_is_kept_is_bounded_and_then_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "MOST_KEPT", 4000)
+    upstream = register()
+    source = cima(upstream)
+    for _ in range(2):
+        rows_of(source.fetch([A, B, C]))
+    assert upstream.calls.count(f"medicamento?nregistro={A}") == 2

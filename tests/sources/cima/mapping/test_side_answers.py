@@ -25,7 +25,7 @@ PROBLEM = {"cn": "999101", "nombre": "FANTASINA, 28 comprimidos",
 def mapped(answer: Make) -> Callable[..., list[Any]]:
     """The resources of a row that has this side answer alone."""
 
-    def of(part: str, body: Any, status: int = 200, key: str = "99001") -> list[Any]:
+    def of(part: str, body: Any, status: int = 200, key: str = "99001#matinf+notasSeguridad+psum") -> list[Any]:
         changes = to_changes(Row(key, (answer(part, body, status=status),), 7))
         for change in changes:
             assert isinstance(change, Upsert)
@@ -162,7 +162,7 @@ def test_what_is_closed_or_was_never_there_gives_nothing(mapped: Make, part: str
 )
 def test_what_is_no_answer_is_refused(answer: Make, part: str, body: Any, status: int, code: str) -> None:
     with pytest.raises(Unusable) as caught:
-        to_changes(Row("99001", (answer(part, body, status=status),)))
+        to_changes(Row("99001#psum", (answer(part, body, status=status),)))
 
     assert caught.value.fault.code == code
     assert isinstance(caught.value.fault, Fault)
