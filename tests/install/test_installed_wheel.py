@@ -175,5 +175,5 @@ def test_it_replays_the_recording_that_ships_with_it(installed: Installed, place
     arguments = ("run", "cima", "--replay", str(recording), "--log", "text")
     done = installed.start(*arguments, room=place / "room", environ={"TMPDIR": str(room)})
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "44 created" in done.stdout
+    assert "49 created" in done.stdout
     assert list(room.glob("*/resources/*/*.json"))

@@ -36,7 +36,7 @@ def test_a_prefix_stands_before_every_id_and_in_every_reference(desk: Any) -> No
     code, out, _ = desk.run("run", "cima", "--json")
     assert (code, _report(out)["troubles"]) == (0, 0)
     found = _resources(desk.out)
-    assert len(found) == 44
+    assert len(found) == 49
     assert all(ref.id.startswith("es-") and json.loads(body)["id"] == ref.id for ref, body in found.items())
     assert {ref for body in found.values() for ref in references(body)} <= found.keys()
     assert any(references(body) for body in found.values())
@@ -46,7 +46,7 @@ def test_without_a_prefix_of_its_own_the_jobs_name_is_taken_and_the_next_run_cha
     _settings(desk, "identity: prefix")
     desk.run("run", "cima", "--json")
     found = _resources(desk.out)
-    assert len(found) == 44
+    assert len(found) == 49
     assert all(ref.id.startswith("cima-es-aemps-") for ref in found)
     code, out, _ = desk.run("run", "cima", "--full", "--json")
     assert (code, set(_report(out)["counts"]["Bundle"])) == (0, {"unchanged"})
@@ -60,7 +60,7 @@ def test_another_identity_maps_everything_anew_and_the_guard_asks_before_the_old
     code, _, _ = desk.run("run", "cima", "--full", "--json")
     assert code == 77
     assert {ref: body for ref, body in _resources(desk.out).items() if ref in before} == before
-    code, _, _ = desk.run("run", "cima", "--full", "--accept-vanish", "44", "--json")
+    code, _, _ = desk.run("run", "cima", "--full", "--accept-vanish", "49", "--json")
     assert code == 0
     after = _resources(desk.out)
     assert {Ref(ref.type, f"es-{ref.id}") for ref in before} == after.keys() - before.keys()

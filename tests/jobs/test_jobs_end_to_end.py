@@ -28,7 +28,7 @@ def test_a_first_run_loads_everything_and_a_second_touches_no_file(desk: Any) ->
     code, out, _ = desk.run("run", "cima", "--log", "text")
     assert code == 0
     assert out.startswith("cima: done  run ")
-    assert "44 created." in out
+    assert "49 created." in out
     assert "watermark  none → " in out
     written = _files(desk.out)
     code, out, _ = desk.run("run", "cima", "--log", "text")
@@ -79,7 +79,7 @@ def test_a_replay_without_a_target_writes_to_a_temporary_one_that_the_report_nam
     places = _report(out)["places"]
     assert code == 0
     assert all(str(room) in place for place in places)
-    assert len(list(room.glob("*/resources/*/*.json"))) == 44
+    assert len(list(room.glob("*/resources/*/*.json"))) == 49
     assert (desk.folder / "store.db").read_bytes() == store
     before = _files(desk.folder)
     code, out, _ = desk.run("plan", "cima", "--replay", str(tape), "--json")
@@ -192,7 +192,7 @@ def test_status_and_runs_know_what_has_run_and_what_has_not(desk: Any) -> None:
     assert run["report"]["requests"]["127.0.0.1"]["requests"] == len(desk.register.calls)
     began, ended = (datetime.fromisoformat(run["report"][name]) for name in ("started", "ended"))
     assert 0 < (ended - began).total_seconds() - 0.001 <= run["seconds"] < 60
-    assert "44 created." in desk.run("runs", "cima")[1]
+    assert "49 created." in desk.run("runs", "cima")[1]
     assert "done" in desk.run("status")[1]
     assert desk.run("status", "cyma")[0] == 2
 

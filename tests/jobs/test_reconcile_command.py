@@ -16,7 +16,7 @@ from tsi_fetch.differences import UNKNOWN, Kind
 from tsi_fetch.reconcile import Comparison, Marking, Mended
 from tsi_fetch.words import Mark, WorkList
 
-LOADED = 44
+LOADED = 49
 
 
 def _audit(folder: Path) -> list[tuple[str, str, str]]:
