@@ -152,6 +152,7 @@ class Life:
         self.excused: set[str] = set()  # runs of which the store was away, or whose lease another one had
         self._recorded: set[str] = set()
         self._nights = 0
+        self._mended = False  # and `tampered`: by a person, before the last night
         self._refusals: list[str] = []  # what runs did on a server that is not the one they left
 
     @property
@@ -207,7 +208,7 @@ class Life:
         say before that is mended."""
         self._nights += 1
         self._night(f"night {self._nights}: {happened}", calm=calm, full=full)
-        return self.look(meanwhile=self.tampered)
+        return self.look()
 
     def end(self) -> Verdict:
         """Somebody mends what is broken, and nothing disturbs the last night."""
@@ -215,9 +216,10 @@ class Life:
         if self.another_server():
             self._night("the server is another", calm=True, full=False)
             self.counts["another server refused"] += 1
-            if not (verdict := self.look(meanwhile=True)).good:
+            if not (verdict := self.look()).good:
                 return verdict
         self.mend()
+        self._mended = True
         if self.incomplete:
             self._night("what is left of an incomplete list", calm=True, full=False)
         full, self.incomplete = self.incomplete, False
@@ -239,12 +241,8 @@ class Life:
         self.reasons = ()
         self.register.tonight(0.0 if calm else self.dice.choice([0, 0, 0.1]), self.dice.getrandbits(64))
         self.disturb(calm=calm)
-        another, ends, made, given = (
-            self.another_server(),
-            len(self.ends),
-            len(self.hapi.written),
-            self.hapi.given.total(),
-        )
+        another, ends = self.another_server(), len(self.ends)
+        made, given = len(self.hapi.written), self.hapi.given.total()
         code, how = self.run(calm=calm, full=full)
         self.told.append(f"{what}; {'--full, ' if full else ''}{how}: ended with {code} {'; '.join(self.reasons)}")
         self._ended(code)
@@ -268,16 +266,17 @@ class Life:
         found = [r for r in reversed(records.values()) if r.id not in self._recorded]
         for record in found:
             self._recorded.add(record.id)
-            self.ends.append(self._as_told(Ended(record.id, self.codes.get(record.id, code), None, None), record))
+            ended = Ended(record.id, self.codes.get(record.id, code), None, None, excused=self.excuses(record.id))
+            self.ends.append(self._as_told(ended, record))
         if not found:  # it died before it could begin
             self.ends.append(Ended("none", code, None, None))
 
-    def _as_told(self, ended: Ended, record: RunRecord | None) -> Ended:
+    @staticmethod
+    def _as_told(ended: Ended, record: RunRecord | None) -> Ended:
         """As its record says now."""
         if record is None:
             return ended
-        told = replace(ended, outcome=record.outcome, recorded=record.exit_code, report=record.report)
-        return replace(told, excused=self.excuses(ended.run))
+        return replace(ended, outcome=record.outcome, recorded=record.exit_code, report=record.report)
 
     def excuses(self, run: str) -> bool:
         """The run's store was away, or another one had its lease."""
@@ -305,12 +304,12 @@ class Life:
         least, most = remembered.counter if remembered else 0, intended.counter if intended else 0
         return not (least < int(counter) <= most and run in ran)
 
-    def look(self, *, calm: bool = False, meanwhile: bool = False) -> Verdict:
-        """At everything, as it is now.  `meanwhile`: somebody else was at the server, and that is not mended."""
-        seen = self.evidence(calm=calm)
+    def look(self, *, calm: bool = False) -> Verdict:
+        """At everything, as it is now."""
+        seen, meanwhile = self.evidence(calm=calm), self.tampered and not self._mended
         verdict = look_meanwhile(seen) if meanwhile else look(seen)
         last = self.ends[-1]
-        may = ENDS | {Exit.GUARDED} if meanwhile else ENDS  # whether it must, `_refusals` has
+        may = (ENDS | {Exit.GUARDED} if meanwhile else ENDS) | self.also_ends  # whether it must, `_refusals` has
         wrong = [] if last.code in may else [f"{last.run} ended with {last.code}"]
         return replace(verdict, untrue=(*verdict.untrue, *wrong, *self._refusals, *self.flaws()))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,22 @@ import pytest
 
 from sinks.fhir.server import FhirServer
 from sinks.fhir.wire import Wire
-from sources.cima import product
+from sources.cima import feed, product, source
 from store.handle import Stored
 from store.job_store import JobBook
 from store.leases import Fence
 from store.notes import Notes
-from tests.faults.inside import NOWHERE, Inside, room, template, tried
+from tests.faults.inside import NOWHERE, TAMPERING, Inside, room, template, tried
 from tests.sinks.disturbed_hapi import LATE
 from tests.sinks.sudden_death import Death, Doom
 from tsi_fetch import decide, departures, run, write
+from tsi_fetch.decide import decide_stale as stale
+from tsi_fetch.errors import Guarded, LeaseLost, TryAgain
 from tsi_fetch.http.failures import Unreachable
-from tsi_fetch.report import Tally
-from tsi_fetch.words import Answer, Doubt, Outcome, Result, RunRecord, Settlement
+from tsi_fetch.judge import ACKNOWLEDGED, Judged
+from tsi_fetch.marker import Marker
+from tsi_fetch.report import Report, Tally
+from tsi_fetch.words import Answer, Cursor, Doubt, Outcome, Result, RunRecord, Settlement
 
 MOST_LIVES = 60
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -155,6 +160,113 @@ def the_fence_is_not_checked_in_the_commit(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Fence, "check", lambda self, conn: None)
 
 
+def what_is_retired_is_not_counted(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(departures, "_word", lambda outcome: "kept")
+
+
+def what_is_written_is_counted_as_it_was_meant(patch: pytest.MonkeyPatch) -> None:
+    """Not as the sink acknowledged it."""
+    true = Judged.count
+
+    def meant(self: Judged, outcomes: Sequence[Outcome], tally: Tally) -> None:
+        true(self, [replace(o, result=Result.UPDATED) if o.result in ACKNOWLEDGED else o for o in outcomes], tally)
+
+    patch.setattr(Judged, "count", meant)
+
+
+def a_report_says_that_the_watermark_is_further(patch: pytest.MonkeyPatch) -> None:
+    true = Tally.report
+
+    def ahead(self: Tally, ended: datetime) -> Report:
+        return replace(true(self, ended), watermark=(None, ended.date().isoformat()))
+
+    patch.setattr(Tally, "report", ahead)
+
+
+def the_watermark_runs_ahead(patch: pytest.MonkeyPatch) -> None:
+    true = feed.next_cursor
+
+    def ahead(*arguments: Any) -> Cursor | None:
+        cursor = true(*arguments)
+        if cursor is None:
+            return None
+        return replace(cursor, value=(date.fromisoformat(cursor.value) + timedelta(days=3)).isoformat())
+
+    patch.setattr(source, "next_cursor", ahead)
+
+
+def the_marker_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
+    true = Marker.check
+
+    def looked(self: Marker) -> None:
+        with suppress(Guarded):
+            true(self)
+
+    patch.setattr(Marker, "check", looked)
+
+
+def another_server_is_called_busy(patch: pytest.MonkeyPatch) -> None:
+    true = Marker.check
+
+    def looked(self: Marker) -> None:
+        try:
+            true(self)
+        except Guarded as e:
+            raise TryAgain(e.message) from e
+
+    patch.setattr(Marker, "check", looked)
+
+
+def _removed_as(patch: pytest.MonkeyPatch, removal: str) -> None:
+    true = departures._step
+
+    def step(running: Any, *arguments: Any) -> Any:
+        asked, running.settings = running.settings, replace(running.settings, removal=removal)
+        try:
+            return true(running, *arguments)
+        finally:
+            running.settings = asked
+
+    patch.setattr(departures, "_step", step)
+
+
+def what_is_to_be_retired_is_deleted(patch: pytest.MonkeyPatch) -> None:
+    _removed_as(patch, "delete")
+
+
+def what_is_to_be_deleted_is_retired(patch: pytest.MonkeyPatch) -> None:
+    _removed_as(patch, "retire")
+
+
+def retirement_changes_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(departures, "retired", lambda body: body)
+
+
+def equality_ignores_too_much(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(decide, "same", lambda one, two: True)
+
+
+def what_is_foreign_is_written_over(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(write, "decide_stale", lambda *arguments, ours, adopt: stale(*arguments, ours=ours, adopt=True))
+
+
+def a_record_is_left_open(patch: pytest.MonkeyPatch) -> None:
+    def lost(self: JobBook, record: RunRecord) -> None:
+        raise LeaseLost("the lease is lost")
+
+    patch.setattr(JobBook, "end_run", lost)
+
+
+def nobody_is_named_as_writer(patch: pytest.MonkeyPatch) -> None:
+    """Requests bear an id that no run has."""
+    true = FhirServer.__init__
+
+    def named(self: FhirServer, options: Any, clock: Any, run: str, *arguments: Any, **others: Any) -> None:
+        true(self, options, clock, f"not-{run}", *arguments, **others)
+
+    patch.setattr(FhirServer, "__init__", named)
+
+
 class Overtaken(Inside):
     """Another runner comes whenever a run is about to remember what it wrote."""
 
@@ -163,6 +275,21 @@ class Overtaken(Inside):
     def run(self, *, calm: bool, full: bool) -> tuple[int, str]:
         death = NOWHERE if calm else Death("settle", self.dice.randint(1, 2))
         return self.dared(Doom(death), timedelta(0), calm=calm, full=full)
+
+
+class Meddled(Inside):
+    """Somebody else is at the server each night."""
+
+    least_nights = 3
+    acts: Sequence[str] = TAMPERING
+
+    def between(self) -> list[str]:
+        what = self.dice.choice(self.acts)
+        return [what] if self.tamper(what) else []
+
+
+class Edited(Meddled):
+    acts = ("somebody edits",)
 
 
 class Broken(Inside):
@@ -181,6 +308,10 @@ KINDS: Mapping[str, type[Inside]] = {
     "the fence is not checked in the commit": Overtaken,
     "a 500 of the register is swallowed": Broken,
     "what could not be fetched is forgotten": Broken,
+    "the marker is not looked at": Meddled,
+    "another server is called busy": Meddled,
+    "what is foreign is written over": Edited,
+    "equality ignores too much": Lossy,
     "stale writes are given up": Lossy,
     "the status of an entry is ignored": Lossy,
 }
@@ -223,6 +354,19 @@ PLANTED: Mapping[str, Plant] = {
         a_500_of_the_register_is_swallowed,
         resources_are_posted,
         the_fence_is_not_checked_in_the_commit,
+        what_is_retired_is_not_counted,
+        what_is_written_is_counted_as_it_was_meant,
+        a_report_says_that_the_watermark_is_further,
+        the_watermark_runs_ahead,
+        the_marker_is_not_looked_at,
+        another_server_is_called_busy,
+        what_is_to_be_retired_is_deleted,
+        what_is_to_be_deleted_is_retired,
+        retirement_changes_nothing,
+        equality_ignores_too_much,
+        what_is_foreign_is_written_over,
+        a_record_is_left_open,
+        nobody_is_named_as_writer,
     )
 }
 

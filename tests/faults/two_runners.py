@@ -206,6 +206,10 @@ class TwoRunners(Process):
         self.counts["closed while the store went away"] += len(told)
         return told
 
+    def excuses(self, run: str) -> bool:
+        """The store was gone tonight, or there was another one to lose the lease to."""
+        return self._out or len(self._tonight) > 1
+
     def tenures(self) -> list[Tenure]:
         """Everyone who has held the lease."""
         codes = {end.run: end.code for end in self.ends}
