@@ -140,10 +140,10 @@ class RegisterStory:
         self._tell(key, WITHDRAWN)
         return True
 
-    def _half_vanishes(self) -> bool:
-        """Many at once: what a vanish guard is for."""
-        some = len(self.register.products) // 2
-        return some > 1 and all([self._vanish() for _ in range(some)])
+    def _most_vanishes(self) -> bool:
+        """More than half at once: what a vanish guard is for."""
+        some = len(self.register.products) // 2 + 1
+        return some > 2 and all([self._vanish() for _ in range(some)])
 
     def _hide(self) -> bool:
         some = sorted(key for key in self.register.products if key not in self.spoilt | self.refused)
@@ -252,7 +252,7 @@ ACTS: dict[str, tuple[int, Callable[[RegisterStory], bool]]] = {
     "loses a package": (2, RegisterStory._lose_a_package),
     "finds a package": (2, RegisterStory._find_a_package),
     "vanishes": (2, RegisterStory._vanish),
-    "is half gone": (1, RegisterStory._half_vanishes),
+    "is mostly gone": (1, RegisterStory._most_vanishes),
     "is hidden for a night": (1, RegisterStory._hide),
     "comes back": (2, RegisterStory._come_back),
     "is refused by the server": (1, RegisterStory._be_refused),
