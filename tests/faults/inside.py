@@ -42,22 +42,26 @@ from tests.faults.seams import (
     HEARTBEAT,
     OF_SINK,
     OF_SOURCE,
+    WAIT,
     Beating,
     MortalWire,
     Ticking,
+    Waiting,
     let_expire,
     mortal_commits,
 )
 from tests.faults.servers import CUT, NO_ANSWER, NO_CONNECTION, SLOW_FAULTS, TRICKS, TRICKS_OF_FEEDS, Trick
 from tests.faults.trials import options, play
+from tests.faults.vanishing import VanishGuard
 from tests.sinks.disturbed_hapi import LATE, NOTHING_DONE, SOMEONE
 from tests.sinks.fake_hapi import BASE
 from tests.sinks.sudden_death import Death, Doom, Killed, Mortal
 from tsi_fetch.clock import StopSignal
-from tsi_fetch.errors import LeaseLost
+from tsi_fetch.errors import Exit, LeaseLost
 from tsi_fetch.http.limit import SteadyPace
 from tsi_fetch.ports import JobStore, Sink
 from tsi_fetch.reconcile import Reconciler, Subject
+from tsi_fetch.report import Report
 from tsi_fetch.run import Ports, Settings, run_job
 from tsi_fetch.words import RunRecord
 
@@ -68,8 +72,14 @@ SEAMS = (
 )
 """Methods of store and sink: before and after each of them a run may die."""
 
-OFTEN = (COMMIT, OF_SOURCE, OF_SINK, HEARTBEAT)
+OFTEN = (COMMIT, OF_SOURCE, OF_SINK, HEARTBEAT, WAIT)
 """Seams that a run passes many times."""
+
+TAKEN_OVER = (OF_SOURCE, OF_SINK, HEARTBEAT, WAIT)
+"""Those of them at which another runner may come, where one thread does everything."""
+
+SHORT = tuple(timedelta(milliseconds=n) for n in (5, 30, 80, 200))
+"""After which a run may be planned to stop; each look at the clock takes one millisecond."""
 
 NOWHERE = Death("nowhere")
 TAMPERING = ("somebody edits", "somebody deletes", "the server is wiped", "the server is restored")
@@ -81,10 +91,13 @@ class Inside(Life):
     threads write (`near` is false) their order is the machine's."""
 
     most_nights = 6
+    on_existing = "adopt"
     began = datetime(2026, 3, 2, 2, tzinfo=UTC)
     overtaken, broken = 0.15, 0.15
     """Shares: of deaths at the loop's seams, those that another runner's night comes instead of; of nights, those in
     which one product cannot be had."""
+    guarded, hurried = 0.4, 0.12
+    """Shares: of lives, those whose job has the usual vanish guard; of nights, those with a planned end."""
     fhir_faults = (*NOTHING_DONE, "lost", "lost by reset", "garbled", "bad gateway", LATE, "500")
 
     def __init__(self, dice: random.Random, store: str, folder: Path, *, near: bool | None = None) -> None:
@@ -95,6 +108,9 @@ class Inside(Life):
         self._numbers = 0
         self._died_at = LONG_AGO
         self._kept = copy.deepcopy(self.hapi.resources)
+        self.vanishing = VanishGuard(dice.random() < self.guarded)
+        self.also_ends = frozenset({Exit.GUARDED} if self.vanishing.on else ())
+        self.hapi.refusal = dice.choice([422, 422, 500])
 
     def close(self) -> None:
         self._stored.close()
@@ -111,12 +127,15 @@ class Inside(Life):
     def dared(self, doom: Doom, days: timedelta, *, calm: bool, full: bool) -> tuple[int, str]:
         """A run to which this happens."""
         how = [self._disturb_register(calm=calm, lists=full or not self.ends)]
-        clock = Ticking(self._not_behind(self._now + days))
+        clock = Waiting(self._not_behind(self._now + days), doom)
         self.counts["clock a day away"] += bool(days)
-        if doom.death.at in SEAMS and self.dice.random() < self.overtaken:
+        limit = None if calm or self.dice.random() > self.hurried else self.dice.choice(SHORT)
+        how += [f"planned to stop after {limit.microseconds // 1000} ms"] if limit else []
+        where = (*SEAMS, *(TAKEN_OVER if self.near else ()))
+        if doom.death.at in where and self.dice.random() < self.overtaken:
             doom.instead = lambda: self._overtaken(clock)
             how.append("overtaken")
-        code = self._run(clock, doom, full=full)
+        code = self._run(clock, doom, full=full, limit=limit)
         self.story.register.date = self._now + self.dice.choice([timedelta(hours=1), timedelta(days=1)])
         return code, f"{doom.death}, {', '.join(filter(None, how))}, clock {days.days:+d} d"
 
@@ -155,19 +174,19 @@ class Inside(Life):
         name = self.dice.choice(list(ACTS))
         self.counts["something happens while the feed is read"] += self.story.act(name)
 
-    def _run(self, clock: Ticking, doom: Doom, *, full: bool) -> int:
+    def _run(self, clock: Waiting, doom: Doom, *, full: bool, limit: timedelta | None = None) -> int:
         self._numbers += 1
         run_id = f"run-{self._numbers}"
         try:
             with ExitStack() as stack:
-                return self._lived(stack, run_id, clock, doom, full=full)
+                return self._lived(stack, run_id, clock, doom, self._settings(run_id, full=full, limit=limit))
         except Killed:
             self._died_at = clock.now()
             let_expire(self._stored, LONG_AGO)
             self.counts[f"died {'after' if doom.death.after else 'before'} {doom.death.at}"] += 1
             return -signal.SIGKILL
 
-    def _lived(self, stack: ExitStack, run_id: str, clock: Ticking, doom: Doom, *, full: bool) -> int:
+    def _lived(self, stack: ExitStack, run_id: str, clock: Waiting, doom: Doom, settings: Settings) -> int:
         database = self._stored.database
         stack.enter_context(mortal_commits(self._stored, doom))
         fence = stack.enter_context(held(database, JOB, run_id, EXPIRY, clock.sleep, alone=False))
@@ -177,13 +196,12 @@ class Inside(Life):
         book.begin_run(record)
         source = stack.enter_context(closing(self._source(clock, doom)))
         sink = stack.enter_context(closing(self._sink(clock, run_id, doom)))
-        store = Mortal(Beating(book, Heart(database, fence, EXPIRY), doom), doom)
-        settings = Settings(
-            JOB, run_id, full=full, accept_vanish=1000, on_existing="adopt", slice=self.dice.choice([1, 3, 500])
-        )
+        heart = Heart(database, fence, EXPIRY)
+        clock.beat, store = heart.beat, Mortal(Beating(book, heart, doom), doom)
         ports = Ports(source, cast(Sink, Mortal(sink, doom)), cast(JobStore, store), clock)
         report = run_job(ports, settings)
         self.reasons += tuple(reason.what for reason in report.reasons)
+        self._look_at(report, settings)
         ended = replace(record, ended=report.ended, outcome=report.outcome, exit_code=report.exit_code)
         try:
             book.end_run(replace(ended, report=report.to_json()))
@@ -193,12 +211,39 @@ class Inside(Life):
         self.codes[run_id] = report.exit_code
         return report.exit_code
 
+    def _settings(self, run_id: str, *, full: bool, limit: timedelta | None) -> Settings:
+        return Settings(
+            JOB,
+            run_id,
+            full=full,
+            accept_vanish=self.vanishing.accepted,
+            on_existing=self.on_existing,
+            removal=self.removal,
+            slice=self.dice.choice([1, 3, 500]),
+            max_duration=limit,
+        )
+
+    def _look_at(self, report: Report, settings: Settings) -> None:
+        """Whether it ended so for a reason."""
+        self.counts["a vanishing held back"] += self.vanishing.ended(report, self.hapi.resources)
+        if report.outcome == "partial":
+            self.counts["a planned stop"] += 1
+            if settings.max_duration is None:
+                self.vanishing.wrong.append(f"{report.run} says that it stopped as planned, and was not to")
+        if report.exit_code == Exit.GUARDED and not self.tampered and not self.vanishing.asked:
+            self.vanishing.wrong.append(f"{report.run} ended with 77, and nothing was to vanish")
+
+    def flaws(self) -> list[str]:
+        return [*super().flaws(), *self.vanishing.wrong]
+
     def _overtaken(self, clock: Ticking) -> None:
         """The run stands still until its lease has expired, and another one has done its work."""
         self.counts["overtaken"] += 1
+        self.excused.add(f"run-{self._numbers}")
         self._fence.good(time.monotonic() - EXPIRY)
         let_expire(self._stored, LONG_AGO)
-        self._run(Ticking(clock.now() + timedelta(seconds=EXPIRY)), Doom(NOWHERE), full=False)
+        doom = Doom(NOWHERE)
+        self._run(Waiting(clock.now() + timedelta(seconds=EXPIRY), doom), doom, full=False)
 
     def _source(self, clock: Ticking, doom: Doom) -> Cima:
         options = CimaOptions(
@@ -228,12 +273,19 @@ class Inside(Life):
     # others
 
     def between(self) -> list[str]:
+        told = ["a person lets go what vanished"] if self.dice.random() < 0.6 and self.accept() else []
         if self.dice.random() > 0.15:
             if self.dice.random() < 0.3:
                 self.back_up()
-            return []
+            return told
         what = self.dice.choice(TAMPERING)
-        return [what] if self.tamper(what) else []
+        return [*told, what] if self.tamper(what) else told
+
+    def accept(self) -> bool:
+        """What the last run held back may go; False where there is nothing."""
+        accepted = self.vanishing.accept()
+        self.counts["a vanishing accepted"] += accepted
+        return accepted
 
     def tamper(self, what: str) -> bool:
         """Somebody else does this to the server; False where there is nothing to do it to."""
@@ -271,7 +323,8 @@ class Inside(Life):
         return any(f'"{name}"' in str(v[-1].resource).replace("'", '"') for v in self.hapi.resources.values())
 
     def mend(self) -> None:
-        """The way out after somebody else was at the server."""
+        """The way out after somebody else was at the server; and what has vanished may go."""
+        self.vanishing.accept_all()
         if not self.tampered:
             return
         clock = Ticking(self._not_behind(self._now))
@@ -305,6 +358,9 @@ def tried(seed: int, empty: Path, kind: type[Inside] | None = None) -> tuple[Ins
     with room() as folder:
         shutil.copy(empty, Path(folder) / "store.db")
         with closing((kind or Inside)(random.Random(seed), f"sqlite:///{folder}/store.db", Path(folder))) as life:
+            policies = random.Random(f"policies {seed}")
+            life.removal = policies.choice(["retire", "delete"])
+            life.on_existing = policies.choice(["adopt", "refuse"])
             return life, life.play()
 
 
