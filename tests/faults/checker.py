@@ -34,12 +34,12 @@ def look(e: Evidence) -> Verdict:
     last = e.runs[-1] if e.runs else None
     finished = last is not None and last.code in (0, 65) and last.outcome != "partial"
     lacking = tuple(_lacking(e)) if finished else ()
-    green = last is not None and last.code == 0
+    green = finished and last is not None and last.code == 0
     passed = tuple(_passed(e))
     return Verdict(
         lost=(*passed, *(() if green else lacking)),
         doubled=tuple(doubled(e)),
-        false_green=(*false_ends(e), *(lacking if green else ()), *(_hidden(e) if green else ())),
+        false_green=(*false_ends(e), *(lacking if green else ()), *_hidden(e, green=green)),
         untrue=(
             *_whatever_happens(e),
             *(_unfinished(e) if finished else ()),
@@ -184,8 +184,11 @@ def _misremembered(e: Evidence) -> Iterator[str]:
 
 
 def _hidden(e: Evidence) -> Iterator[str]:
-    """What a run sets aside makes it red; what lay there before does so only after a week."""
-    if hidden := (e.unusable | e.refused) - e.unsaid - set(e.troubles) | e.newly_troubled:
+    """What a run sets aside makes it red; what lay there before does so only after a week.  One that stopped as planned
+    has not seen everything."""
+    unseen = e.runs[-1].outcome == "partial"
+    aside = set() if unseen else (e.unusable | e.refused) - e.unsaid - set(e.troubles)
+    if hidden := aside | e.newly_troubled:
         yield f"exit code 0, and {', '.join(sorted(hidden))} cannot be used"
 
 

@@ -101,6 +101,8 @@ class ChoosyHapi(DisturbedHapi):
         self.written.append(Written(run, Ref.parse(ref), did, not self._unheard))
         if before and before.run == SOMEONE and did in ("retired", "deleted"):
             self.flaws.append(f"{run} removed {ref}, of which the last version was another's")
+        if before and before.run == SOMEONE and did == "updated":
+            self.flaws.append(f"{run} wrote over {ref}, of which the last version was somebody else's")
 
     def _check(self, entry: dict[str, Any]) -> None:
         super()._check(entry)
@@ -189,8 +191,10 @@ class Life:
         }
 
     def flaws(self) -> list[str]:
-        """What the sink saw that it should not have seen; on_existing: adopt is allowed to write over an edit."""
-        return [flaw for flaw in self.hapi.flaws if not (self.tampered and "somebody else's" in flaw)]
+        """What the sink saw that it should not have seen; on_existing: adopt is allowed to write over an edit, and what
+        somebody deleted is brought back once a person has reconciled."""
+        allowed = ("writes over somebody else's", *(["somebody else's"] if self.on_existing == "adopt" else []))
+        return [f for f in self.hapi.flaws if not (self.tampered and any(words in f for words in allowed))]
 
     def play(self) -> Verdict:
         """All nights, and a calm one at the end; the first verdict that is not good, or the last."""
