@@ -183,12 +183,11 @@ def _misremembered(e: Evidence) -> Iterator[str]:
             yield f"{ref} is remembered, and is nowhere"
 
 
-def _hidden(e: Evidence) -> Iterator[str]:
-    """What a run sets aside makes it red; what lay there before does so only after a week.  One that stopped as planned
-    has not seen everything."""
-    unseen = e.runs[-1].outcome == "partial"
-    aside = set() if unseen else (e.unusable | e.refused) - e.unsaid - set(e.troubles)
-    if hidden := aside | e.newly_troubled:
+def _hidden(e: Evidence, *, green: bool) -> Iterator[str]:
+    """What a run sets aside makes it red, also one that was planned to stop; what lay there before does so only after
+    a week."""
+    unsaid = (e.unusable | e.refused) - e.unsaid - set(e.troubles) if green else set()
+    if hidden := unsaid | (e.newly_troubled if e.runs and e.runs[-1].code == 0 else set()):
         yield f"exit code 0, and {', '.join(sorted(hidden))} cannot be used"
 
 
