@@ -445,3 +445,11 @@ def test_what_is_over_says_so_in_the_words_of_its_type(kind: str, status: str) -
         {"resourceType": "Bundle", "entry": [{"fullUrl": "u", "resource": {"resourceType": kind, "status": status}}]}
     )
     assert is_retired(document)
+
+
+def test_a_planned_stop_may_leave_work_and_may_not_hide_what_it_set_aside() -> None:
+    stopped = replace(not_written(truth()), settled=frozenset({"f1", "f2", "f4"}), unusable=frozenset({"3"}))
+    stopped = replace(stopped, runs=(FIRST, Ended("r2", 0, "partial", 0)))
+    assert look(stopped) == Verdict()
+    assert look(replace(stopped, newly_troubled=frozenset({"3"}), troubles=["3"])).false_green
+    assert look(replace(stopped, runs=(FIRST, DONE))).false_green
