@@ -2,7 +2,8 @@
 
     python -m tests.faults.processes [--trials 20] [--seed 1] [--store sqlite|postgres] [--tally FILE] [--workers 2]
 
-A trial is a register's life of a few nights; after every run, whatever its end, the checker looks at everything.
+A trial is a register's life of a few nights; after every run, whatever its end, the checker looks at everything.  A
+seed makes the same plan of acts, faults and kills; where a signal comes after some time, what it hits is the machine's.
 """
 
 from __future__ import annotations

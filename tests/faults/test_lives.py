@@ -17,7 +17,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return template(tmp_path_factory.mktemp("fire"))
 
 
-@pytest.mark.parametrize("seed", [1, 21, 27, 72, 1080, 1121])
+@pytest.mark.parametrize("seed", [1, 72, 1080, 7085, 7188])
 def test_a_life_in_this_process(seed: int, empty: Path) -> None:
     """Seeds that once found something."""
     life, verdict = tried_inside(seed, empty)

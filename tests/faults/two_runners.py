@@ -4,7 +4,7 @@
 
 Each night is one of these: both are started together; the holder of the lease is paused past its expiry, with a bundle
 in flight or anywhere, and woken when the other one is at work, or is done; the store is gone for a while.  In some of
-them the clock of one is a day away.
+them the clock of one is a day away.  A seed makes the same plan; which of the two comes first is the machine's.
 """
 
 from __future__ import annotations
