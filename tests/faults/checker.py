@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from tests.faults.bodies import can_be_retired, is_retired
+from tests.faults.facts import mismapped
 from tests.faults.records import false_ends, false_reports
 from tests.faults.seen import Did, Edition, Ended, Evidence, Facts, RowSeen, Verdict, Version, Written
 from tests.faults.versions import alike, doubled, out_of_order, removed_otherwise, strangers
@@ -44,6 +45,7 @@ def look(e: Evidence) -> Verdict:
             *_whatever_happens(e),
             *(_unfinished(e) if finished else ()),
             *(_misremembered(e) if finished else ()),
+            *(mismapped(e) if finished else ()),
         ),
     )
 

@@ -27,6 +27,7 @@ from tests.faults.checker import (
     Did,
     Ended,
     Evidence,
+    Facts,
     RowSeen,
     Verdict,
     Version,
@@ -354,6 +355,7 @@ class Life:
                 written=self.written(),
                 watermark=watermark,
                 today=self.today(),
+                facts=self._facts(),
             )
 
     def written(self) -> list[Written] | None:
@@ -366,6 +368,20 @@ class Life:
             return set(self.story.refused)
         others = {ref for ref, versions in held.items() if versions[-1].said.run is None}
         return self.story.refused | {key for key, e in self.story.editions.items() if others & e[-1].keys()}
+
+    def _facts(self) -> dict[str, Facts]:
+        """Of each product that can be used, whatever it is mapped to."""
+        return {
+            key: Facts(
+                name=product["nombre"],
+                holder=product["labtitular"],
+                packages={pack["cn"] for pack in product.get("presentaciones", [])},
+                suspended="susp" in product["estado"],
+                revoked="rev" in product["estado"],
+            )
+            for key, product in self.story.register.products.items()
+            if "nombre" in product
+        }
 
     def _put_aside(self, stored: Stored) -> set[str]:
         """By the last run, in the words of a report."""

@@ -49,12 +49,13 @@ class RowSeen:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the register says of a product, in its own words: a resource of the sink must carry each of them."""
+    """What the register says of a product, in its own words.  `packages`: their national codes."""
 
     name: str
-    status: str
     holder: str
     packages: Set[str]
+    suspended: bool = False
+    revoked: bool = False
 
 
 @dataclass(frozen=True)

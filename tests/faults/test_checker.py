@@ -10,7 +10,7 @@ from datetime import date
 import pytest
 
 from tests.faults.bodies import identical, is_retired, retires
-from tests.faults.checker import Ended, Evidence, RowSeen, Verdict, Version, Written, look, look_meanwhile
+from tests.faults.checker import Ended, Evidence, Facts, RowSeen, Verdict, Version, Written, look, look_meanwhile
 from tsi_fetch.fhir.digest import canonical_digest
 from tsi_fetch.fhir.retire import retired
 from tsi_fetch.fhir.tokens import dump
@@ -453,3 +453,54 @@ def test_a_planned_stop_may_leave_work_and_may_not_hide_what_it_set_aside() -> N
     assert look(stopped) == Verdict()
     assert look(replace(stopped, newly_troubled=frozenset({"3"}), troubles=["3"])).false_green
     assert look(replace(stopped, runs=(FIRST, DONE))).false_green
+
+
+MPD, RA, PPD, ORG = (
+    Ref("MedicinalProductDefinition", "m"),
+    Ref("RegulatedAuthorization", "r"),
+    Ref("PackagedProductDefinition", "p"),
+    Ref("Organization", "o"),
+)
+FACTS = Facts(name="ONE", holder="A COMPANY, S.A.,", packages={"77"})
+
+
+def mapped(**changes: object) -> Evidence:
+    """One product at the sink, as it should be but for `changes` of its resources' members."""
+    active = {"coding": [{"code": "active"}]}
+    resources: dict[Ref, dict[str, object]] = {
+        MPD: {"identifier": [{"value": "7"}], "name": [{"productName": "ONE"}], "status": active},
+        RA: {"subject": [{"reference": str(MPD)}], "holder": {"reference": str(ORG)}, "status": {"text": "Valid"}},
+        PPD: {"identifier": [{"value": "77"}], "packageFor": [{"reference": str(MPD)}], "status": active},
+        ORG: {"name": "A Company, S.A."},
+    }
+    bodies = {
+        ref: dump({"resourceType": ref.type, "id": ref.id, **members, **changes.get(ref.id, {})})  # type: ignore[dict-item]
+        for ref, members in resources.items()
+    }
+    held = {ref: [Version(made, "r1")] for ref, made in bodies.items()}
+    known_ones = {ref: known(ref, "1", made) for ref, made in bodies.items()}
+    versions = dict.fromkeys(bodies, "1")
+    return Evidence(
+        {"7": [bodies]}, set(), held, known=known_ones, versions=versions, runs=(FIRST,), facts={"7": FACTS}
+    )
+
+
+def test_a_product_that_is_as_the_register_says_is_good() -> None:
+    assert look(mapped()) == Verdict()
+
+
+@pytest.mark.parametrize(
+    ("words", "changes"),
+    [
+        ("as 0 products", {"m": {"identifier": []}}),
+        ("under another name", {"m": {"name": [{"productName": "ON"}]}}),
+        ("as if it were over", {"m": {"status": {"coding": [{"code": "retired"}]}}}),
+        ("with another holder", {"r": {"holder": {"reference": "Organization/other"}}}),
+        ("with another holder", {"o": {"name": "Another"}}),
+        ("with another status", {"r": {"status": {"text": "Suspended"}}}),
+        ("without 77", {"p": {"identifier": [{"value": "78"}]}}),
+        ("with PackagedProductDefinition/p, which it has no longer", {"p": {"identifier": [{"value": "78"}]}}),
+    ],
+)
+def test_what_was_mapped_wrongly_is_found_though_all_agree(words: str, changes: dict[str, object]) -> None:
+    assert any(words in what for what in look(mapped(**changes)).untrue), look(mapped(**changes))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 
 from sinks.fhir.server import FhirServer
 from sinks.fhir.wire import Wire
-from sources.cima import feed, product, source
+from sources.cima import feed, mapping, product, source
+from sources.cima.mapping.package import packages
 from store.handle import Stored
 from store.job_store import JobBook
 from store.leases import Fence
@@ -246,6 +248,16 @@ def equality_ignores_too_much(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(decide, "same", lambda one, two: True)
 
 
+def names_are_cut(patch: pytest.MonkeyPatch) -> None:
+    """By the mapping: what is at the sink is what was mapped."""
+    module = import_module("sources.cima.mapping.medicinal_product")
+    patch.setattr(module, "_name", lambda register: {"productName": register.nombre[:4]})
+
+
+def packages_are_left_out(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(mapping, "packages", lambda product: list(packages(product))[1:])
+
+
 def what_is_foreign_is_written_over(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(write, "decide_stale", lambda *arguments, ours, adopt: stale(*arguments, ours=ours, adopt=True))
 
@@ -364,6 +376,8 @@ PLANTED: Mapping[str, Plant] = {
         what_is_to_be_deleted_is_retired,
         retirement_changes_nothing,
         equality_ignores_too_much,
+        names_are_cut,
+        packages_are_left_out,
         what_is_foreign_is_written_over,
         a_record_is_left_open,
         nobody_is_named_as_writer,
