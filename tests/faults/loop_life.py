@@ -253,6 +253,7 @@ class Inside(Life):
         given = {"url": BASE, "attempts": 3, "max_wait": 60, "entries": self.entries, "writers": 1 if self.near else 2}
         options, wire = FhirOptions.model_validate(given), MortalWire(self.hapi.transport(), doom, OF_SINK)
         sink = FhirServer(options, clock, run_id, JOB, self._stored.store_id, transport=wire)
+        sink._wire._circuit._rng.seed(run_id)  # how long it waits is of the life, too
         sink.ahead = 0 if self.near else sink.ahead
         return sink
 

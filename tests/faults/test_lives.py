@@ -24,6 +24,13 @@ def test_a_life_in_this_process(seed: int, empty: Path) -> None:
     assert verdict.good, "\n".join([*life.told, str(verdict)])
 
 
+def test_a_seed_makes_the_same_life_again(empty: Path) -> None:
+    (one, _), (two, _) = (tried_inside(7002, empty) for _ in range(2))
+    assert one.near, "of one thread"
+    assert one.told == two.told
+    assert one.all_counts == two.all_counts
+
+
 def test_a_life_of_real_processes() -> None:
     with places("sqlite") as make:
         life, verdict = tried_as_process(3, make)
