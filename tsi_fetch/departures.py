@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -89,7 +89,7 @@ def _some(run: Run, refs: Sequence[Ref]) -> None:
                 run.tally.count(ref, "gone")  # the sink had lost it, and now the source has no more of it either
         else:
             foreign.append(ref)
-    doubt = run.store.doubt(Doubt(tuple(w.ref for w in writes), (), run.policy.mapping)) if writes else None
+    doubt = run.store.doubt(_doubt(run, writes)) if writes else None
     outcomes = _write(run, writes)
     bodies = {w.ref: w.body for w in writes}
     settled += [_after(known[o.ref], o, bodies[o.ref]) if _done(o) else known[o.ref] for o in outcomes]
@@ -104,8 +104,10 @@ def _some(run: Run, refs: Sequence[Ref]) -> None:
         quarantined=[_quarantined(run, ref, faults.get(ref, FOREIGN), held.get(ref)) for ref in foreign],
         doubt=doubt,
     )
-    for o in outcomes:
-        run.tally.count(o.ref, _word(o))
+
+
+def _doubt(run: Run, writes: Sequence[Write]) -> Doubt:
+    return Doubt(tuple(w.ref for w in writes), (), run.policy.mapping, removes=True)
 
 
 def _wait_on(run: Run, outcomes: Sequence[Outcome]) -> frozenset[Ref]:
@@ -150,7 +152,14 @@ def _write(run: Run, writes: Sequence[Write]) -> list[Outcome]:
         return []
     with run.tally.phase("write"):
         run.marker.move()
-        return [o for some in write_all(run, writes, removing=True) for o in some]
+        return list(_counted(run, write_all(run, writes, removing=True)))
+
+
+def _counted(run: Run, outcomes: Iterable[Sequence[Outcome]]) -> Iterator[Outcome]:
+    """Each is counted as soon as the sink says so: whatever ends the run, that is done."""
+    for o in (o for some in outcomes for o in some):
+        run.tally.count(o.ref, _word(o))
+        yield o
 
 
 def _done(outcome: Outcome) -> bool:

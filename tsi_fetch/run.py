@@ -105,6 +105,7 @@ def _written(run: Run, flight: Flight) -> tuple[Sequence[Outcome], Flight]:
         for some in _outcomes(run, flight):
             outcomes += some
             unremembered += some
+            flight.judged.count_acknowledged(some, run.tally)
             if run.clock.now() - committed > COMMIT_AFTER:
                 flight = _remember_so_far(run, flight, outcomes, unremembered)
                 unremembered, committed = [], run.clock.now()

@@ -346,6 +346,8 @@ class Doubt:
     `overtakes`: refs with the order of the change that is written; an older one that waits may not be released over it
     before the source was read again.
 
+    `removes`: the refs are deleted or retired.
+
     `since`: when a later run found the note and worked it in.  It is kept for a while longer: a request that was on its
     way may still arrive.
     """
@@ -354,6 +356,7 @@ class Doubt:
     scopes: tuple[ScopeSettled, ...]
     mapping: int
     overtakes: tuple[tuple[Ref, Order | None], ...] = ()
+    removes: bool = False
     since: datetime | None = None
 
     def of(self, refs: Collection[Ref]) -> Doubt:
