@@ -37,7 +37,7 @@ from tests.faults.checker import (
 )
 from tests.faults.register_story import REFUSED, RegisterStory, names
 from tests.faults.servers import Faulty, Reaper
-from tests.sinks.disturbed_hapi import SOMEONE, DisturbedHapi
+from tests.sinks.disturbed_hapi import LATE, SOMEONE, DisturbedHapi
 from tests.sinks.fake_hapi import Refusal
 from tests.sinks.fake_hapi import Version as Kept
 from tsi_fetch.errors import Exit
@@ -130,6 +130,8 @@ class Life:
     began: datetime | None = None
     """Where the register's clock stands at first; None: it goes."""
     fhir_faults: tuple[str, ...] = FHIR_FAULTS
+    slow = 0.4
+    """Share of nights in which what is late is done by nobody's next request."""
     also_ends: frozenset[int] = frozenset()
     """Other ends that runs of this life may have."""
     removal, on_existing = "retire", "refuse"
@@ -153,6 +155,7 @@ class Life:
         self.codes: dict[str, int] = {}  # of runs that ended another way than the process that the night began
         self.incomplete = False  # a run has said so of the listing, and no complete one was worked off since
         self.excused: set[str] = set()  # runs of which the store was away, or whose lease another one had
+        self._slow_nights = 0
         self._recorded: set[str] = set()
         self._nights = 0
         self._mended = False  # and `tampered`: by a person, before the last night
@@ -178,10 +181,15 @@ class Life:
     # the sink, as long as nobody says otherwise the one that is made up
 
     def disturb(self, *, calm: bool) -> None:
-        """How the sink and the network between behave tonight."""
-        self.hapi.bad_day = [] if calm else self._bad_day()
-        if calm:
+        """How the sink and the network between behave tonight; what came too late for one run may be done after the
+        next one."""
+        self._slow_nights = max(0, self._slow_nights - 1)
+        if calm or not self._slow_nights:
+            self.counts["done after the next run"] += self.hapi.slow and self.hapi.late
             self.hapi.catch_up()
+            self._slow_nights = 2 * (not calm and self.dice.random() < self.slow)
+        self.hapi.slow = self._slow_nights > 0
+        self.hapi.bad_day = [] if calm else self._bad_day()
 
     def held(self) -> dict[Ref, list[Held]]:
         """All versions of all that there is of this job at the sink, oldest first; not the marker."""
@@ -260,6 +268,8 @@ class Life:
     def _bad_day(self) -> list[str | None]:
         if self.dice.random() < 0.5:
             return []
+        if self._slow_nights == 2 and self.dice.random() < 0.5:  # whatever it is asked again, it answers too late
+            return [None] * self.dice.randint(0, 8) + [LATE] * 12
         some = self.fhir_faults
         return [self.dice.choice(some) if self.dice.random() < 0.2 else None for _ in range(8)]
 
