@@ -11,20 +11,16 @@ import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-import httpx
-
 from store.handle import Stored, open_store
 from store.job_store import JobBook
 from store.queries import quarantine, runs
-from tests.faults.bodies import is_retired, retires
 from tests.faults.checker import (
-    Did,
     Ended,
     Evidence,
     Facts,
@@ -35,10 +31,11 @@ from tests.faults.checker import (
     look,
     look_meanwhile,
 )
-from tests.faults.register_story import REFUSED, RegisterStory, names
+from tests.faults.choosy_hapi import ChoosyHapi
+from tests.faults.records import not_refused
+from tests.faults.register_story import RegisterStory, names
 from tests.faults.servers import Faulty, Reaper
-from tests.sinks.disturbed_hapi import LATE, SOMEONE, DisturbedHapi
-from tests.sinks.fake_hapi import Refusal
+from tests.sinks.disturbed_hapi import LATE, SOMEONE
 from tests.sinks.fake_hapi import Version as Kept
 from tsi_fetch.errors import Exit
 from tsi_fetch.fhir.tokens import dump
@@ -67,57 +64,6 @@ INCOMPLETE = ("listing was incomplete", "no listing of the source has been compl
 MADRID = ZoneInfo("Europe/Madrid")
 OVERLAP = timedelta(days=2)
 """Before the watermark, by the job's default: what is older than that is never asked for again."""
-
-
-@dataclass
-class ChoosyHapi(DisturbedHapi):
-    """Never takes what has a certain word in it.  `written`: all that runs ever made here, wiped or restored since or
-    not."""
-
-    written: list[Written] = field(default_factory=list)
-    _unheard: bool = False  # nobody is told of what is done now
-    _before: int = 0  # how much was written before this request
-
-    def _handle(self, request: httpx.Request) -> httpx.Response:
-        self._before = len(self.written)
-        return super()._handle(request)
-
-    def _do_late(self) -> None:
-        self._unheard = True
-        try:
-            super()._do_late()
-        finally:
-            self._unheard = False
-
-    def _spoil(self, fault: str, request: httpx.Request) -> httpx.Response:
-        self.written[self._before :] = [replace(w, answered=False) for w in self.written[self._before :]]
-        return super()._spoil(fault, request)
-
-    def _append(self, ref: str, resource: dict[str, Any] | None, run: str) -> None:
-        before = self.resources[ref][-1] if ref in self.resources else None
-        super()._append(ref, resource, run)
-        if run == SOMEONE:
-            return
-        did = _did(before.resource if before else None, resource)
-        self.written.append(Written(run, Ref.parse(ref), did, not self._unheard))
-        if before and before.run == SOMEONE and did in ("retired", "deleted"):
-            self.flaws.append(f"{run} removed {ref}, of which the last version was another's")
-        if before and before.run == SOMEONE and did == "updated":
-            self.flaws.append(f"{run} wrote over {ref}, of which the last version was somebody else's")
-
-    def _check(self, entry: dict[str, Any]) -> None:
-        super()._check(entry)
-        if REFUSED in json.dumps(entry.get("resource", {})):
-            raise Refusal(self.refusal, "HAPI-0574: there is a word in it that this server does not take")
-
-    def _apply(self, entry: dict[str, Any], run: str) -> dict[str, Any]:
-        """A POST makes a new resource, whatever id is in it: nobody here should send one."""
-        if entry["request"]["method"] != "POST":
-            return super()._apply(entry, run)
-        kind = entry["resource"]["resourceType"]
-        ref = f"{kind}/new-{len(self.resources)}"
-        self._append(ref, {**entry["resource"], "id": ref.partition("/")[2]}, run)
-        return {"status": "201 Created", "location": f"{ref}/_history/1", "etag": "1"}
 
 
 class Life:
@@ -261,7 +207,7 @@ class Life:
         self._ended(code)
         if another:
             disturbed = self.hapi.given.total() > given or bool(self.excused & {end.run for end in self.ends[ends:]})
-            self._refusals += _not_refused(self.ends[ends:], self.hapi.written[made:], disturbed=disturbed)
+            self._refusals += not_refused(self.ends[ends:], self.hapi.written[made:], disturbed=disturbed)
         if any(words in str(self.reasons) for words in INCOMPLETE):
             self.incomplete = True
 
@@ -435,29 +381,6 @@ class Life:
 def _day(row: RowSeen) -> date:
     """Of its stamp, at the register."""
     return datetime.fromtimestamp(json.loads(row.key)[1] / 1000, MADRID).date()
-
-
-def _did(before: dict[str, Any] | None, after: dict[str, Any] | None) -> Did:
-    if after is None:
-        return "deleted"
-    if before is None:
-        return "created"
-    one, two = dump(before), dump(after)
-    return "retired" if retires(one, two) and not is_retired(one) else "updated"
-
-
-def _not_refused(ends: list[Ended], written: list[Written], *, disturbed: bool) -> Iterator[str]:
-    """What is wrong with runs on a server that is not the one they left: each ends with 77 and says why, writes
-    nothing, and may end in another way only where it could not ask."""
-    for end in ends:
-        could_not_ask = end.code < 0 or (disturbed and end.code in (Exit.TRY_AGAIN, Exit.SETTING))
-        if not could_not_ask and end.code != Exit.GUARDED:
-            yield f"{end.run} ended with {end.code} on a server that was wiped or restored"
-        if end.code == Exit.GUARDED and "marker" not in str(end.report.get("reasons")):
-            yield f"{end.run} ended with 77 on a server that was wiped or restored, and does not say why"
-        yield from (
-            f"{end.run} wrote {w.ref} to a server that was wiped or restored" for w in written if w.run == end.run
-        )
 
 
 def _all_known(book: JobBook) -> Iterator[Known]:

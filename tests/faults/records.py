@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from tests.faults.seen import Ended, Evidence, Written
+from tsi_fetch.errors import Exit
 
 OUTCOMES = {0: ("done", "partial"), 65: ("quarantined", "partial")}
 """What the record of a run says that ended so."""
@@ -77,3 +78,17 @@ def _ahead(ended: Ended, e: Evidence) -> Iterator[str]:
         yield f"the watermark is at {e.watermark}, and the source is at {e.today}"
     if after != e.watermark and (after is not None or ended.code in OUTCOMES):
         yield f"{ended.run} says that the watermark is at {after}, and it is at {e.watermark}"
+
+
+def not_refused(ends: list[Ended], written: list[Written], *, disturbed: bool) -> Iterator[str]:
+    """What is wrong with runs on a server that is not the one they left: each ends with 77 and says why, writes
+    nothing, and may end in another way only where it could not ask."""
+    for end in ends:
+        could_not_ask = end.code < 0 or (disturbed and end.code in (Exit.TRY_AGAIN, Exit.SETTING))
+        if not could_not_ask and end.code != Exit.GUARDED:
+            yield f"{end.run} ended with {end.code} on a server that was wiped or restored"
+        if end.code == Exit.GUARDED and "marker" not in str(end.report.get("reasons")):
+            yield f"{end.run} ended with 77 on a server that was wiped or restored, and does not say why"
+        yield from (
+            f"{end.run} wrote {w.ref} to a server that was wiped or restored" for w in written if w.run == end.run
+        )
