@@ -33,9 +33,9 @@ __all__ = [
 def look(e: Evidence) -> Verdict:
     """After any run, whatever its end; complete where the last one says that it is."""
     last = e.runs[-1] if e.runs else None
-    finished = last is not None and last.code in (0, 65) and last.outcome != "partial"
+    finished = last is not None and last.said in (0, 65) and last.outcome != "partial"
     lacking = tuple(_lacking(e)) if finished else ()
-    green = finished and last is not None and last.code == 0
+    green = finished and last is not None and last.said == 0
     passed = tuple(_passed(e))
     return Verdict(
         lost=(*passed, *(() if green else lacking)),
@@ -189,7 +189,7 @@ def _hidden(e: Evidence, *, green: bool) -> Iterator[str]:
     """What a run sets aside makes it red, also one that was planned to stop; what lay there before does so only after
     a week."""
     unsaid = (e.unusable | e.refused) - e.unsaid - set(e.troubles) if green else set()
-    if hidden := unsaid | (e.newly_troubled if e.runs and e.runs[-1].code == 0 else set()):
+    if hidden := unsaid | (e.newly_troubled if e.runs and e.runs[-1].said == 0 else set()):
         yield f"exit code 0, and {', '.join(sorted(hidden))} cannot be used"
 
 

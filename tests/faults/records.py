@@ -16,8 +16,8 @@ COUNTED = ("created", "updated", "retired", "deleted")
 
 
 def false_ends(e: Evidence) -> Iterator[str]:
-    """Records that say something else than the process did; a run that was killed has no good end, and the record of
-    one that was overtaken, or lost its store, has none at all."""
+    """Records that say something else than the process did; a run that was killed has no good end, unless that was
+    after its record was closed, and the record of one that was overtaken, or lost its store, has none at all."""
     for ended in e.runs:
         if ended.code == 75 and ended.outcome in ("lost", "running") and ended.recorded is None:
             if not ended.excused:
@@ -25,9 +25,9 @@ def false_ends(e: Evidence) -> Iterator[str]:
             continue
         if ended.code >= 0 and (ended.outcome is not None or ended.code in OUTCOMES) and ended.recorded != ended.code:
             yield f"{ended.run} ended with {ended.code}, and its record says {ended.recorded}"
-        if ended.code in OUTCOMES and ended.outcome not in OUTCOMES[ended.code]:
+        if ended.said in OUTCOMES and ended.outcome not in OUTCOMES[ended.said]:
             yield f"{ended.run} ended with {ended.code}, and is recorded as {ended.outcome}"
-        if ended.outcome == "done" and ended.code != 0:
+        if ended.outcome == "done" and ended.said != 0:
             yield f"{ended.run} ended with {ended.code}, and is recorded as done"
 
 
@@ -54,7 +54,7 @@ def _miscounted(ended: Ended, written: Sequence[Written]) -> Iterator[str]:
         unheard[kind] += not w.answered
     for name, actions in counts.items():
         told.update({(name, word): number for word, number in actions.items() if word in COUNTED})
-    by_itself = ended.code >= 0 and ended.recorded is not None
+    by_itself = ended.said >= 0 and ended.recorded is not None
     for some in sorted(told.keys() | mine.keys()):
         if not (mine[some] if by_itself else 0) <= told[some] <= mine[some] + unheard[some]:
             yield f"{ended.run} counted {told[some]} {' '.join(some)}, and the sink acknowledged {mine[some]} to it"
@@ -76,7 +76,7 @@ def _ahead(ended: Ended, e: Evidence) -> Iterator[str]:
     after = ended.report.get("watermark", {}).get("after")
     if e.today and e.watermark and e.watermark > e.today.isoformat():
         yield f"the watermark is at {e.watermark}, and the source is at {e.today}"
-    if after != e.watermark and (after is not None or ended.code in OUTCOMES):
+    if after != e.watermark and (after is not None or ended.said in OUTCOMES):
         yield f"{ended.run} says that the watermark is at {after}, and it is at {e.watermark}"
 
 

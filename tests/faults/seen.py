@@ -73,6 +73,11 @@ class Ended:
     report: Mapping[str, Any] = field(default_factory=dict)
     excused: bool = False
 
+    @property
+    def said(self) -> int:
+        """Killed after its record was closed, a run has ended as that says, and is held to it."""
+        return self.recorded if self.code < 0 and self.recorded is not None else self.code
+
 
 @dataclass(frozen=True)
 class Evidence:

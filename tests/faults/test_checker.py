@@ -504,3 +504,10 @@ def test_a_product_that_is_as_the_register_says_is_good() -> None:
 )
 def test_what_was_mapped_wrongly_is_found_though_all_agree(words: str, changes: dict[str, object]) -> None:
     assert any(words in what for what in look(mapped(**changes)).untrue), look(mapped(**changes))
+
+
+def test_a_run_that_is_killed_after_its_record_was_closed_is_held_to_that() -> None:
+    killed = Ended("r2", -signal.SIGKILL, "done", 0)
+    assert look(replace(truth(), runs=(FIRST, killed))).good
+    assert look(replace(not_written(truth()), runs=(FIRST, killed))).false_green
+    assert look(replace(truth(), runs=(FIRST, replace(killed, recorded=None)))).false_green
