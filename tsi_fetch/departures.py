@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -75,7 +75,7 @@ def _some(run: Run, refs: Sequence[Ref]) -> None:
     if run.settings.removal == "keep":
         for ref in live:
             run.tally.count(ref, "kept")
-        _remember(run, departed=refs)
+        _remember(run, known=_learnt(run, live), departed=refs)
         return
     held = run.sink.find(list(live), bodies=True)
     writes, settled, foreign = [], [], []
@@ -106,8 +106,14 @@ def _some(run: Run, refs: Sequence[Ref]) -> None:
     )
 
 
+def _learnt(run: Run, live: Mapping[Ref, Known]) -> list[Known]:
+    """Of what stays though a lost run may have changed it: the version that it is in now, where that is ours."""
+    held = run.sink.find([ref for ref, k in live.items() if k.digest == DOUBTED])
+    return [replace(live[ref], version=h.version) for ref, h in held.items() if run.wrote(h)]
+
+
 def _doubt(run: Run, writes: Sequence[Write]) -> Doubt:
-    return Doubt(tuple(w.ref for w in writes), (), run.policy.mapping, removes=True)
+    return Doubt(tuple(w.ref for w in writes), (), run.policy.mapping, removes=run.settings.removal == "delete")
 
 
 def _wait_on(run: Run, outcomes: Sequence[Outcome]) -> frozenset[Ref]:

@@ -28,10 +28,12 @@ from tsi_fetch.words import (
     Ref,
     Result,
     Row,
+    ScopeSettled,
     Settlement,
     State,
     Upsert,
     Waiting,
+    Write,
 )
 from tsi_fetch.write import write_all
 
@@ -110,7 +112,7 @@ def _send(run: Run, refs: Sequence[Ref]) -> None:
     doubt = None
     if writes:
         with run.tally.phase("remember"):
-            doubt = run.store.doubt(Doubt(tuple(w.ref for w in writes), (), run.policy.mapping))
+            doubt = run.store.doubt(_doubt(run, sending, writes))
         run.marker.move()
         with run.tally.phase("write"):
             for some in write_all(run, writes):
@@ -120,6 +122,12 @@ def _send(run: Run, refs: Sequence[Ref]) -> None:
                         _count(run, o.ref, o.result.value)
     with run.tally.phase("remember"):
         run.store.settle(replace(_settlement(run, sending, outcomes), doubt=doubt))
+
+
+def _doubt(run: Run, sending: _Sending, writes: Sequence[Write]) -> Doubt:
+    waits = [sending.waits[w.ref] for w in writes]
+    scopes = [ScopeSettled(w.scope, frozenset({w.ref}), frozenset(), None, None, w.row) for w in waits]
+    return Doubt(tuple(w.ref for w in writes), tuple(scopes), run.policy.mapping)
 
 
 def _decide(run: Run, refs: Sequence[Ref]) -> _Sending:

@@ -89,7 +89,7 @@ def read_feed(client: CimaClient, since: date) -> Feed:
     before: Sequence[str] | None = None
     for _ in range(MOST_PASSES):
         rows, pages = _one_pass(client, since)
-        keys = [row.key for row in rows]
+        keys = sorted(row.key for row in rows)  # of rows of one moment, nobody promises an order
         # A row seen twice has moved from one page to the next; unless the same happens again: then CIMA says it twice.
         if pages and (keys == before or (pages == 1 and len(set(keys)) == len(keys))):
             return _feed(rows)
@@ -101,8 +101,8 @@ def read_feed(client: CimaClient, since: date) -> Feed:
 
 
 def _one_pass(client: CimaClient, since: date) -> tuple[list[FeedRow | UnreadableRow], int]:
-    """Read page after page until all rows are there, or an empty page; on how many pages they were, or 0 where they are
-    not what was announced."""
+    """Read page after page until all rows are there, or an empty page; how many pages were read, or 0 where the rows
+    are not what was announced."""
     rows: list[FeedRow | UnreadableRow] = []
     total: int | None = None
     last: tuple[Json, ...] = ()
@@ -119,8 +119,7 @@ def _one_pass(client: CimaClient, since: date) -> tuple[list[FeedRow | Unreadabl
         rows += [_row(raw, answer) for raw in page.rows]
         last = page.rows
         if not page.rows or (total is not None and len(rows) >= total):
-            pages = max(1, number if page.rows else number - 1)
-            return rows, pages if total is None or len(rows) == total else 0
+            return rows, number if total is None or len(rows) == total else 0
 
 
 def _row(raw: Json, answer: Answer) -> FeedRow | UnreadableRow:

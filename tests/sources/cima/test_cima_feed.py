@@ -106,6 +106,27 @@ def test_a_feed_that_loses_one_row_and_gains_another_while_it_is_read_lacks_none
     assert keys_of(poll(cima(upstream), at("2026-03-10"), NOON)) == [f"7{n:05d}" for n in range(5)]
 
 
+def test_a_feed_that_does_not_count_its_rows_is_no_page_alone_once_two_were_asked_for() -> None:
+    """A row of the first page goes while they are read: the last row moves to the page that was read already."""
+    rows = many(3)
+    upstream = with_feed()
+    for first in ([rows[2], rows[1]], [rows[2], rows[0]], [rows[2], rows[0]]):
+        for number, some in enumerate((first, []), 1):
+            body = {"pagina": number, "resultados": some}
+            call = f"registroCambios?fecha=08/03/2026&pagina={number}"
+            upstream.instead(call, Reply(200, httpx.Response(200, json=body).content))
+    assert set(keys_of(poll(cima(upstream), at("2026-03-10"), NOON))) == {"700000", "700002"}
+
+
+def test_rows_of_one_moment_may_come_in_any_order() -> None:
+    rows = [row | {"fecha": many(1)[0]["fecha"]} for row in many(4)]
+    upstream = with_feed()
+    for turn in (1, -1):
+        upstream.instead(FIRST_PAGE, page(rows[:2][::turn], total=4))
+        upstream.instead("registroCambios?fecha=08/03/2026&pagina=2", page(rows[2:][::turn], total=4, number=2))
+    assert len(keys_of(poll(cima(upstream), at("2026-03-10"), NOON))) == 4
+
+
 def test_a_feed_of_one_page_is_asked_for_once() -> None:
     upstream = with_feed(*many(4))
     assert len(rows_of(poll(cima(upstream), at("2026-03-10"), NOON))) == 4
