@@ -85,7 +85,7 @@ fire-long: ## the same for hours, hostile input and the state machine too, then 
 	-$(MAKE) fire-hostile MUTATIONS=100000
 	-$(MAKE) fire-crash
 	$(FIRE_SUM) --page docs/fire.md --need 'in process=10000' 'real process, sqlite=200' 'real process, postgres=200' \
-	  'two runners=200' 'real servers=300 kills' 'machine=500 examples' 'hostile=100000 mutations' 'crash=1 points'
+	  'two runners=200' 'real servers=300 kills' 'machine=500 examples' 'hostile=100000 mutations' 'crash=200 points'
 
 fire-inside: $(VENV)/ready-to-test ## ring 1: the loop in this process, dying at any seam (FIRE=500 trials, SEED=1)
 	$(FIRE_AT).inside --trials $(or $(FIRE),500) $(FIRE_FROM)

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, case, delete, exists, insert, or_, select, update
 
 from store.access import Access
-from store.bulk import add_missing, among, now
+from store.bulk import add_missing, among, now, put
 from store.memory import STATES
 from store.packing import pack_doubt, unpack_doubt
 from store.prepared import Prepared
@@ -54,21 +55,23 @@ class Notes:
 
     def recover(self) -> frozenset[Ref]:
         """Work in what a killed run left, each note in one transaction, and keep it: what was on its way may arrive
-        yet.  What it may have written over what waits is held back until `recovered`: a run that is killed before then
-        leaves it to the next one."""
+        yet.  What it may have written over what waits is held back until the source was read whole: a run that is
+        killed before then leaves it to the next one."""
         found = self.unanswered()
         self._late = [doubt for _, doubt in found if doubt.since]
         self._kept = {number: self._work_in(number, doubt) for number, doubt in found}
         return frozenset(ref for doubt in self._kept.values() for ref, _ in doubt.overtakes)
 
-    def recovered(self) -> None:
-        """The source was read: what waits is released again, and what is too old to matter is forgotten."""
+    def recovered(self, *, whole: bool) -> None:
+        """What is too old to matter is forgotten; where the source was read whole, what waits is released again."""
         if not self._kept:
             return
         with self._access.write() as conn:
             for number, doubt in self._kept.items():
+                if doubt.overtakes and not whole:
+                    continue
                 if doubt.since and now(conn) - doubt.since > KEPT:
-                    forget(conn, self._access, number)
+                    forget(conn, self._access.job_no, number)
                 elif doubt.overtakes:
                     self._rewrite(conn, number, replace(doubt, overtakes=()))
         self._kept = {}
@@ -88,6 +91,7 @@ class Notes:
         access.type_numbers(ref.type for ref in doubt.refs)
         with access.write() as conn:
             self._disbelieve(conn, doubt)
+            self._tell_others(conn, doubt)
             ids = access.ids(conn, doubt.refs)
             lost = [number for ref, number in ids.items() if ref in gone]
             buried = {"state": STATES.index(State.DELETED), "digest": FORGOTTEN, "version": None}
@@ -109,6 +113,7 @@ class Notes:
         with access.write() as conn:
             if not doubt.since:
                 self._disbelieve(conn, doubt)
+                self._tell_others(conn, doubt)
             waiting = dict(orders_of(conn, access, [ref for ref, _ in doubt.overtakes]))
             kept = replace(doubt, overtakes=overtaken(doubt, waiting), since=doubt.since or now(conn))
             if kept != doubt:
@@ -119,23 +124,43 @@ class Notes:
         conn.execute(update(notes).where(notes.c.id == number).values(doubt=pack_doubt(doubt)))
 
     def _disbelieve(self, conn: Connection, doubt: Doubt) -> None:
+        """One statement, in the order in which all writers take the rows: none deadlocks with another job."""
         access = self._access
         kinds = access.type_numbers(ref.type for ref in doubt.refs)
+        before = access.ids(conn, doubt.refs)
+        rows = [self._never_seen(ref, doubt, kinds) for ref in doubt.refs]
+        rows.sort(key=lambda row: (row["type"], row["ident"]))
+        put(conn, known, rows, on=("sink", "type", "ident"), change=_doubted)
         ids = access.ids(conn, doubt.refs)
-        these = (among(conn, known.c.id, list(ids.values())), known.c.digest != FORGOTTEN)
-        conn.execute(update(known).where(*these).values(digest=DOUBTED))
-        new = set(doubt.refs) - ids.keys()
-        add_missing(conn, known, [self._never_seen(ref, doubt, kinds) for ref in sorted(new)])
-        self._hold(conn, doubt, {**self._brought_back(conn, ids), **access.ids(conn, new)})
+        new = {ref: number for ref, number in ids.items() if ref not in before}
+        self._hold(conn, doubt, {**self._brought_back(conn, before), **new})
+
+    def _tell_others(self, conn: Connection, doubt: Doubt) -> None:
+        """Other jobs that hold any of these refs compare them too, by a note of their own, and map their rows anew."""
+        ids = self._access.ids(conn, doubt.refs)
+        found = select(scopes.c.job, scopes.c.id, holds.c.known).join(holds, holds.c.scope == scopes.c.id)
+        others = found.where(among(conn, holds.c.known, list(ids.values())), scopes.c.job != self._access.job_no)
+        refs = {number: ref for ref, number in ids.items()}
+        of_job: dict[int, set[Ref]] = {}
+        touched: list[int] = []
+        for job, scope, number in conn.execute(others):
+            of_job.setdefault(job, set()).add(refs[number])
+            touched.append(scope)
+        if touched:
+            conn.execute(update(scopes).where(among(conn, scopes.c.id, touched)).values(raw=None))
+        for job, some in of_job.items():
+            note = Doubt(tuple(sorted(some)), (), doubt.mapping, removes=doubt.removes, since=now(conn))
+            _noted(conn, job=job, doubt=pack_doubt(note))
 
     def _brought_back(self, conn: Connection, ids: Mapping[Ref, int]) -> dict[Ref, int]:
         """What had departed, and may be at the sink again; what is to go in any case needs nobody to let go of it."""
         mine = select(pending.c.known).where(pending.c.job == self._access.job_no)
-        gone = (known.c.state != STATES.index(State.LIVE), known.c.id.not_in(mine))
+        unheld = ~exists().where(holds.c.known == known.c.id)  # left at the sink by the job's policy
+        gone = (or_(known.c.state != STATES.index(State.LIVE), unheld), known.c.id.not_in(mine))
         back = set(conn.scalars(select(known.c.id).where(among(conn, known.c.id, list(ids.values())), *gone)))
         return {ref: number for ref, number in ids.items() if number in back}
 
-    def _never_seen(self, ref: Ref, doubt: Doubt, kinds: Mapping[str, int]) -> dict[str, object]:
+    def _never_seen(self, ref: Ref, doubt: Doubt, kinds: Mapping[str, int]) -> dict[str, Any]:
         """A ref that was to be created: no version of it was ever seen."""
         return {
             "sink": self._access.sink_no,
@@ -162,30 +187,45 @@ class Notes:
 
 
 def newest(found: Sequence[Doubt]) -> Iterator[Doubt]:
-    """Notes without what newer ones say too: in the end each ref is in one of them."""
-    seen: set[Ref] = set()
+    """Notes without what newer ones say too: in the end each ref is in one of them, or in one that removes it beside
+    one that does not."""
+    seen: dict[Ref, bool] = {}
     for doubt in reversed(found):
-        yield doubt.of([ref for ref in doubt.refs if ref not in seen])
-        seen.update(doubt.refs)
+        left = frozenset(ref for ref in doubt.refs if ref not in seen or (doubt.removes and not seen[ref]))
+        if left:
+            yield doubt.of(left)
+        seen.update({ref: doubt.removes or seen.get(ref, False) for ref in doubt.refs})
 
 
-def forget(conn: Connection, access: Access, number: int) -> None:
+def _doubted(new: Any) -> dict[str, ColumnElement[Any]]:
+    """Of what is known already, only the digest goes."""
+    kept = {name: known.c[name] for name in ("job", "mapping", "state")}
+    return {**kept, "digest": case((known.c.digest == FORGOTTEN, known.c.digest), else_=new.digest)}
+
+
+def forget(conn: Connection, job_no: int, number: int) -> None:
     """The note is answered, within the transaction that answers it."""
-    _answered(conn, number=number, job=access.job_no)
+    _answered(conn, number=number, job=job_no)
 
 
 def doubted(
-    doubt: Doubt, job: str, before: Mapping[Ref, Known], states: Mapping[str, ScopeState], to_go: Collection[Ref]
+    doubt: Doubt,
+    job: str,
+    before: Mapping[Ref, Known],
+    states: Mapping[str, ScopeState],
+    *,
+    to_go: Collection[Ref],
+    unheld: Collection[Ref],
 ) -> Settlement:
     """What working in a note comes to, as a settlement: for a plan, which may not touch the note itself.
 
-    `to_go`: refs of which a departure is pending.
+    `to_go`: refs of which a departure is pending; `unheld`: those that no scope holds.
     """
     never_seen = [
         Known(ref, job, DOUBTED, None, None, doubt.mapping) for ref in sorted(set(doubt.refs) - before.keys())
     ]
     new = {k.ref for k in never_seen} | {
-        ref for ref, k in before.items() if k.state is not State.LIVE and ref not in to_go
+        ref for ref, k in before.items() if (k.state is not State.LIVE or ref in unheld) and ref not in to_go
     }
     settled: dict[str, ScopeSettled] = {}
     for s in doubt.scopes:

@@ -82,7 +82,8 @@ class Overlay:
     def _disbelieve(self, doubt: Doubt) -> None:
         states, known = self.scopes([s.key for s in doubt.scopes]), self.known(doubt.refs)
         to_go = {p.ref for p in self._inner.pending(doubt.refs)}
-        settlement = doubted(doubt, self._inner.job, known, states, to_go)
+        unheld = {ref for ref, holders in self.holders(list(known)).items() if not holders}
+        settlement = doubted(doubt, self._inner.job, known, states, to_go=to_go, unheld=unheld)
         self._copy(settlement.stream, {ref for state in states.values() for ref in state.refs}, ())
         self._count(settlement.known)
         self._scratch.settle(settlement)
@@ -93,7 +94,7 @@ class Overlay:
     def recover(self) -> frozenset[Ref]:
         return self._held_back
 
-    def recovered(self) -> None:
+    def recovered(self, *, whole: bool) -> None:
         """What was held back is beneath, and stays."""
 
     def late(self) -> Iterator[Doubt]:

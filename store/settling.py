@@ -85,7 +85,7 @@ class Settling:
                 wait_no_more(conn, access, settlement)  # before what this very batch says has to wait
             begin_to_wait(conn, access, settlement.stream, settlement.waiting, kinds)
             if settlement.doubt is not None:
-                forget(conn, access, settlement.doubt)
+                forget(conn, access.job_no, settlement.doubt)
 
     def _know(
         self, conn: Connection, entries: Sequence[Known], kinds: Mapping[str, int], owners: Mapping[str, int]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -75,7 +75,7 @@ def _some(run: Run, refs: Sequence[Ref]) -> None:
     if run.settings.removal == "keep":
         for ref in live:
             run.tally.count(ref, "kept")
-        _remember(run, departed=refs)
+        _remember(run, known=_learnt(run, live), departed=refs)
         return
     held = run.sink.find(list(live), bodies=True)
     writes, settled, foreign = [], [], []
@@ -89,7 +89,7 @@ def _some(run: Run, refs: Sequence[Ref]) -> None:
                 run.tally.count(ref, "gone")  # the sink had lost it, and now the source has no more of it either
         else:
             foreign.append(ref)
-    doubt = run.store.doubt(Doubt(tuple(w.ref for w in writes), (), run.policy.mapping)) if writes else None
+    doubt = run.store.doubt(_doubt(run, writes)) if writes else None
     outcomes = _write(run, writes)
     bodies = {w.ref: w.body for w in writes}
     settled += [_after(known[o.ref], o, bodies[o.ref]) if _done(o) else known[o.ref] for o in outcomes]
@@ -104,8 +104,16 @@ def _some(run: Run, refs: Sequence[Ref]) -> None:
         quarantined=[_quarantined(run, ref, faults.get(ref, FOREIGN), held.get(ref)) for ref in foreign],
         doubt=doubt,
     )
-    for o in outcomes:
-        run.tally.count(o.ref, _word(o))
+
+
+def _learnt(run: Run, live: Mapping[Ref, Known]) -> list[Known]:
+    """Of what stays though a lost run may have changed it: the version that it is in now, where that is ours."""
+    held = run.sink.find([ref for ref, k in live.items() if k.digest == DOUBTED])
+    return [replace(live[ref], version=h.version) for ref, h in held.items() if run.wrote(h)]
+
+
+def _doubt(run: Run, writes: Sequence[Write]) -> Doubt:
+    return Doubt(tuple(w.ref for w in writes), (), run.policy.mapping, removes=run.settings.removal == "delete")
 
 
 def _wait_on(run: Run, outcomes: Sequence[Outcome]) -> frozenset[Ref]:
@@ -150,7 +158,14 @@ def _write(run: Run, writes: Sequence[Write]) -> list[Outcome]:
         return []
     with run.tally.phase("write"):
         run.marker.move()
-        return [o for some in write_all(run, writes, removing=True) for o in some]
+        return list(_counted(run, write_all(run, writes, removing=True)))
+
+
+def _counted(run: Run, outcomes: Iterable[Sequence[Outcome]]) -> Iterator[Outcome]:
+    """Each is counted as soon as the sink says so: whatever ends the run, that is done."""
+    for o in (o for some in outcomes for o in some):
+        run.tally.count(o.ref, _word(o))
+        yield o
 
 
 def _done(outcome: Outcome) -> bool:

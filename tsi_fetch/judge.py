@@ -129,10 +129,17 @@ class Judged:
         decided = {ref for ref, d in self.decisions.items() if d.action is not Action.OLDER}
         return [k for ref, k in self.moved.items() if ref not in decided]
 
-    def count(self, outcomes: Sequence[Outcome], tally: Tally) -> None:
-        """Count what became of every ref: the sink's word for what was written."""
+    def count_acknowledged(self, outcomes: Sequence[Outcome], tally: Tally) -> None:
+        """Count what the sink has done, as soon as it says so: whatever ends the run, that is done."""
         for o in outcomes:
-            tally.count(o.ref, WORDS.get(o.result, o.result.value))
+            if o.result in ACKNOWLEDGED:
+                tally.count(o.ref, o.result.value)
+
+    def count(self, outcomes: Sequence[Outcome], tally: Tally) -> None:
+        """Count what became of every other ref."""
+        for o in outcomes:
+            if o.result not in ACKNOWLEDGED:
+                tally.count(o.ref, WORDS.get(o.result, o.result.value))
         for d in self.decisions.values():
             if d.action in (Action.UNCHANGED, Action.OLDER):
                 tally.count(d.upsert.ref, d.action.value)

@@ -32,7 +32,7 @@ def look_again(run: Run) -> None:
 def _arrived(run: Run, doubt: Doubt, held: Held | None, known: Known | None) -> bool:
     """Is the sink's version one of ours that nobody remembers?  Who has removed a resource, a sink does not say."""
     if known is not None and _is_gone(held):
-        return not doubt.scopes and (known.state is State.LIVE or known.digest == FORGOTTEN)
+        return doubt.removes and (known.state is State.LIVE or known.digest == FORGOTTEN)
     remembered = known.version if known and known.state is not State.DELETED else None
     return held is not None and held.version != remembered and run.wrote(held)
 

@@ -39,7 +39,7 @@ class PlannedSink:
         permit()
         believed = [w.ref for w in writes if w.version not in (None, PLANNED)]
         held = self._inner.find(believed) if believed else {}
-        moved = [w.ref for w in writes if w.ref in believed and w.version != _version(held.get(w.ref))]
+        moved = [w.ref for w in writes if w.ref in believed and not _as_believed(w, held.get(w.ref))]
         bodies = self._inner.find(moved, bodies=True) if moved else {}
         missing = self._missing(writes) if self.referential else {}
         outcomes: list[Outcome] = []
@@ -82,11 +82,12 @@ class PlannedSink:
         self._inner.close()
 
 
-def _version(held: Held | None) -> str | None:
-    return held.version if held else None
+def _as_believed(write: Write, held: Held | None) -> bool:
+    """A tombstone is not looked up: what is believed to be gone, and is, is as it was."""
+    return write.revives if held is None else held.version == write.version
 
 
 def _planned(write: Write) -> Outcome:
     if write.action is WriteAction.DELETE:
         return Outcome(write.ref, Result.DELETED, PLANNED)
-    return Outcome(write.ref, Result.CREATED if write.version is None else Result.UPDATED, PLANNED)
+    return Outcome(write.ref, Result.CREATED if write.version is None or write.revives else Result.UPDATED, PLANNED)

@@ -151,9 +151,9 @@ class Memory(Protocol):
         """
         ...
 
-    def recovered(self) -> None:
-        """The source was read to its end since `recover`: what a killed run was about to write has come again, or the
-        source has taken it back."""
+    def recovered(self, *, whole: bool) -> None:
+        """The run since `recover` is over.  `whole`: it read the source to its end: what a killed run was about to
+        write has come again, or the source has taken it back."""
         ...
 
     def late(self) -> Iterator[Doubt]:

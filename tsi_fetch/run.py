@@ -53,8 +53,9 @@ def _everything(run: Run) -> None:
     with air as run.air, closing(passes.read_all(run)) as batches:
         for batch in batches:
             _launch(run, *batch) if batch else air.land()
+    if not run.settings.only:
+        run.store.recovered(whole=not run.tally.partial)
     if not (run.tally.partial or run.settings.only):
-        run.store.recovered()
         run.held_back = frozenset()
     waiting.release(run)  # what this run brought may be what others wait for
     departures.carry_out(run)
@@ -105,6 +106,7 @@ def _written(run: Run, flight: Flight) -> tuple[Sequence[Outcome], Flight]:
         for some in _outcomes(run, flight):
             outcomes += some
             unremembered += some
+            flight.judged.count_acknowledged(some, run.tally)
             if run.clock.now() - committed > COMMIT_AFTER:
                 flight = _remember_so_far(run, flight, outcomes, unremembered)
                 unremembered, committed = [], run.clock.now()

@@ -28,10 +28,12 @@ from tsi_fetch.words import (
     Ref,
     Result,
     Row,
+    ScopeSettled,
     Settlement,
     State,
     Upsert,
     Waiting,
+    Write,
 )
 from tsi_fetch.write import write_all
 
@@ -110,12 +112,22 @@ def _send(run: Run, refs: Sequence[Ref]) -> None:
     doubt = None
     if writes:
         with run.tally.phase("remember"):
-            doubt = run.store.doubt(Doubt(tuple(w.ref for w in writes), (), run.policy.mapping))
+            doubt = run.store.doubt(_doubt(run, sending, writes))
         run.marker.move()
         with run.tally.phase("write"):
-            outcomes = [o for some in write_all(run, writes) for o in some]
+            for some in write_all(run, writes):
+                outcomes += some
+                for o in some:
+                    if o.result in ACKNOWLEDGED:  # counted at once: whatever ends the run, that is done
+                        _count(run, o.ref, o.result.value)
     with run.tally.phase("remember"):
         run.store.settle(replace(_settlement(run, sending, outcomes), doubt=doubt))
+
+
+def _doubt(run: Run, sending: _Sending, writes: Sequence[Write]) -> Doubt:
+    waits = [sending.waits[w.ref] for w in writes]
+    scopes = [ScopeSettled(w.scope, frozenset({w.ref}), frozenset(), None, None, w.row) for w in waits]
+    return Doubt(tuple(w.ref for w in writes), tuple(scopes), run.policy.mapping)
 
 
 def _decide(run: Run, refs: Sequence[Ref]) -> _Sending:
@@ -150,7 +162,8 @@ def _settlement(run: Run, sending: _Sending, outcomes: Sequence[Outcome]) -> Set
             again.append(replace(waiting, missing=frozenset(outcome.missing)))
             continue
         arrived.append(ref)
-        _count(run, waiting, _word(decision, outcome))
+        if not (outcome and outcome.result in ACKNOWLEDGED):
+            _count(run, ref, _word(decision, outcome))
         if decision.action is Action.UNCHANGED or (outcome and outcome.result in ACKNOWLEDGED):
             version = outcome.version if outcome else decision.version
             known.append(_now_known(run, waiting, decision, sending.known.get(ref), version))
@@ -179,12 +192,12 @@ def _quarantined(run: Run, waiting: Waiting, fault: Fault) -> Quarantined:
     return Quarantined(row.key, quarantine_digest(row, waiting.ref), fault, row, waiting.ref, waiting.body)
 
 
-def _count(run: Run, waiting: Waiting, word: str) -> None:
+def _count(run: Run, ref: Ref, word: str) -> None:
     """What this run said to wait and is over now has not waited, as far as its report goes."""
-    if waiting.ref in run.said_to_wait:
-        run.said_to_wait.remove(waiting.ref)
-        run.tally.count(waiting.ref, WORDS[Result.MISSING], -1)
-    run.tally.count(waiting.ref, word)
+    if ref in run.said_to_wait:
+        run.said_to_wait.remove(ref)
+        run.tally.count(ref, WORDS[Result.MISSING], -1)
+    run.tally.count(ref, word)
 
 
 def _word(decision: Decision, outcome: Outcome | None) -> str:

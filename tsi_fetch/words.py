@@ -346,6 +346,8 @@ class Doubt:
     `overtakes`: refs with the order of the change that is written; an older one that waits may not be released over it
     before the source was read again.
 
+    `removes`: the refs are deleted.
+
     `since`: when a later run found the note and worked it in.  It is kept for a while longer: a request that was on its
     way may still arrive.
     """
@@ -354,12 +356,14 @@ class Doubt:
     scopes: tuple[ScopeSettled, ...]
     mapping: int
     overtakes: tuple[tuple[Ref, Order | None], ...] = ()
+    removes: bool = False
     since: datetime | None = None
 
     def of(self, refs: Collection[Ref]) -> Doubt:
         """The same of these refs alone."""
-        scopes = tuple(replace(s, refs=s.refs.intersection(refs)) for s in self.scopes if s.refs.intersection(refs))
-        return replace(self, refs=tuple(ref for ref in self.refs if ref in refs), scopes=scopes, overtakes=())
+        some = frozenset(refs)
+        scopes = tuple(replace(s, refs=s.refs & some) for s in self.scopes if s.refs & some)
+        return replace(self, refs=tuple(ref for ref in self.refs if ref in some), scopes=scopes, overtakes=())
 
 
 @dataclass(frozen=True, slots=True)

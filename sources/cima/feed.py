@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from itertools import count
 
 from sources.cima import identity
 from sources.cima.client import CimaClient
@@ -82,39 +81,45 @@ class Work:
 
 
 def read_feed(client: CimaClient, since: date) -> Feed:
-    """All rows since a day in Madrid, inclusive.  TryAgain where the pages never fit together."""
+    """All rows since a day in Madrid, inclusive.  TryAgain where the pages never fit together.
+
+    One page is read at one moment.  Of several, two readings must agree: where the register drops one row and gains
+    another meanwhile, the totals stay as they are, and a row is in none of the pages.
+    """
     before: Sequence[str] | None = None
     for _ in range(MOST_PASSES):
-        rows, fits = _one_pass(client, since)
-        keys = [row.key for row in rows]
+        rows, pages = _one_pass(client, since)
+        keys = sorted(row.key for row in rows)  # of rows of one moment, nobody promises an order
         # A row seen twice has moved from one page to the next; unless the same happens again: then CIMA says it twice.
-        if fits and (len(set(keys)) == len(keys) or keys == before):
+        if pages and (keys == before or (pages == 1 and len(set(keys)) == len(keys))):
             return _feed(rows)
-        before = keys if fits else None
+        before = keys if pages else None
     raise TryAgain(
         f"the change feed's pages did not fit together in {MOST_PASSES} readings",
         "the register is being updated: try again later",
     )
 
 
-def _one_pass(client: CimaClient, since: date) -> tuple[list[FeedRow | UnreadableRow], bool]:
-    """Read page after page until all rows are there, or an empty page; False where they are not what was announced."""
+def _one_pass(client: CimaClient, since: date) -> tuple[list[FeedRow | UnreadableRow], int]:
+    """Read page after page until all rows are there, or an empty page; how many pages were read, or 0 where the rows
+    are not what was announced."""
     rows: list[FeedRow | UnreadableRow] = []
     total: int | None = None
     last: tuple[Json, ...] = ()
-    for number in count(1):
+    number = 0
+    while True:
+        number += 1
         answer = client.changes(since, number)
         page = page_of(answer)
         if number == 1:
             total = page.total
         shifted = page.total is not None and page.total != total
         if shifted or (page.rows and page.rows == last):  # the same page again: `pagina` is not heeded
-            return rows, False
+            return rows, 0
         rows += [_row(raw, answer) for raw in page.rows]
         last = page.rows
         if not page.rows or (total is not None and len(rows) >= total):
-            break
-    return rows, total is None or len(rows) == total
+            return rows, number if total is None or len(rows) == total else 0
 
 
 def _row(raw: Json, answer: Answer) -> FeedRow | UnreadableRow:

@@ -5,120 +5,60 @@ Pure: it is given what was seen, and says what is lost, what is doubled, what is
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Iterator
 
-from tsi_fetch.fhir.equality import same as same_as
-from tsi_fetch.fhir.retire import retirable, retired
-from tsi_fetch.words import DOUBTED, Known, Ref, State
+from tests.faults.bodies import can_be_retired, is_retired
+from tests.faults.facts import mismapped
+from tests.faults.records import false_ends, false_reports
+from tests.faults.seen import Did, Edition, Ended, Evidence, Facts, RowSeen, Verdict, Version, Written
+from tests.faults.versions import alike, doubled, out_of_order, removed_otherwise, strangers
+from tsi_fetch.words import DOUBTED, Ref, State
 
-same = lru_cache(20_000)(same_as)
-"""By the sink's equality; a life asks the same again after each run."""
-
-Edition = Mapping[Ref, bytes]
-"""What a product's row is mapped to, at one moment; empty where the source has nothing of it (any more)."""
-
-
-@dataclass(frozen=True)
-class Version:
-    """One version at the sink; `body` None: a deletion.  `run`: who wrote it, None for somebody else."""
-
-    body: bytes | None
-    run: str | None
-
-
-@dataclass(frozen=True)
-class RowSeen:
-    """A row of the source's feed: which product it announced, and in which edition the product was then."""
-
-    key: str
-    product: str
-    edition: int
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a run ended: `code` of the process (negative: the signal that killed it), and what its record says of it
-    (None where there is no record, or it has no end)."""
-
-    run: str
-    code: int
-    outcome: str | None
-    recorded: int | None
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Everything seen of one job after a run.
-
-    `editions`: of each product all so far, the last being the truth.  `unusable`: products whose rows cannot be used
-    now; `refused`: those of which the sink takes some resource never.  `held`: every version of everything at the sink
-    that is the job's.  `settled`: keys of feed rows that the store takes for settled, in its watermark or its
-    checkpoint.  `troubles`: product of each open entry of quarantine; `unfetched`: of those that could not be fetched;
-    `refusals`: product and resource of those that are one refused change.
-    `calm`: nothing disturbed the last run; else good rows may have been spoilt on the way, and lie in quarantine.
-    `unsaid`: products of which the source says another thing than its feed did, or that a listing lacked which a run
-    has called incomplete: what is there of them may be as it was, or as it is.
-    """
-
-    editions: Mapping[str, Sequence[Edition]]
-    unusable: Set[str]
-    held: Mapping[Ref, Sequence[Version]]
-    refused: Set[str] = frozenset()
-    feed: Sequence[RowSeen] = ()
-    settled: Set[str] = frozenset()
-    known: Mapping[Ref, Known] = field(default_factory=dict)
-    versions: Mapping[Ref, str] = field(default_factory=dict)  # the sink's own names of the last ones
-    waiting: Mapping[Ref, frozenset[Ref]] = field(default_factory=dict)
-    pending: Sequence[Ref] = ()
-    troubles: Sequence[str] = ()
-    unfetched: Sequence[str] = ()
-    refusals: Sequence[str] = ()
-    newly_troubled: Set[str] = frozenset()  # by the last run
-    left: int = 0  # keys of an open work list
-    runs: Sequence[Ended] = ()
-    calm: bool = True
-    unsaid: Set[str] = frozenset()
-    tampered: bool = False  # somebody else was at the server
-
-    @property
-    def set_aside(self) -> Set[str]:
-        """Products that may be at the sink as they once were: what came of them lies in quarantine."""
-        return {*self.unusable, *self.refused, *self.unsaid, *(() if self.calm else self.troubles)}
-
-
-@dataclass(frozen=True)
-class Verdict:
-    lost: tuple[str, ...] = ()
-    doubled: tuple[str, ...] = ()
-    false_green: tuple[str, ...] = ()
-    untrue: tuple[str, ...] = ()
-
-    @property
-    def good(self) -> bool:
-        return not (self.lost or self.doubled or self.false_green or self.untrue)
-
-    def __str__(self) -> str:
-        named = {"lost": self.lost, "doubled": self.doubled, "false green": self.false_green, "untrue": self.untrue}
-        return "\n".join(f"{name}: {what}" for name, all_of_it in named.items() for what in all_of_it) or "good"
+__all__ = [
+    "Did",
+    "Edition",
+    "Ended",
+    "Evidence",
+    "Facts",
+    "RowSeen",
+    "Verdict",
+    "Version",
+    "Written",
+    "look",
+    "look_meanwhile",
+]
 
 
 def look(e: Evidence) -> Verdict:
     """After any run, whatever its end; complete where the last one says that it is."""
     last = e.runs[-1] if e.runs else None
-    finished = last is not None and last.code in (0, 65)
+    finished = last is not None and last.said in (0, 65) and last.outcome != "partial"
     lacking = tuple(_lacking(e)) if finished else ()
-    green = last is not None and last.code == 0
+    green = finished and last is not None and last.said == 0
     passed = tuple(_passed(e))
     return Verdict(
         lost=(*passed, *(() if green else lacking)),
-        doubled=tuple(_doubled(e)),
-        false_green=(*_false_ends(e), *(lacking if green else ()), *(_hidden(e) if green else ())),
-        untrue=(*_out_of_order(e), *(_unfinished(e) if finished else ()), *(_misremembered(e) if finished else ())),
+        doubled=tuple(doubled(e)),
+        false_green=(*false_ends(e), *(lacking if green else ()), *_hidden(e, green=green)),
+        untrue=(
+            *_whatever_happens(e),
+            *(_unfinished(e) if finished else ()),
+            *(_misremembered(e) if finished else ()),
+            *(mismapped(e) if finished else ()),
+        ),
     )
+
+
+def look_meanwhile(e: Evidence) -> Verdict:
+    """After a run on a server where somebody else was, until that is mended: what the source says need not be there,
+    and everything else that was promised is."""
+    return Verdict(doubled=tuple(doubled(e)), false_green=tuple(false_ends(e)), untrue=tuple(_whatever_happens(e)))
+
+
+def _whatever_happens(e: Evidence) -> Iterator[str]:
+    for rule in (out_of_order, strangers, removed_otherwise, false_reports):
+        yield from rule(e)
 
 
 def _now(e: Evidence) -> dict[Ref, bytes]:
@@ -136,7 +76,7 @@ def _lacking(e: Evidence) -> Iterator[str]:
     now = _now(e)
     for ref, body in now.items():
         last = _last(e, ref)
-        if last is None or not same(body, last):
+        if last is None or not alike(e, body, last):
             yield f"{ref} is {'not there' if last is None else 'not what the source says'}"
     kept = {ref for key in e.set_aside for edition in e.editions.get(key, ()) for ref in edition}
     for ref in e.held.keys() - now.keys() - kept:
@@ -145,7 +85,7 @@ def _lacking(e: Evidence) -> Iterator[str]:
             continue  # somebody else's: what the source no longer has, they may have
         if e.tampered and f"removal of {ref}" in e.troubles:
             continue  # it was somebody else's when it was to go: a person was told, and has not said what is to be
-        if last is not None and retirable(ref.type) and not same(last, retired(last)):
+        if not _is_over(e, ref, last) and not (ref in e.pending and _needed(e, ref)):
             yield f"{ref} is still there as if the source had it"
 
 
@@ -159,8 +99,9 @@ def _passed(e: Evidence) -> Iterator[str]:
 def _arrived(e: Evidence, row: RowSeen) -> bool:
     """Each resource of the product is at the sink as it was then, or later; of what products share (Organizations),
     another one may have brought what is there."""
-    editions = e.editions[row.product][row.edition :]
-    refs = {ref for edition in editions for ref in edition if ref.type != "Organization"}
+    all_of_it = e.editions[row.product]
+    editions = all_of_it[row.edition :]
+    refs = {ref for edition in all_of_it for ref in edition if ref.type != "Organization"}
     return all(any(_is(e, ref, edition.get(ref)) for edition in editions) for ref in refs)
 
 
@@ -169,59 +110,36 @@ def _is(e: Evidence, ref: Ref, wanted: bytes | None) -> bool:
     if wanted is None and ref in e.held and e.held[ref][-1].run is None:
         return True
     if wanted is None or last is None:
-        return last is None or same(last, retired(last)) or ref in e.pending
-    return same(wanted, last)
+        return wanted is None and (_is_over(e, ref, last) or ref in e.pending)
+    return alike(e, wanted, last)
 
 
-def _doubled(e: Evidence) -> Iterator[str]:
-    for ref, versions in e.held.items():
-        for one, two in itertools.pairwise(versions):
-            alike = one.body is two.body is None or (one.body and two.body and same(one.body, two.body))
-            if alike and two.run is not None:
-                yield f"{ref}: {two.run} wrote again what {one.run} had written"
+def _is_over(e: Evidence, ref: Ref, last: bytes | None) -> bool:
+    """It went as the job was asked to let it go."""
+    if last is None or not can_be_retired(ref.type):
+        return last is None or e.removal != "delete"
+    return e.removal != "delete" and is_retired(last)
 
 
-def _out_of_order(e: Evidence) -> Iterator[str]:
-    """Each resource's versions follow the source's order; one that says what no edition ever said is wrong as well."""
-    for ref, versions in e.held.items():
-        told = [t for t in _told(e, ref)]
-        if ref.type == "Organization":  # said by several products, in no common order
-            told = told * len(versions)
-        at = 0
-        for version in versions:
-            if version.body is None or version.run is None or same(version.body, _as_retired(version.body)):
-                continue
-            later = [n for n in range(at, len(told)) if same(told[n], version.body)]
-            if not later:
-                yield f"{ref}: a version of {version.run} says what the source said before, or never"
-            at = later[0] if later else at
-
-
-@lru_cache(5_000)
-def _as_retired(body: bytes) -> bytes:
-    try:
-        return retired(body)
-    except ValueError:
-        return b"{}"
-
-
-def _told(e: Evidence, ref: Ref) -> Iterator[bytes]:
-    for editions in e.editions.values():
-        yield from (edition[ref] for edition in editions if ref in edition)
+def _needed(e: Evidence, ref: Ref) -> bool:
+    """It cannot be deleted: something that stays as it is, since its row cannot be used, still refers to it."""
+    kept = {other for key in e.set_aside for edition in e.editions.get(key, ()) for other in edition} - {ref}
+    named = f'"reference":"{ref}"'.encode()
+    return e.removal == "delete" and any(named in (_last(e, other) or b"") for other in kept)
 
 
 def _unfinished(e: Evidence) -> Iterator[str]:
     for ref, missing in e.waiting.items():
         if all(_last(e, target) is not None for target in missing):
             yield f"{ref} waits for what is there"
-    yield from (f"{ref} is still to go" for ref in e.pending)
+    yield from (f"{ref} is still to go" for ref in e.pending if not _needed(e, ref))
     if e.left:
         yield f"{e.left} keys of a work list are left"
     yield from (
         f"{key} cannot be used, and does not lie in quarantine"
         for key in sorted(e.unusable - e.unsaid - set(e.troubles))
     )
-    for key in sorted(set(e.troubles) - e.refused):  # of a refused one, each resource lies there
+    for key in sorted(set(e.troubles) - e.refused - e.unsaid):  # of a refused one, each resource lies there
         if (times := _times(e, key)) > 1:
             yield f"{key} lies in quarantine {times} times"
     for lying, times in Counter(e.refusals).items():
@@ -267,27 +185,11 @@ def _misremembered(e: Evidence) -> Iterator[str]:
             yield f"{ref} is remembered, and is nowhere"
 
 
-OUTCOMES = {0: ("done", "partial"), 65: ("quarantined", "partial")}
-"""What the record of a run says that ended so."""
-
-
-def _false_ends(e: Evidence) -> Iterator[str]:
-    """Records that say something else than the process did; a run that was killed has no good end, and the record of
-    one that was overtaken, or lost its store, has none at all."""
-    for ended in e.runs:
-        if ended.code == 75 and ended.outcome in ("lost", "running") and ended.recorded is None:
-            continue
-        if ended.code >= 0 and (ended.outcome is not None or ended.code in OUTCOMES) and ended.recorded != ended.code:
-            yield f"{ended.run} ended with {ended.code}, and its record says {ended.recorded}"
-        if ended.code in OUTCOMES and ended.outcome not in OUTCOMES[ended.code]:
-            yield f"{ended.run} ended with {ended.code}, and is recorded as {ended.outcome}"
-        if ended.outcome == "done" and ended.code != 0:
-            yield f"{ended.run} ended with {ended.code}, and is recorded as done"
-
-
-def _hidden(e: Evidence) -> Iterator[str]:
-    """What a run sets aside makes it red; what lay there before does so only after a week."""
-    if hidden := (e.unusable | e.refused) - e.unsaid - set(e.troubles) | e.newly_troubled:
+def _hidden(e: Evidence, *, green: bool) -> Iterator[str]:
+    """What a run sets aside makes it red, also one that was planned to stop; what lay there before does so only after
+    a week."""
+    unsaid = (e.unusable | e.refused) - e.unsaid - set(e.troubles) if green else set()
+    if hidden := unsaid | (e.newly_troubled if e.runs and e.runs[-1].said == 0 else set()):
         yield f"exit code 0, and {', '.join(sorted(hidden))} cannot be used"
 
 

@@ -34,12 +34,17 @@ class Sent:
 
 
 def misconduct(tenures: Sequence[Tenure], sent: Sequence[Sent]) -> Iterator[str]:
-    """What two runners must not do: hold one lease, go on after a takeover, or say that all is well after it.
+    """What two runners must not do: hold one lease, go on after a takeover or after their record is closed, or say that
+    all is well after it.
 
     One bundle of the predecessor may come after it: the one that was on its way.
     """
     known = {t.run for t in tenures}
     yield from (f"{s.run} wrote, and never held the lease" for s in sent if s.run not in known)
+    for t in tenures:
+        late = sum(s.run == t.run and t.ended is not None and s.at > t.ended + TOLERANCE for s in sent)
+        if late:
+            yield f"{t.run} sent {late} transactions after it had closed its record"
     for one, next_one in itertools.pairwise(sorted(tenures, key=lambda t: (t.fence, t.began))):
         if one.fence == next_one.fence:
             yield f"{one.run} and {next_one.run} held the lease under one number"

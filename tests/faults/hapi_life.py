@@ -37,6 +37,7 @@ class OnHapi(Process):
     """The sink is real.  `rare`: what happens once in this life, and takes long."""
 
     most_nights = 6
+    alone = verbatim = False  # trials share what several registers name, and HAPI spells anew what it is sent
 
     def __init__(
         self, dice: random.Random, store: str, folder: Path, machine: Machine, first: int, rare: Rare = None
@@ -48,8 +49,8 @@ class OnHapi(Process):
         self._copy = f"copy_{first}"
         self._restarts, self._restores = rare == "HAPI restarted", rare == "HAPI's database restored"
         self._meddled, self.least_nights = dice.random() < 0.3, 3 if self._restores else 1
-        self._patience, self._removal = dice.choice(_PATIENCE), dice.choice(["retire", "retire", "delete"])
-        self._adopts = self._meddled or self._restores
+        self._patience, self.removal = dice.choice(_PATIENCE), dice.choice(["retire", "retire", "delete"])
+        self.on_existing = "adopt" if self._meddled or self._restores else "refuse"
         self._copied = self._refused = False  # refused: the marker is another one, so that every run must end with 77
         self._theirs: set[tuple[Ref, str]] = set()  # deletions that somebody else made
         self._flaws: list[str] = []
@@ -72,8 +73,6 @@ class OnHapi(Process):
         return super().job_settings(world) | {
             "fhir": self.proxy.url,
             "patience": self._patience,
-            "on_existing": "adopt" if self._adopts else "refuse",
-            "removal": self._removal,
         }
 
     # a night
@@ -141,6 +140,13 @@ class OnHapi(Process):
         if body is None:
             return Held(held.number, Version(None, None if (ref, held.number) in self._theirs else "a deletion"))
         return Held(held.number, Version(body, run if run in ours else None))
+
+    def written(self) -> None:
+        """HAPI does not say who deleted what, and a restored one forgets the rest."""
+
+    def another_server(self) -> bool:
+        """`_refuse` looks at that."""
+        return False
 
     def look(self, *, calm: bool = False) -> Verdict:
         if state(self.store) == "current" or not self.desk.histories(self._since, ()):

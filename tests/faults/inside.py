@@ -3,289 +3,27 @@
     python -m tests.faults.inside [--trials 500] [--seed 1] [--tally FILE]
 
 Beside what happens at the register: page errors, truncated bodies, refusals, lost answers, somebody else's edits, a
-server that is wiped or restored, and a clock that jumps by a day.
+server that is wiped or restored, clocks that jump by a day, a vanish guard that trips, and runs that are to stop early.
 """
 
 from __future__ import annotations
 
-import copy
 import random
 import shutil
-import signal
 import sys
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from contextlib import closing
 from pathlib import Path
-from typing import cast
 
-import httpx
-
-from sinks.fhir.options import FhirOptions
-from sinks.fhir.server import FhirServer
-from sources.cima.options import CimaOptions
-from sources.cima.source import Cima
-from store.access import Access
-from store.handle import EXPIRY, Stored, open_store
-from store.job_store import JobBook
-from store.leases import Heart, held
 from store.upgrade import upgrade
 from tests.faults.checker import Verdict
-from tests.faults.life import JOB, SINK, STREAM, Life
-from tests.faults.register_story import ACTS
-from tests.faults.seams import (
-    COMMIT,
-    HEARTBEAT,
-    OF_SINK,
-    OF_SOURCE,
-    Beating,
-    MortalWire,
-    Ticking,
-    let_expire,
-    mortal_commits,
-)
-from tests.faults.servers import CUT, NO_ANSWER, NO_CONNECTION, SLOW_FAULTS, TRICKS, TRICKS_OF_FEEDS, Trick
+from tests.faults.loop_life import NOWHERE, OFTEN, SEAMS, Inside
+from tests.faults.meddling import TAMPERING
 from tests.faults.trials import options, play
-from tests.sinks.disturbed_hapi import LATE, NOTHING_DONE, SOMEONE
-from tests.sinks.fake_hapi import BASE
-from tests.sinks.sudden_death import Death, Doom, Killed, Mortal
-from tsi_fetch.clock import StopSignal
-from tsi_fetch.errors import LeaseLost
-from tsi_fetch.http.limit import SteadyPace
-from tsi_fetch.ports import JobStore, Sink
-from tsi_fetch.reconcile import Reconciler, Subject
-from tsi_fetch.run import Ports, Settings, run_job
-from tsi_fetch.words import RunRecord
 
-SEAMS = (
-    *("position", "scopes", "known", "doubt", "settle", "advance", "take", "note_keys", "agree", "start_list"),
-    *("intend", "marked", "recover", "recovered", "pending", "holders", "open_list", "unfetched", "waiting_graph"),
-    *("open", "find", "write", "read_mark", "move_mark"),
-)
-"""Methods of store and sink: before and after each of them a run may die."""
+__all__ = ["NOWHERE", "OFTEN", "SEAMS", "TAMPERING", "Inside", "room", "template", "tried"]
 
-OFTEN = (COMMIT, OF_SOURCE, OF_SINK, HEARTBEAT)
-"""Seams that a run passes many times."""
-
-NOWHERE = Death("nowhere")
-TAMPERING = ("somebody edits", "somebody deletes", "the server is wiped", "the server is restored")
-LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
-
-
-class Inside(Life):
-    """Each run is a call of the loop.  All is made up but the code: the same dice, the same life; only where several
-    threads write (`near` is false) their order is the machine's."""
-
-    most_nights = 6
-    began = datetime(2026, 3, 2, 2, tzinfo=UTC)
-    overtaken, broken = 0.15, 0.15
-    """Shares: of deaths at the loop's seams, those that another runner's night comes instead of; of nights, those in
-    which one product cannot be had."""
-    fhir_faults = (*NOTHING_DONE, "lost", "lost by reset", "garbled", "bad gateway", LATE, "500")
-
-    def __init__(self, dice: random.Random, store: str, folder: Path, *, near: bool | None = None) -> None:
-        super().__init__(dice, store, folder)
-        self.near = dice.random() < 0.7 if near is None else near
-        self.register.faults |= SLOW_FAULTS
-        self._stored = open_store(store)
-        self._numbers = 0
-        self._died_at = LONG_AGO
-        self._kept = copy.deepcopy(self.hapi.resources)
-
-    def close(self) -> None:
-        self._stored.close()
-
-    @contextmanager
-    def opened(self) -> Iterator[Stored]:
-        """Always the same one: a run that dies gives its connection back unfinished, as the system would."""
-        yield self._stored
-
-    def run(self, *, calm: bool, full: bool) -> tuple[int, str]:
-        doom = Doom(NOWHERE) if calm or self.dice.random() < 0.3 else Doom(self._death())
-        return self.dared(doom, timedelta(days=0 if calm else self.dice.choice([0, 0, 0, 1, -1])), calm=calm, full=full)
-
-    def dared(self, doom: Doom, days: timedelta, *, calm: bool, full: bool) -> tuple[int, str]:
-        """A run to which this happens."""
-        how = [self._disturb_register(calm=calm, lists=full or not self.ends)]
-        clock = Ticking(self._not_behind(self._now + days))
-        self.counts["clock a day away"] += bool(days)
-        if doom.death.at in SEAMS and self.dice.random() < self.overtaken:
-            doom.instead = lambda: self._overtaken(clock)
-            how.append("overtaken")
-        code = self._run(clock, doom, full=full)
-        self.story.register.date = self._now + self.dice.choice([timedelta(hours=1), timedelta(days=1)])
-        return code, f"{doom.death}, {', '.join(filter(None, how))}, clock {days.days:+d} d"
-
-    @property
-    def _now(self) -> datetime:
-        return self.story.register.date or self.began
-
-    def _not_behind(self, now: datetime) -> datetime:
-        """As the clock of a store; one who is killed leaves a lease, which lasts until the clock has passed it."""
-        return max(now, self._died_at, self._stored.latest() or now)
-
-    def _death(self) -> Death:
-        """Where and when a run dies."""
-        at = self.dice.choice([*SEAMS, *OFTEN * 3, "settle", "write", "doubt"])
-        return Death(at, self.dice.randint(1, 12 if at in OFTEN else 3), self.dice.random() < 0.5)
-
-    def _disturb_register(self, *, calm: bool, lists: bool) -> str:
-        """What goes wrong at the register tonight beside single calls, in words."""
-        register, dice = self.register, self.dice
-        register.trick = register.broken = register.meanwhile = None
-        register.concealed = False
-        if calm:
-            return ""
-        if dice.random() < self.broken:
-            register.broken = dice.choice(sorted(self.story.editions))
-        if dice.random() < 0.2:
-            register.meanwhile = self._meanwhile
-        if dice.random() < 0.25:
-            what = "medicamentos" if lists and dice.random() < 0.7 else "registroCambios"
-            name = dice.choice(list(TRICKS) if what == "medicamentos" else TRICKS_OF_FEEDS)
-            unseen = what == "registroCambios" and name == "shifts while it is read"  # twice: CIMA says a row twice
-            register.trick = Trick(name, what, 1 if unseen else dice.choice([1, 2, 9]))
-        return f"{register.trick or ''} {register.broken or ''}".strip()
-
-    def _meanwhile(self) -> None:
-        name = self.dice.choice(list(ACTS))
-        self.counts["something happens while the feed is read"] += self.story.act(name)
-
-    def _run(self, clock: Ticking, doom: Doom, *, full: bool) -> int:
-        self._numbers += 1
-        run_id = f"run-{self._numbers}"
-        try:
-            with ExitStack() as stack:
-                return self._lived(stack, run_id, clock, doom, full=full)
-        except Killed:
-            self._died_at = clock.now()
-            let_expire(self._stored, LONG_AGO)
-            self.counts[f"died {'after' if doom.death.after else 'before'} {doom.death.at}"] += 1
-            return -signal.SIGKILL
-
-    def _lived(self, stack: ExitStack, run_id: str, clock: Ticking, doom: Doom, *, full: bool) -> int:
-        database = self._stored.database
-        stack.enter_context(mortal_commits(self._stored, doom))
-        fence = stack.enter_context(held(database, JOB, run_id, EXPIRY, clock.sleep, alone=False))
-        self._fence = fence
-        book = JobBook(Access(database, JOB, SINK, fence), self._stored.store_id)
-        record = RunRecord(run_id, JOB, clock.now())
-        book.begin_run(record)
-        source = stack.enter_context(closing(self._source(clock, doom)))
-        sink = stack.enter_context(closing(self._sink(clock, run_id, doom)))
-        store = Mortal(Beating(book, Heart(database, fence, EXPIRY), doom), doom)
-        settings = Settings(
-            JOB, run_id, full=full, accept_vanish=1000, on_existing="adopt", slice=self.dice.choice([1, 3, 500])
-        )
-        ports = Ports(source, cast(Sink, Mortal(sink, doom)), cast(JobStore, store), clock)
-        report = run_job(ports, settings)
-        self.reasons += tuple(reason.what for reason in report.reasons)
-        ended = replace(record, ended=report.ended, outcome=report.outcome, exit_code=report.exit_code)
-        try:
-            book.end_run(replace(ended, report=report.to_json()))
-        except LeaseLost as e:
-            self.codes[run_id] = e.exit_code
-            return e.exit_code
-        self.codes[run_id] = report.exit_code
-        return report.exit_code
-
-    def _overtaken(self, clock: Ticking) -> None:
-        """The run stands still until its lease has expired, and another one has done its work."""
-        self.counts["overtaken"] += 1
-        self._fence.good(time.monotonic() - EXPIRY)
-        let_expire(self._stored, LONG_AGO)
-        self._run(Ticking(clock.now() + timedelta(seconds=EXPIRY)), Doom(NOWHERE), full=False)
-
-    def _source(self, clock: Ticking, doom: Doom) -> Cima:
-        options = CimaOptions(
-            base_url="https://cima.invalid/cima/rest",
-            batch=self.batch,
-            attempts=2,
-            max_wait=2,
-            connections=1 if self.near else 4,
-        )
-        wire = MortalWire(httpx.MockTransport(self._answer), doom, OF_SOURCE)
-        return Cima(options, clock, wire=wire, pace=SteadyPace(clock, 1e6), rng=random.Random(1))
-
-    def _answer(self, request: httpx.Request) -> httpx.Response:
-        reply = self.register.answer(request.url.raw_path.decode(), "application/json")
-        if reply.status < 0:
-            raise NO_ANSWERS[reply.status]("nothing", request=request)
-        headers = {"Date": self.story.register.now(), **reply.headers}
-        return httpx.Response(reply.status, stream=httpx.ByteStream(reply.body), headers=headers)
-
-    def _sink(self, clock: Ticking, run_id: str, doom: Doom) -> FhirServer:
-        given = {"url": BASE, "attempts": 3, "max_wait": 60, "entries": self.entries, "writers": 1 if self.near else 2}
-        options, wire = FhirOptions.model_validate(given), MortalWire(self.hapi.transport(), doom, OF_SINK)
-        sink = FhirServer(options, clock, run_id, JOB, self._stored.store_id, transport=wire)
-        sink.ahead = 0 if self.near else sink.ahead
-        return sink
-
-    # others
-
-    def between(self) -> list[str]:
-        if self.dice.random() > 0.15:
-            if self.dice.random() < 0.3:
-                self.back_up()
-            return []
-        what = self.dice.choice(TAMPERING)
-        return [what] if self.tamper(what) else []
-
-    def tamper(self, what: str) -> bool:
-        """Somebody else does this to the server; False where there is nothing to do it to."""
-        if not self._tampered(what):
-            return False
-        self.tampered = True
-        self.counts[what] += 1
-        self.hapi.catch_up()
-        return True
-
-    def back_up(self) -> None:
-        """What the server may be restored to."""
-        self._kept = copy.deepcopy(self.hapi.resources)
-
-    def _tampered(self, what: str) -> bool:
-        ours = sorted(n for n in self.hapi.resources if "Device/" not in n and self.hapi.live(n) is not None)
-        if what == "the server is wiped":
-            self.hapi.resources.clear()
-        elif what == "the server is restored":
-            self.hapi.resources.clear()
-            self.hapi.resources.update(copy.deepcopy(self._kept))
-        elif not ours:
-            return False
-        elif what == "somebody edits":
-            name = self.dice.choice(ours)
-            self.hapi.put(name, run=SOMEONE, status={"text": "edited"})
-        else:
-            name = self.dice.choice([n for n in ours if n.startswith("Bundle/")] or ours)
-            if self._referred(name):
-                return False
-            self.hapi.delete(name)
-        return True
-
-    def _referred(self, name: str) -> bool:
-        return any(f'"{name}"' in str(v[-1].resource).replace("'", '"') for v in self.hapi.resources.values())
-
-    def mend(self) -> None:
-        """The way out after somebody else was at the server."""
-        if not self.tampered:
-            return
-        clock = Ticking(self._not_behind(self._now))
-        self.hapi.bad_day = []
-        self.hapi.catch_up()
-        with ExitStack() as stack:
-            book = stack.enter_context(self._stored.lease(JOB, SINK, "mend", wait=clock.sleep))
-            sink = stack.enter_context(closing(self._sink(clock, "mend", Doom(NOWHERE))))
-            subject = Subject(JOB, STREAM, frozenset(Cima.types))
-            Reconciler(subject, book, sink, StopSignal(), lambda *_: None).mend("tester@desk")
-        self.counts["reconcile --fix"] += 1
-
-
-NO_ANSWERS = {CUT: httpx.RemoteProtocolError, NO_ANSWER: httpx.ReadTimeout, NO_CONNECTION: httpx.ConnectTimeout}
 MEMORY = Path("/dev/shm")
 
 
@@ -305,6 +43,9 @@ def tried(seed: int, empty: Path, kind: type[Inside] | None = None) -> tuple[Ins
     with room() as folder:
         shutil.copy(empty, Path(folder) / "store.db")
         with closing((kind or Inside)(random.Random(seed), f"sqlite:///{folder}/store.db", Path(folder))) as life:
+            policies = random.Random(f"policies {seed}")
+            life.removal = policies.choice(["retire", "delete"])
+            life.on_existing = policies.choice(["adopt", "refuse"])
             return life, life.play()
 
 

@@ -11,22 +11,19 @@ import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-import httpx
-
 from store.handle import Stored, open_store
 from store.job_store import JobBook
 from store.queries import quarantine, runs
-from tests.faults.bodies import is_retired, retires
 from tests.faults.checker import (
-    Did,
     Ended,
     Evidence,
+    Facts,
     RowSeen,
     Verdict,
     Version,
@@ -34,10 +31,11 @@ from tests.faults.checker import (
     look,
     look_meanwhile,
 )
-from tests.faults.register_story import REFUSED, RegisterStory, names
+from tests.faults.choosy_hapi import ChoosyHapi
+from tests.faults.records import not_refused
+from tests.faults.register_story import RegisterStory, names
 from tests.faults.servers import Faulty, Reaper
-from tests.sinks.disturbed_hapi import SOMEONE, DisturbedHapi
-from tests.sinks.fake_hapi import Refusal
+from tests.sinks.disturbed_hapi import LATE, SOMEONE
 from tests.sinks.fake_hapi import Version as Kept
 from tsi_fetch.errors import Exit
 from tsi_fetch.fhir.tokens import dump
@@ -68,55 +66,6 @@ OVERLAP = timedelta(days=2)
 """Before the watermark, by the job's default: what is older than that is never asked for again."""
 
 
-@dataclass
-class ChoosyHapi(DisturbedHapi):
-    """Never takes what has a certain word in it.  `written`: all that runs ever made here, wiped or restored since or
-    not."""
-
-    written: list[Written] = field(default_factory=list)
-    _unheard: bool = False  # nobody is told of what is done now
-    _before: int = 0  # how much was written before this request
-
-    def _handle(self, request: httpx.Request) -> httpx.Response:
-        self._before = len(self.written)
-        return super()._handle(request)
-
-    def _do_late(self) -> None:
-        self._unheard = True
-        try:
-            super()._do_late()
-        finally:
-            self._unheard = False
-
-    def _spoil(self, fault: str, request: httpx.Request) -> httpx.Response:
-        self.written[self._before :] = [replace(w, answered=False) for w in self.written[self._before :]]
-        return super()._spoil(fault, request)
-
-    def _append(self, ref: str, resource: dict[str, Any] | None, run: str) -> None:
-        before = self.resources[ref][-1] if ref in self.resources else None
-        super()._append(ref, resource, run)
-        if run == SOMEONE:
-            return
-        did = _did(before.resource if before else None, resource)
-        self.written.append(Written(run, Ref.parse(ref), did, not self._unheard))
-        if before and before.run == SOMEONE and did in ("retired", "deleted"):
-            self.flaws.append(f"{run} removed {ref}, of which the last version was another's")
-
-    def _check(self, entry: dict[str, Any]) -> None:
-        super()._check(entry)
-        if REFUSED in json.dumps(entry.get("resource", {})):
-            raise Refusal(self.refusal, "HAPI-0574: there is a word in it that this server does not take")
-
-    def _apply(self, entry: dict[str, Any], run: str) -> dict[str, Any]:
-        """A POST makes a new resource, whatever id is in it: nobody here should send one."""
-        if entry["request"]["method"] != "POST":
-            return super()._apply(entry, run)
-        kind = entry["resource"]["resourceType"]
-        ref = f"{kind}/new-{len(self.resources)}"
-        self._append(ref, {**entry["resource"], "id": ref.partition("/")[2]}, run)
-        return {"status": "201 Created", "location": f"{ref}/_history/1", "etag": "1"}
-
-
 class Life:
     """`dice` decide everything that happens.  `told`: what has happened so far, a line a night.
 
@@ -127,6 +76,8 @@ class Life:
     began: datetime | None = None
     """Where the register's clock stands at first; None: it goes."""
     fhir_faults: tuple[str, ...] = FHIR_FAULTS
+    slow = 0.4
+    """Share of nights in which what is late is done by nobody's next request."""
     also_ends: frozenset[int] = frozenset()
     """Other ends that runs of this life may have."""
     removal, on_existing = "retire", "refuse"
@@ -150,8 +101,10 @@ class Life:
         self.codes: dict[str, int] = {}  # of runs that ended another way than the process that the night began
         self.incomplete = False  # a run has said so of the listing, and no complete one was worked off since
         self.excused: set[str] = set()  # runs of which the store was away, or whose lease another one had
+        self._slow_nights = 0
         self._recorded: set[str] = set()
         self._nights = 0
+        self._mended = False  # and `tampered`: by a person, before the last night
         self._refusals: list[str] = []  # what runs did on a server that is not the one they left
 
     @property
@@ -174,10 +127,15 @@ class Life:
     # the sink, as long as nobody says otherwise the one that is made up
 
     def disturb(self, *, calm: bool) -> None:
-        """How the sink and the network between behave tonight."""
-        self.hapi.bad_day = [] if calm else self._bad_day()
-        if calm:
+        """How the sink and the network between behave tonight; what came too late for one run may be done after the
+        next one."""
+        self._slow_nights = max(0, self._slow_nights - 1)
+        if calm or not self._slow_nights:
+            self.counts["done after the next run"] += self.hapi.slow and self.hapi.late
             self.hapi.catch_up()
+            self._slow_nights = 2 * (not calm and self.dice.random() < self.slow)
+        self.hapi.slow = self._slow_nights > 0
+        self.hapi.bad_day = [] if calm else self._bad_day()
 
     def held(self) -> dict[Ref, list[Held]]:
         """All versions of all that there is of this job at the sink, oldest first; not the marker."""
@@ -188,8 +146,10 @@ class Life:
         }
 
     def flaws(self) -> list[str]:
-        """What the sink saw that it should not have seen; on_existing: adopt is allowed to write over an edit."""
-        return [flaw for flaw in self.hapi.flaws if not (self.tampered and "somebody else's" in flaw)]
+        """What the sink saw that it should not have seen; on_existing: adopt is allowed to write over an edit, and what
+        somebody deleted is brought back once a person has reconciled."""
+        allowed = ("writes over somebody else's", *(["somebody else's"] if self.on_existing == "adopt" else []))
+        return [f for f in self.hapi.flaws if not (self.tampered and any(words in f for words in allowed))]
 
     def play(self) -> Verdict:
         """All nights, and a calm one at the end; the first verdict that is not good, or the last."""
@@ -207,7 +167,7 @@ class Life:
         say before that is mended."""
         self._nights += 1
         self._night(f"night {self._nights}: {happened}", calm=calm, full=full)
-        return self.look(meanwhile=self.tampered)
+        return self.look()
 
     def end(self) -> Verdict:
         """Somebody mends what is broken, and nothing disturbs the last night."""
@@ -215,9 +175,10 @@ class Life:
         if self.another_server():
             self._night("the server is another", calm=True, full=False)
             self.counts["another server refused"] += 1
-            if not (verdict := self.look(meanwhile=True)).good:
+            if not (verdict := self.look()).good:
                 return verdict
         self.mend()
+        self._mended = True
         if self.incomplete:
             self._night("what is left of an incomplete list", calm=True, full=False)
         full, self.incomplete = self.incomplete, False
@@ -239,24 +200,22 @@ class Life:
         self.reasons = ()
         self.register.tonight(0.0 if calm else self.dice.choice([0, 0, 0.1]), self.dice.getrandbits(64))
         self.disturb(calm=calm)
-        another, ends, made, given = (
-            self.another_server(),
-            len(self.ends),
-            len(self.hapi.written),
-            self.hapi.given.total(),
-        )
+        another, ends = self.another_server(), len(self.ends)
+        made, given = len(self.hapi.written), self.hapi.given.total()
         code, how = self.run(calm=calm, full=full)
         self.told.append(f"{what}; {'--full, ' if full else ''}{how}: ended with {code} {'; '.join(self.reasons)}")
         self._ended(code)
         if another:
             disturbed = self.hapi.given.total() > given or bool(self.excused & {end.run for end in self.ends[ends:]})
-            self._refusals += _not_refused(self.ends[ends:], self.hapi.written[made:], disturbed=disturbed)
+            self._refusals += not_refused(self.ends[ends:], self.hapi.written[made:], disturbed=disturbed)
         if any(words in str(self.reasons) for words in INCOMPLETE):
             self.incomplete = True
 
     def _bad_day(self) -> list[str | None]:
         if self.dice.random() < 0.5:
             return []
+        if self._slow_nights == 2 and self.dice.random() < 0.5:  # whatever it is asked again, it answers too late
+            return [None] * self.dice.randint(0, 8) + [LATE] * 12
         some = self.fhir_faults
         return [self.dice.choice(some) if self.dice.random() < 0.2 else None for _ in range(8)]
 
@@ -268,16 +227,17 @@ class Life:
         found = [r for r in reversed(records.values()) if r.id not in self._recorded]
         for record in found:
             self._recorded.add(record.id)
-            self.ends.append(self._as_told(Ended(record.id, self.codes.get(record.id, code), None, None), record))
+            ended = Ended(record.id, self.codes.get(record.id, code), None, None, excused=self.excuses(record.id))
+            self.ends.append(self._as_told(ended, record))
         if not found:  # it died before it could begin
             self.ends.append(Ended("none", code, None, None))
 
-    def _as_told(self, ended: Ended, record: RunRecord | None) -> Ended:
+    @staticmethod
+    def _as_told(ended: Ended, record: RunRecord | None) -> Ended:
         """As its record says now."""
         if record is None:
             return ended
-        told = replace(ended, outcome=record.outcome, recorded=record.exit_code, report=record.report)
-        return replace(told, excused=self.excuses(ended.run))
+        return replace(ended, outcome=record.outcome, recorded=record.exit_code, report=record.report)
 
     def excuses(self, run: str) -> bool:
         """The run's store was away, or another one had its lease."""
@@ -305,12 +265,12 @@ class Life:
         least, most = remembered.counter if remembered else 0, intended.counter if intended else 0
         return not (least < int(counter) <= most and run in ran)
 
-    def look(self, *, calm: bool = False, meanwhile: bool = False) -> Verdict:
-        """At everything, as it is now.  `meanwhile`: somebody else was at the server, and that is not mended."""
-        seen = self.evidence(calm=calm)
+    def look(self, *, calm: bool = False) -> Verdict:
+        """At everything, as it is now."""
+        seen, meanwhile = self.evidence(calm=calm), self.tampered and not self._mended
         verdict = look_meanwhile(seen) if meanwhile else look(seen)
         last = self.ends[-1]
-        may = ENDS | {Exit.GUARDED} if meanwhile else ENDS  # whether it must, `_refusals` has
+        may = (ENDS | {Exit.GUARDED} if meanwhile else ENDS) | self.also_ends  # whether it must, `_refusals` has
         wrong = [] if last.code in may else [f"{last.run} ended with {last.code}"]
         return replace(verdict, untrue=(*verdict.untrue, *wrong, *self._refusals, *self.flaws()))
 
@@ -351,6 +311,7 @@ class Life:
                 written=self.written(),
                 watermark=watermark,
                 today=self.today(),
+                facts=self._facts(),
             )
 
     def written(self) -> list[Written] | None:
@@ -363,6 +324,20 @@ class Life:
             return set(self.story.refused)
         others = {ref for ref, versions in held.items() if versions[-1].said.run is None}
         return self.story.refused | {key for key, e in self.story.editions.items() if others & e[-1].keys()}
+
+    def _facts(self) -> dict[str, Facts]:
+        """Of each product that can be used, whatever it is mapped to."""
+        return {
+            key: Facts(
+                name=product["nombre"],
+                holder=product["labtitular"],
+                packages={pack["cn"] for pack in product.get("presentaciones", [])},
+                suspended="susp" in product["estado"],
+                revoked="rev" in product["estado"],
+            )
+            for key, product in self.story.register.products.items()
+            if "nombre" in product
+        }
 
     def _put_aside(self, stored: Stored) -> set[str]:
         """By the last run, in the words of a report."""
@@ -406,29 +381,6 @@ class Life:
 def _day(row: RowSeen) -> date:
     """Of its stamp, at the register."""
     return datetime.fromtimestamp(json.loads(row.key)[1] / 1000, MADRID).date()
-
-
-def _did(before: dict[str, Any] | None, after: dict[str, Any] | None) -> Did:
-    if after is None:
-        return "deleted"
-    if before is None:
-        return "created"
-    one, two = dump(before), dump(after)
-    return "retired" if retires(one, two) and not is_retired(one) else "updated"
-
-
-def _not_refused(ends: list[Ended], written: list[Written], *, disturbed: bool) -> Iterator[str]:
-    """What is wrong with runs on a server that is not the one they left: each ends with 77 and says why, writes
-    nothing, and may end in another way only where it could not ask."""
-    for end in ends:
-        could_not_ask = end.code < 0 or (disturbed and end.code in (Exit.TRY_AGAIN, Exit.SETTING))
-        if not could_not_ask and end.code != Exit.GUARDED:
-            yield f"{end.run} ended with {end.code} on a server that was wiped or restored"
-        if end.code == Exit.GUARDED and "marker" not in str(end.report.get("reasons")):
-            yield f"{end.run} ended with 77 on a server that was wiped or restored, and does not say why"
-        yield from (
-            f"{end.run} wrote {w.ref} to a server that was wiped or restored" for w in written if w.run == end.run
-        )
 
 
 def _all_known(book: JobBook) -> Iterator[Known]:

@@ -4,7 +4,8 @@
 
 One HAPI serves all trials; their stores are a SQLite file and a PostgreSQL database by turns.  Beside the kills: the
 connection is cut in mid-transaction, HAPI or its database is restarted under a run, the database is restored to an
-earlier copy between two, and somebody else edits and deletes.  Needs Java and Maven.
+earlier copy between two, and somebody else edits and deletes.  A seed makes the same plan; what a restart or a signal
+after some time hits is the machine's.  Needs Java and Maven.
 """
 
 from __future__ import annotations

@@ -53,6 +53,8 @@ class RegisterStory:
         self.refused: set[str] = set()
         self.hidden: dict[str, Any] = {}
         """Products of which the register says tonight that it has none, without a row of the feed."""
+        self._were: dict[str, dict[str, str]] = {}
+        """Of products that changed, the last to change at the end: name and company before."""
         self._gone: dict[str, Any] = {}
         self._lost: dict[str, list[Any]] = {}
         self._next = first
@@ -110,6 +112,15 @@ class RegisterStory:
             lambda product: product.update(nombre=f"{product['nombre'][:60]} {self.dice.randint(0, 3)}")
         )
 
+    def _take_back(self) -> bool:
+        """The last change that can be: it is as it was before."""
+        some = [key for key in self._were if key in self.register.products and key not in self.spoilt]
+        if not some:
+            return False
+        self.register.products[some[-1]].update(self._were.pop(some[-1]))
+        self._tell(some[-1], MODIFIED)
+        return True
+
     def _change_of_company(self) -> bool:
         return self._to_some(lambda product: product.update(labtitular=self.dice.choice(self._companies)))
 
@@ -140,10 +151,10 @@ class RegisterStory:
         self._tell(key, WITHDRAWN)
         return True
 
-    def _half_vanishes(self) -> bool:
-        """Many at once: what a vanish guard is for."""
-        some = len(self.register.products) // 2
-        return some > 1 and all([self._vanish() for _ in range(some)])
+    def _most_vanishes(self) -> bool:
+        """More than half at once: what a vanish guard is for."""
+        some = len(self.register.products) // 2 + 1
+        return some > 2 and all([self._vanish() for _ in range(some)])
 
     def _hide(self) -> bool:
         some = sorted(key for key in self.register.products if key not in self.spoilt | self.refused)
@@ -184,6 +195,8 @@ class RegisterStory:
         if not some:
             return False
         key = self.dice.choice(some)
+        self._were.pop(key, None)
+        self._were[key] = {name: self.register.products[key][name] for name in ("nombre", "labtitular")}
         change(self.register.products[key])
         self._tell(key, MODIFIED)
         return True
@@ -248,11 +261,12 @@ class RegisterStory:
 ACTS: dict[str, tuple[int, Callable[[RegisterStory], bool]]] = {
     "appears": (3, RegisterStory._appear),
     "changes": (6, RegisterStory._change),
+    "takes its change back": (4, RegisterStory._take_back),
     "changes its company": (3, RegisterStory._change_of_company),
     "loses a package": (2, RegisterStory._lose_a_package),
     "finds a package": (2, RegisterStory._find_a_package),
     "vanishes": (2, RegisterStory._vanish),
-    "is half gone": (1, RegisterStory._half_vanishes),
+    "is mostly gone": (1, RegisterStory._most_vanishes),
     "is hidden for a night": (1, RegisterStory._hide),
     "comes back": (2, RegisterStory._come_back),
     "is refused by the server": (1, RegisterStory._be_refused),

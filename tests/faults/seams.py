@@ -1,4 +1,4 @@
-"""Seams that the methods of a run's store and sink do not show: requests, the database's COMMIT, heartbeats."""
+"""Seams that the methods of a run's store and sink do not show: requests, waits, the database's COMMIT, heartbeats."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from store.schema import leases
 from tests.sinks.sudden_death import Doom
 from tsi_fetch.clock import ReplayClock
 
-COMMIT, HEARTBEAT = "COMMIT", "heartbeat"
+COMMIT, HEARTBEAT, WAIT = "COMMIT", "heartbeat", "wait"
 OF_SOURCE, OF_SINK = "request of the source", "request of the sink"
+SHORT = 0.2
+"""Seconds: what is less is the pace between requests, and no wait."""
+
 BEATS = frozenset({"doubt", "settle", "advance", "take"})
 """Before these the lease's thread has just renewed it."""
 
@@ -27,8 +30,27 @@ class Ticking(ReplayClock):
 
     def now(self) -> datetime:
         instant = super().now()
-        self.sleep(0.001)
+        super().sleep(0.001)
         return instant
+
+
+class Waiting(Ticking):
+    """A clock of a run, which may die or be overtaken while it waits for source or sink; the lease is renewed in every
+    wait, as its own thread would do it.  `beat`: does that, once there is a lease."""
+
+    def __init__(self, start: datetime, doom: Doom) -> None:
+        super().__init__(start)
+        self._doom = doom
+        self.beat: Callable[[], object] = int
+
+    def sleep(self, seconds: float) -> None:
+        if seconds < SHORT:
+            super().sleep(seconds)
+            return
+        self._doom.reached(WAIT, after=False)
+        self.beat()
+        super().sleep(seconds)
+        self._doom.reached(WAIT, after=True)
 
 
 class MortalWire(httpx.BaseTransport):

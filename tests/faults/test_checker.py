@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 
 import pytest
 
-from tests.faults.checker import Ended, Evidence, RowSeen, Verdict, Version, look
+from tests.faults.bodies import identical, is_retired, retires
+from tests.faults.checker import Ended, Evidence, Facts, RowSeen, Verdict, Version, Written, look, look_meanwhile
 from tsi_fetch.fhir.digest import canonical_digest
 from tsi_fetch.fhir.retire import retired
 from tsi_fetch.fhir.tokens import dump
@@ -27,7 +29,7 @@ OLD, NEW = (
     {PRODUCT: body(PRODUCT, "new"), LIST: body(LIST, "a list")},
 )
 LEFT = body(GONE, "of a product that is gone")
-DONE = Ended("r2", 0, "done", 0)
+FIRST, DONE = Ended("r1", 0, "done", 0), Ended("r2", 0, "done", 0)
 
 
 def known(ref: Ref, version: str, what: bytes, state: State = State.LIVE) -> Known:
@@ -52,7 +54,7 @@ def truth() -> Evidence:
             GONE: known(GONE, "2", retired(LEFT), State.RETIRED),
         },
         versions={PRODUCT: "2", LIST: "1", GONE: "2"},
-        runs=(Ended("r1", 0, "done", 0), DONE),
+        runs=(FIRST, Ended("r1", 0, "done", 0), DONE),
     )
 
 
@@ -73,7 +75,7 @@ PLANTED: dict[str, tuple[str, str, Callable[[Evidence], Evidence]]] = {
     "the watermark moved before the write": (
         "lost",
         "counts as settled",
-        lambda e: replace(not_written(e), runs=(*e.runs[:1], Ended("r2", -signal.SIGKILL, "lost", None))),
+        lambda e: replace(not_written(e), runs=(FIRST, Ended("r2", -signal.SIGKILL, "lost", None))),
     ),
     "a refusal of the server was swallowed": ("false_green", "not what the source says", not_written),
     "an entry's status was ignored": (
@@ -137,12 +139,27 @@ PLANTED: dict[str, tuple[str, str, Callable[[Evidence], Evidence]]] = {
     "good rows lie in quarantine": (
         "untrue",
         "and is good",
-        lambda e: replace(e, troubles=("1",), runs=(Ended("r", 65, "quarantined", 65),)),
+        lambda e: replace(
+            e,
+            troubles=("1",),
+            runs=(
+                FIRST,
+                Ended("r2", 65, "quarantined", 65),
+            ),
+        ),
     ),
     "one row lies there twice": (
         "untrue",
         "lies in quarantine 2 times",
-        lambda e: replace(e, unusable=frozenset({"1"}), troubles=("1", "1"), runs=(Ended("r", 65, "quarantined", 65),)),
+        lambda e: replace(
+            e,
+            unusable=frozenset({"1"}),
+            troubles=("1", "1"),
+            runs=(
+                FIRST,
+                Ended("r2", 65, "quarantined", 65),
+            ),
+        ),
     ),
     "keys were left": ("untrue", "are left", lambda e: replace(e, left=3)),
     "a removal was forgotten": ("untrue", "still to go", lambda e: replace(e, pending=(GONE,))),
@@ -159,18 +176,36 @@ def test_what_is_untrue_is_found_and_named(name: str) -> None:
 
 def test_what_is_not_finished_is_not_called_lost() -> None:
     """A run that says "try again later" has promised nothing; what it settled must be there all the same."""
-    unfinished = replace(not_written(truth()), settled=frozenset({"f1", "f2"}), runs=(Ended("r2", 75, "failed", 75),))
+    unfinished = replace(
+        not_written(truth()),
+        settled=frozenset({"f1", "f2"}),
+        runs=(
+            FIRST,
+            Ended("r2", 75, "failed", 75),
+        ),
+    )
     assert look(unfinished).good
 
 
 def test_what_was_spoilt_on_its_way_may_lie_in_quarantine_until_it_is_asked_for_again() -> None:
-    disturbed = replace(not_written(truth()), troubles=("1",), runs=(Ended("r2", 65, "quarantined", 65),), calm=False)
+    disturbed = replace(
+        not_written(truth()),
+        troubles=("1",),
+        runs=(
+            FIRST,
+            Ended("r2", 65, "quarantined", 65),
+        ),
+        calm=False,
+    )
     assert look(disturbed).good
     assert not look(replace(disturbed, calm=True)).good
 
 
 def test_what_could_not_be_fetched_lies_beside_what_was_received_until_a_calm_night() -> None:
-    runs = (Ended("r2", 65, "quarantined", 65),)
+    runs = (
+        FIRST,
+        Ended("r2", 65, "quarantined", 65),
+    )
     disturbed = replace(
         truth(), unusable=frozenset({"1"}), troubles=("1", "1"), unfetched=("1",), runs=runs, calm=False
     )
@@ -200,20 +235,28 @@ def test_a_removal_that_a_person_was_told_of_is_kept_back_only_where_somebody_el
         (Ended("r2", 0, "lost", 0), False),
         (Ended("r2", 0, "running", None), False),
         (Ended("none", 0, None, None), False),
-        (Ended("r2", 75, "lost", None), True),
-        (Ended("r2", 75, "running", None), True),
+        (Ended("r2", 75, "lost", None), False),
+        (Ended("r2", 75, "lost", None, excused=True), True),
+        (Ended("r2", 75, "running", None), False),
+        (Ended("r2", 75, "running", None, excused=True), True),
         (Ended("r2", 75, "failed", 0), False),
         (Ended("none", 78, None, None), True),
         (Ended("r2", -9, "running", None), True),
     ],
 )
 def test_a_run_is_held_to_its_record(ended: Ended, good: bool) -> None:
-    assert (not look(replace(truth(), runs=(ended,))).false_green) is good
+    assert (not look(replace(truth(), runs=(FIRST, ended))).false_green) is good
 
 
 def test_a_refused_change_lies_in_quarantine_once() -> None:
     refused = replace(
-        truth(), refused=frozenset({"1"}), troubles=("1", "1"), runs=(Ended("r2", 65, "quarantined", 65),)
+        truth(),
+        refused=frozenset({"1"}),
+        troubles=("1", "1"),
+        runs=(
+            FIRST,
+            Ended("r2", 65, "quarantined", 65),
+        ),
     )
     assert look(replace(refused, refusals=("a of 1", "b of 1"))).good
     assert not look(replace(refused, refusals=("a of 1", "a of 1"))).good
@@ -223,3 +266,248 @@ def test_what_is_remembered_and_nowhere_is_found() -> None:
     ghost = Ref("List", "ghost")
     haunted = replace(truth(), known={**truth().known, ghost: known(ghost, "1", LEFT)})
     assert look(haunted).untrue == ("List/ghost is remembered, and is nowhere",)
+
+
+REPORT = {
+    "counts": {"MedicinalProductDefinition": {"updated": 1, "unchanged": 3}, "List": {"retired": 1}},
+    "quarantined": [{"key": "9"}, {"key": "8 List/x"}],
+    "troubles": 2,
+    "watermark": {"before": "2026-03-01", "after": "2026-03-02"},
+}
+WRITTEN = (
+    Written("r1", PRODUCT, "created"),
+    Written("r1", LIST, "created"),
+    Written("r1", GONE, "created"),
+    Written("r2", PRODUCT, "updated"),
+    Written("r2", GONE, "retired"),
+)
+BEGAN = {"counts": {"MedicinalProductDefinition": {"created": 1}, "List": {"created": 2}}}
+
+
+def reported() -> Evidence:
+    """The truth, with what the runs say of it."""
+    first, last = replace(FIRST, report=BEGAN), replace(DONE, report=REPORT)
+    aside = frozenset({"9", "8 List/x"})
+    return replace(truth(), runs=(first, last), written=WRITTEN, watermark="2026-03-02", put_aside=aside)
+
+
+def said(e: Evidence, **changes: object) -> Evidence:
+    """The last run's report says this instead."""
+    return replace(e, runs=(*e.runs[:-1], replace(e.runs[-1], report={**REPORT, **changes})))
+
+
+def test_a_true_report_is_good() -> None:
+    assert look(reported()) == Verdict()
+
+
+@pytest.mark.parametrize(
+    ("words", "plant"),
+    [
+        ("r2 counted 0 List retired, and the sink acknowledged 1", lambda e: said(e, counts={})),
+        (
+            "r2 counted 2 MedicinalProductDefinition updated",
+            lambda e: said(e, counts={**REPORT["counts"], PRODUCT.type: {"updated": 2}}),  # type: ignore[dict-item]
+        ),
+        (
+            "r2 counted 1 MedicinalProductDefinition created",
+            lambda e: said(e, counts={PRODUCT.type: {"created": 1}, "List": {"retired": 1}}),
+        ),
+        (
+            "r1 counted 1 MedicinalProductDefinition created",
+            lambda e: replace(
+                e,
+                written=WRITTEN[1:],
+                runs=(Ended("r1", -signal.SIGKILL, "lost", None, report=BEGAN), e.runs[-1]),
+            ),
+        ),
+        ("says that 9 lies in quarantine, and it does not", lambda e: replace(e, put_aside=frozenset({"8 List/x"}))),
+        ("put 7 into quarantine, and does not say so", lambda e: replace(e, put_aside={*e.put_aside, "7"})),
+        ("fewer troubles than it names", lambda e: said(e, troubles=1)),
+        ("says that the watermark is at 2026-03-02", lambda e: replace(e, watermark="2026-03-01")),
+        ("says that the watermark is at None", lambda e: said(e, watermark={"after": None})),
+        ("the watermark is at 2026-03-02, and the source is at", lambda e: replace(e, today=date(2026, 3, 1))),
+    ],
+)
+def test_a_report_is_held_to_what_happened(words: str, plant: Callable[[Evidence], Evidence]) -> None:
+    assert any(words in what for what in look(plant(reported())).untrue), look(plant(reported()))
+
+
+def test_what_nobody_was_told_of_may_be_counted_and_need_not_be() -> None:
+    lost = replace(reported(), written=(*WRITTEN[:3], replace(WRITTEN[3], answered=False), WRITTEN[4]))
+    assert look(lost).good
+    assert look(said(lost, counts={"List": {"retired": 1}})).good
+    assert not look(said(lost, counts={**REPORT["counts"], PRODUCT.type: {"updated": 2}})).good  # type: ignore[dict-item]
+
+
+def test_a_run_that_was_killed_need_not_have_counted() -> None:
+    killed = replace(reported(), runs=(Ended("r1", -signal.SIGKILL, "lost", None), reported().runs[-1]))
+    assert look(killed).good
+
+
+def test_a_run_that_failed_before_it_looked_says_of_no_watermark_that_it_moved() -> None:
+    failed = Ended("r2", 75, "failed", 75, report={**REPORT, "watermark": {"before": None, "after": None}})
+    assert look(replace(reported(), runs=(reported().runs[0], failed))).good
+
+
+AWAY: list[dict[Ref, bytes]] = [{GONE: LEFT}, {}, {GONE: LEFT}]
+
+
+@pytest.mark.parametrize(
+    ("words", "plant"),
+    [
+        ("deleted what was to be retired", lambda e: held(e, GONE, Version(LEFT, "r1"), Version(None, "r2"))),
+        ("retired what was to be deleted", lambda e: replace(e, removal="delete")),
+        (
+            "retired it, and changed it",
+            lambda e: held(e, GONE, Version(LEFT, "r1"), Version(retired(body(GONE, "another title")), "r2")),
+        ),
+        (
+            "is removed, and the source has it",
+            lambda e: held(
+                e,
+                LIST,
+                Version(OLD[LIST], "r1"),
+                Version(retired(OLD[LIST]), "r1"),
+                Version(OLD[LIST], "r2"),
+            ),
+        ),
+        (
+            "said before",
+            lambda e: replace(
+                held(
+                    e,
+                    GONE,
+                    *(Version(LEFT, "r1"), Version(retired(LEFT), "r1"), Version(LEFT, "r2")),
+                    *(Version(retired(LEFT), "r2"), Version(LEFT, "r2")),
+                ),
+                editions={**e.editions, "2": AWAY},
+            ),
+        ),
+        ("is nobody's", lambda e: held(e, LIST, Version(OLD[LIST], None))),
+        ("which never ran", lambda e: held(e, LIST, Version(OLD[LIST], "r7"))),
+        ("nothing at the source", lambda e: held(e, Ref("List", "new"), Version(LEFT, "r1"))),
+    ],
+)
+def test_a_version_without_a_cause_or_otherwise_than_asked_is_found(
+    words: str, plant: Callable[[Evidence], Evidence]
+) -> None:
+    asked = replace(truth(), removal="retire")
+    assert look(asked) == Verdict()
+    for look_at in (look, look_meanwhile):
+        assert any(words in what for what in look_at(plant(asked)).untrue), look_at(plant(asked))
+
+
+def test_what_went_and_came_back_is_written_again() -> None:
+    again = held(truth(), GONE, Version(LEFT, "r1"), Version(retired(LEFT), "r1"), Version(LEFT, "r2"))
+    again = replace(again, editions={**again.editions, "2": AWAY}, settled=frozenset())
+    assert not list(look_meanwhile(again).untrue)
+
+
+def test_what_somebody_else_wrote_over_may_be_written_again() -> None:
+    edited = held(truth(), LIST, Version(OLD[LIST], "r1"), Version(LEFT, None), Version(OLD[LIST], "r2"))
+    assert look_meanwhile(replace(edited, tampered=True)).good
+    assert not look_meanwhile(edited).good
+
+
+def test_what_is_to_be_deleted_may_not_stay_retired() -> None:
+    deleted = replace(truth(), removal="delete")
+    assert any("as if the source had it" in what for what in look(deleted).false_green)
+    gone = held(deleted, GONE, Version(LEFT, "r1"), Version(None, "r2"))
+    assert look(replace(gone, known={**gone.known, GONE: known(GONE, "2", LEFT, State.DELETED)})).good
+
+
+def test_a_settled_row_of_what_the_source_removed_says_that_it_went() -> None:
+    unsure = replace(held(truth(), GONE, Version(LEFT, "r1")), runs=(FIRST, Ended("r2", -signal.SIGKILL, "lost", None)))
+    assert look(unsure).lost == ("f4 counts as settled, and what it announced is nowhere",)
+    assert look(replace(unsure, pending=(GONE,))).good
+    assert look(replace(unsure, settled=frozenset({"f1", "f2", "f3"}))).good
+
+
+def test_bodies_are_identical_number_for_number_but_for_what_a_server_adds() -> None:
+    sent = b'{"resourceType":"List","id":"l","value":1.00,"meta":{"profile":["p"]}}'
+    kept = b'{"id":"l", "resourceType":"List","value":1.00,"meta":{"versionId":"3","source":"#r","profile":["p"]}}'
+    assert identical(sent, kept)
+    assert not identical(sent, kept.replace(b"1.00", b"1.0"))
+    assert not identical(sent, kept.replace(b'"p"', b'"q"'))
+    assert not identical(sent, kept.replace(b"1.00", b'"1.00"'))
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"), [("Composition", "deprecated"), ("List", "retired"), ("DocumentReference", "superseded")]
+)
+def test_what_is_over_says_so_in_the_words_of_its_type(kind: str, status: str) -> None:
+    before = dump({"resourceType": kind, "id": "x", "status": "current"})
+    after = dump({"resourceType": kind, "id": "x", "status": status})
+    assert retires(before, after)
+    assert not is_retired(before)
+    assert not retires(before, dump({"resourceType": kind, "id": "y", "status": status}))
+    document = dump(
+        {"resourceType": "Bundle", "entry": [{"fullUrl": "u", "resource": {"resourceType": kind, "status": status}}]}
+    )
+    assert is_retired(document)
+
+
+def test_a_planned_stop_may_leave_work_and_may_not_hide_what_it_set_aside() -> None:
+    stopped = replace(not_written(truth()), settled=frozenset({"f1", "f2", "f4"}), unusable=frozenset({"3"}))
+    stopped = replace(stopped, runs=(FIRST, Ended("r2", 0, "partial", 0)))
+    assert look(stopped) == Verdict()
+    assert look(replace(stopped, newly_troubled=frozenset({"3"}), troubles=["3"])).false_green
+    assert look(replace(stopped, runs=(FIRST, DONE))).false_green
+
+
+MPD, RA, PPD, ORG = (
+    Ref("MedicinalProductDefinition", "m"),
+    Ref("RegulatedAuthorization", "r"),
+    Ref("PackagedProductDefinition", "p"),
+    Ref("Organization", "o"),
+)
+FACTS = Facts(name="ONE", holder="A COMPANY, S.A.,", packages={"77"})
+
+
+def mapped(**changes: object) -> Evidence:
+    """One product at the sink, as it should be but for `changes` of its resources' members."""
+    active = {"coding": [{"code": "active"}]}
+    resources: dict[Ref, dict[str, object]] = {
+        MPD: {"identifier": [{"value": "7"}], "name": [{"productName": "ONE"}], "status": active},
+        RA: {"subject": [{"reference": str(MPD)}], "holder": {"reference": str(ORG)}, "status": {"text": "Valid"}},
+        PPD: {"identifier": [{"value": "77"}], "packageFor": [{"reference": str(MPD)}], "status": active},
+        ORG: {"name": "A Company, S.A."},
+    }
+    bodies = {
+        ref: dump({"resourceType": ref.type, "id": ref.id, **members, **changes.get(ref.id, {})})  # type: ignore[dict-item]
+        for ref, members in resources.items()
+    }
+    held = {ref: [Version(made, "r1")] for ref, made in bodies.items()}
+    known_ones = {ref: known(ref, "1", made) for ref, made in bodies.items()}
+    versions = dict.fromkeys(bodies, "1")
+    return Evidence(
+        {"7": [bodies]}, set(), held, known=known_ones, versions=versions, runs=(FIRST,), facts={"7": FACTS}
+    )
+
+
+def test_a_product_that_is_as_the_register_says_is_good() -> None:
+    assert look(mapped()) == Verdict()
+
+
+@pytest.mark.parametrize(
+    ("words", "changes"),
+    [
+        ("as 0 products", {"m": {"identifier": []}}),
+        ("under another name", {"m": {"name": [{"productName": "ON"}]}}),
+        ("as if it were over", {"m": {"status": {"coding": [{"code": "retired"}]}}}),
+        ("with another holder", {"r": {"holder": {"reference": "Organization/other"}}}),
+        ("with another holder", {"o": {"name": "Another"}}),
+        ("with another status", {"r": {"status": {"text": "Suspended"}}}),
+        ("without 77", {"p": {"identifier": [{"value": "78"}]}}),
+        ("with PackagedProductDefinition/p, which it has no longer", {"p": {"identifier": [{"value": "78"}]}}),
+    ],
+)
+def test_what_was_mapped_wrongly_is_found_though_all_agree(words: str, changes: dict[str, object]) -> None:
+    assert any(words in what for what in look(mapped(**changes)).untrue), look(mapped(**changes))
+
+
+def test_a_run_that_is_killed_after_its_record_was_closed_is_held_to_that() -> None:
+    killed = Ended("r2", -signal.SIGKILL, "done", 0)
+    assert look(replace(truth(), runs=(FIRST, killed))).good
+    assert look(replace(not_written(truth()), runs=(FIRST, killed))).false_green
+    assert look(replace(truth(), runs=(FIRST, replace(killed, recorded=None)))).false_green

@@ -84,7 +84,12 @@ class JobUnderFire(RuleBasedStateMachine):
 
     @rule()
     def the_server_is_backed_up(self) -> None:
-        self.life.back_up()
+        self.life.meddler.back_up()
+
+    @precondition(lambda self: self.life.vanishing.asked)
+    @rule()
+    def a_person_lets_go_what_vanished(self) -> None:
+        self.life.accept()
 
     @precondition(lambda self: self.life.tampered)
     @rule()

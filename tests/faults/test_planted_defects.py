@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +14,23 @@ import pytest
 
 from sinks.fhir.server import FhirServer
 from sinks.fhir.wire import Wire
-from sources.cima import product
+from sources.cima import feed, mapping, product, source
+from sources.cima.mapping.package import packages
 from store.handle import Stored
 from store.job_store import JobBook
 from store.leases import Fence
 from store.notes import Notes
-from tests.faults.inside import NOWHERE, Inside, room, template, tried
+from tests.faults.inside import NOWHERE, TAMPERING, Inside, room, template, tried
 from tests.sinks.disturbed_hapi import LATE
 from tests.sinks.sudden_death import Death, Doom
-from tsi_fetch import decide, departures, run, write
+from tsi_fetch import decide, departures, late, run, write
+from tsi_fetch.decide import decide_stale as stale
+from tsi_fetch.errors import Guarded, LeaseLost, TryAgain
 from tsi_fetch.http.failures import Unreachable
-from tsi_fetch.report import Tally
-from tsi_fetch.words import Answer, Doubt, Outcome, Result, RunRecord, Settlement
+from tsi_fetch.judge import ACKNOWLEDGED, Judged
+from tsi_fetch.marker import Marker
+from tsi_fetch.report import Report, Tally
+from tsi_fetch.words import Answer, Cursor, Doubt, Outcome, Result, RunRecord, Settlement
 
 MOST_LIVES = 60
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -72,6 +79,11 @@ def nothing_is_noted_before_a_write(patch: pytest.MonkeyPatch) -> None:
         return 0
 
     patch.setattr(Notes, "add", unnoted)
+
+
+def nobody_looks_again(patch: pytest.MonkeyPatch) -> None:
+    """At what a lost run had sent, and what may have arrived since."""
+    patch.setattr(late, "look_again", lambda running: None)
 
 
 def what_is_set_aside_is_not_said(patch: pytest.MonkeyPatch) -> None:
@@ -155,6 +167,123 @@ def the_fence_is_not_checked_in_the_commit(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Fence, "check", lambda self, conn: None)
 
 
+def what_is_retired_is_not_counted(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(departures, "_word", lambda outcome: "kept")
+
+
+def what_is_written_is_counted_as_it_was_meant(patch: pytest.MonkeyPatch) -> None:
+    """Not as the sink acknowledged it."""
+    true = Judged.count_acknowledged
+
+    def meant(self: Judged, outcomes: Sequence[Outcome], tally: Tally) -> None:
+        true(self, [replace(o, result=Result.UPDATED) if o.result in ACKNOWLEDGED else o for o in outcomes], tally)
+
+    patch.setattr(Judged, "count_acknowledged", meant)
+
+
+def a_report_says_that_the_watermark_is_further(patch: pytest.MonkeyPatch) -> None:
+    true = Tally.report
+
+    def ahead(self: Tally, ended: datetime) -> Report:
+        return replace(true(self, ended), watermark=(None, ended.date().isoformat()))
+
+    patch.setattr(Tally, "report", ahead)
+
+
+def the_watermark_runs_ahead(patch: pytest.MonkeyPatch) -> None:
+    true = feed.next_cursor
+
+    def ahead(*arguments: Any) -> Cursor | None:
+        cursor = true(*arguments)
+        if cursor is None:
+            return None
+        return replace(cursor, value=(date.fromisoformat(cursor.value) + timedelta(days=3)).isoformat())
+
+    patch.setattr(source, "next_cursor", ahead)
+
+
+def the_marker_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
+    true = Marker.check
+
+    def looked(self: Marker) -> None:
+        with suppress(Guarded):
+            true(self)
+
+    patch.setattr(Marker, "check", looked)
+
+
+def another_server_is_called_busy(patch: pytest.MonkeyPatch) -> None:
+    true = Marker.check
+
+    def looked(self: Marker) -> None:
+        try:
+            true(self)
+        except Guarded as e:
+            raise TryAgain(e.message) from e
+
+    patch.setattr(Marker, "check", looked)
+
+
+def _removed_as(patch: pytest.MonkeyPatch, removal: str) -> None:
+    true = departures._step
+
+    def step(running: Any, *arguments: Any) -> Any:
+        asked, running.settings = running.settings, replace(running.settings, removal=removal)
+        try:
+            return true(running, *arguments)
+        finally:
+            running.settings = asked
+
+    patch.setattr(departures, "_step", step)
+
+
+def what_is_to_be_retired_is_deleted(patch: pytest.MonkeyPatch) -> None:
+    _removed_as(patch, "delete")
+
+
+def what_is_to_be_deleted_is_retired(patch: pytest.MonkeyPatch) -> None:
+    _removed_as(patch, "retire")
+
+
+def retirement_changes_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(departures, "retired", lambda body: body)
+
+
+def equality_ignores_too_much(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(decide, "same", lambda one, two: True)
+
+
+def names_are_cut(patch: pytest.MonkeyPatch) -> None:
+    """By the mapping: what is at the sink is what was mapped."""
+    module = import_module("sources.cima.mapping.medicinal_product")
+    patch.setattr(module, "_name", lambda register: {"productName": register.nombre[:4]})
+
+
+def packages_are_left_out(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(mapping, "packages", lambda product: list(packages(product))[1:])
+
+
+def what_is_foreign_is_written_over(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(write, "decide_stale", lambda *arguments, ours, adopt: stale(*arguments, ours=ours, adopt=True))
+
+
+def a_record_is_left_open(patch: pytest.MonkeyPatch) -> None:
+    def lost(self: JobBook, record: RunRecord) -> None:
+        raise LeaseLost("the lease is lost")
+
+    patch.setattr(JobBook, "end_run", lost)
+
+
+def nobody_is_named_as_writer(patch: pytest.MonkeyPatch) -> None:
+    """Requests bear an id that no run has."""
+    true = FhirServer.__init__
+
+    def named(self: FhirServer, options: Any, clock: Any, run: str, *arguments: Any, **others: Any) -> None:
+        true(self, options, clock, f"not-{run}", *arguments, **others)
+
+    patch.setattr(FhirServer, "__init__", named)
+
+
 class Overtaken(Inside):
     """Another runner comes whenever a run is about to remember what it wrote."""
 
@@ -165,10 +294,44 @@ class Overtaken(Inside):
         return self.dared(Doom(death), timedelta(0), calm=calm, full=full)
 
 
+class Meddled(Inside):
+    """Somebody else is at the server each night."""
+
+    least_nights = 3
+    acts: Sequence[str] = TAMPERING
+
+    def between(self) -> list[str]:
+        what = self.dice.choice(self.acts)
+        return [what] if self.tamper(what) else []
+
+
+class Edited(Meddled):
+    acts = ("somebody edits",)
+
+
 class Broken(Inside):
     """Each night one product cannot be had."""
 
     broken = 1.0
+
+
+class Slow(Inside):
+    """What the server did not answer it does after the next run; meanwhile a product has changed back."""
+
+    least_nights = most_nights = 4
+    slow, fhir_faults, guarded, hurried = 1.0, (LATE,), 0.0, 0.0
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        acts = iter([None, "changes", "takes its change back"])
+        self.story.night = lambda: [act] if (act := next(acts)) and self.story.act(act) else []  # type: ignore[method-assign]
+
+    def run(self, *, calm: bool, full: bool) -> tuple[int, str]:
+        self.register.tonight(0.0, 0)
+        return self.dared(Doom(NOWHERE), timedelta(0), calm=True, full=full)
+
+    def between(self) -> list[str]:
+        return []
 
 
 class Lossy(Inside):
@@ -181,27 +344,35 @@ KINDS: Mapping[str, type[Inside]] = {
     "the fence is not checked in the commit": Overtaken,
     "a 500 of the register is swallowed": Broken,
     "what could not be fetched is forgotten": Broken,
+    "the marker is not looked at": Meddled,
+    "another server is called busy": Meddled,
+    "what is foreign is written over": Edited,
+    "equality ignores too much": Lossy,
     "stale writes are given up": Lossy,
+    "nobody looks again": Slow,
     "the status of an entry is ignored": Lossy,
 }
 """Defects that show sooner in a life of a kind of its own."""
 
 SEEDS: Mapping[str, int] = {
-    "a first load ends with its first slice": 6,
-    "stale writes are given up": 10,
-    "the clock may go back": 19,
-    "refusals are swallowed": 5,
-    "watermark before the write": 1,
-    "nothing ever leaves": 1,
-    "equal content is written again": 1,
-    "nothing is noted before a write": 1,
-    "the status of an entry is ignored": 2,
-    "resources are posted": 1,
+    "watermark before the write": 12,
+    "refusals are swallowed": 2,
+    "the status of an entry is ignored": 20,
+    "nothing is noted before a write": 11,
+    "nobody looks again": 12,
+    "what is set aside is not said": 2,
+    "nothing ever leaves": 2,
+    "the clock may go back": 11,
+    "equal content is written again": 22,
     "a run is done before it has ended": 1,
-    "what is set aside is not said": 1,
-    "what could not be fetched is forgotten": 4,
-    "a 500 of the register is swallowed": 1,
-    "the fence is not checked in the commit": 18,
+    "stale writes are given up": 45,
+    "the fence is not checked in the commit": 2,
+    "what is retired is not counted": 2,
+    "what is to be retired is deleted": 11,
+    "what is to be deleted is retired": 2,
+    "retirement changes nothing": 11,
+    "equality ignores too much": 31,
+    "what is foreign is written over": 20,
 }
 """Lives in which a defect once showed: where to begin."""
 
@@ -212,6 +383,7 @@ PLANTED: Mapping[str, Plant] = {
         refusals_are_swallowed,
         the_status_of_an_entry_is_ignored,
         nothing_is_noted_before_a_write,
+        nobody_looks_again,
         what_is_set_aside_is_not_said,
         nothing_ever_leaves,
         what_could_not_be_fetched_is_forgotten,
@@ -223,6 +395,21 @@ PLANTED: Mapping[str, Plant] = {
         a_500_of_the_register_is_swallowed,
         resources_are_posted,
         the_fence_is_not_checked_in_the_commit,
+        what_is_retired_is_not_counted,
+        what_is_written_is_counted_as_it_was_meant,
+        a_report_says_that_the_watermark_is_further,
+        the_watermark_runs_ahead,
+        the_marker_is_not_looked_at,
+        another_server_is_called_busy,
+        what_is_to_be_retired_is_deleted,
+        what_is_to_be_deleted_is_retired,
+        retirement_changes_nothing,
+        equality_ignores_too_much,
+        names_are_cut,
+        packages_are_left_out,
+        what_is_foreign_is_written_over,
+        a_record_is_left_open,
+        nobody_is_named_as_writer,
     )
 }
 

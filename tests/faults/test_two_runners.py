@@ -54,6 +54,11 @@ def test_nobody_writes_who_never_held_the_lease() -> None:
     assert list(misconduct([SUCCESSOR], ORDERLY)) == ["one wrote, and never held the lease"]
 
 
+def test_nobody_writes_whose_record_is_closed() -> None:
+    wrong = misconduct([SUCCESSOR], [*ORDERLY[1:], Sent("two", at(20))])
+    assert list(wrong) == ["two sent 1 transactions after it had closed its record"]
+
+
 class OneNight(TwoRunners):
     most_nights = 1
     scenes = ("_paused",)

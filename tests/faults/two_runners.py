@@ -4,7 +4,7 @@
 
 Each night is one of these: both are started together; the holder of the lease is paused past its expiry, with a bundle
 in flight or anywhere, and woken when the other one is at work, or is done; the store is gone for a while.  In some of
-them the clock of one is a day away.
+them the clock of one is a day away.  A seed makes the same plan; which of the two comes first is the machine's.
 """
 
 from __future__ import annotations
@@ -205,6 +205,10 @@ class TwoRunners(Process):
         told = {run: code for run, code in closed if self.codes.get(run) == Exit.TRY_AGAIN != code}
         self.counts["closed while the store went away"] += len(told)
         return told
+
+    def excuses(self, run: str) -> bool:
+        """The store was gone tonight, or there was another one to lose the lease to."""
+        return self._out or len(self._tonight) > 1
 
     def tenures(self) -> list[Tenure]:
         """Everyone who has held the lease."""

@@ -46,7 +46,8 @@ DONE_ALL_THE_SAME = ("lost", "lost by reset", "garbled", "bad gateway")
 """Faults of the answer alone: the work is done."""
 
 LATE = "late"
-"""The answer times out, and the work is done later: before another request, or after the run."""
+"""The answer times out, and the work is done later: before another request, or after the run; where the server is slow,
+after the next one."""
 
 UNTRUE = "entries refused"
 """A transaction answered with success, each entry with a refusal: no server should; nothing is done."""
@@ -76,11 +77,14 @@ class _Flight:
 class DisturbedHapi(FakeHapi):
     """`bad_day`: what goes wrong with each request, in turn.  `notices`: it makes no version of what it has already.
 
+    `slow`: what is late stays so, whatever else comes, until `catch_up`.
+
     `given`: what went wrong indeed, by name.  `refusal`: the status by which it refuses what it never takes.
     """
 
     bad_day: list[str | None] = field(default_factory=list)
     notices: bool = True
+    slow: bool = False
     linger: bool = False
     flaws: list[str] = field(default_factory=list)  # what no sink should ever do
     together: int = 0  # bundles that were in flight with another one
@@ -140,10 +144,10 @@ class DisturbedHapi(FakeHapi):
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
         fault = self.bad_day.pop(0) if self.bad_day else None
-        if self._late and fault is None:
+        if self._late and fault is None and not self.slow:
             self._do_late()
         transaction = request.method == "POST" and not request.url.path.endswith("_search")
-        if fault is None or (fault == UNTRUE and not transaction):
+        if fault is None or (fault in (UNTRUE, LATE) and not transaction):
             return super()._handle(request)
         self.given[fault] += 1
         if fault == BROKEN:
@@ -153,7 +157,7 @@ class DisturbedHapi(FakeHapi):
         if fault == UNTRUE:
             return _refused_inside(request)
         self.lost += transaction
-        if fault == LATE and transaction:
+        if fault == LATE:
             self._late.append(request)
             raise httpx.ReadTimeout("late", request=request)
         super()._handle(request)

@@ -92,17 +92,17 @@ def test_a_note_that_was_worked_in_is_looked_at_by_the_runs_of_the_next_day(stor
     book.doubt(doubt(scope("1", A, NEW)))
     book.recover()
     assert list(book.late()) == [], "this run has just worked it in"
-    book.recovered()
+    book.recovered(whole=True)
     book.recover()
     (late,) = book.late()
     assert late.since is not None
     assert replace(late, since=None) == doubt(scope("1", A, NEW))
-    book.recovered()
+    book.recovered(whole=True)
     assert noted(stored) == 1
     book.doubt(replace(doubt(refs=(A, B)), since=late.since - timedelta(days=2)))
     book.recover()
     assert [note.refs for note in book.late()] == [(A, B), (NEW,)], "each ref once"
-    book.recovered()
+    book.recovered(whole=True)
     assert [note.refs for note in book.notes()] == [(A, NEW)]
 
 

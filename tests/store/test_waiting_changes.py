@@ -132,7 +132,7 @@ def test_what_a_killed_run_may_have_overtaken_is_held_back_until_the_source_was_
     book.doubt(Doubt((A, B), (), 1, overtakes=((A, 5), (B, 5))))
     assert Overlay(stored.reader("cima", "out"), book).recover() == {A}
     assert (book.recover(), book.recover()) == ({A}, {A}), "also for a run after one that was killed again"
-    book.recovered()
+    book.recovered(whole=True)
     assert (book.recover(), [note.overtakes for note in book.notes()]) == (frozenset(), [()])
     assert set(book.waiting_graph()) == {A, B}
 

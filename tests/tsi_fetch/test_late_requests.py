@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import timedelta
-from typing import Any, cast
+from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 from house import House, org
-from table_source import TODAY
+from lost_requests import arrive, lose, planned
+from referring_table import referential
+from sqlalchemy import func, select
+from table_source import TODAY, TableSource
 
-from store.handle import open_scratch
-from store.overlay import Overlay
+import store.notes
+from store.handle import open_store
+from store.schema import notes
+from tsi_fetch.clock import SystemClock
 from tsi_fetch.fhir.tokens import parse
-from tsi_fetch.ports import JobStore, Permit
 from tsi_fetch.report import Report
-from tsi_fetch.words import Outcome, State, Write
+from tsi_fetch.words import State
+
+
+def day(number: int) -> date:
+    return TODAY + timedelta(days=number)
 
 
 def active(house: House) -> set[str]:
@@ -23,46 +30,24 @@ def active(house: House) -> set[str]:
     return {ref.id for ref, body in house.sink.live().items() if parse(body).get("active", True) is not False}
 
 
-class Paused:
-    """A sink whose runner is stopped between being permitted and its bundle reaching the server."""
-
-    def __init__(self, inner: Any, under_way: list[Write]) -> None:
-        self._inner, self._under_way = inner, under_way
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def write(self, writes: Sequence[Write], permit: Permit) -> Iterator[Sequence[Outcome]]:
-        permit()
-        self._under_way.extend(writes)
-        raise KeyboardInterrupt
-        yield ()
-
-
 class Night:
     """A night in which p1's runner is paused, and the source takes its change back before anybody else looks."""
 
     def __init__(self, house: House, changed: dict[str, str], **settings: object) -> None:
         self.house, self.settings = house, settings
-        self.before, self._under_way = dict(house.source.table["p1"]), list[Write]()
-        self._days = 0
+        self.before, self._days = dict(house.source.table["p1"]), 0
         assert house.run(**settings).exit_code == 0
         house.source.change("p1", changed)
-        with pytest.raises(KeyboardInterrupt):
-            house.run(wrap_sink=lambda sink: Paused(sink, self._under_way), **settings)
-        assert self._under_way
+        self._lost = lose(house, **settings)
 
     def take_back(self) -> Report:
         self._days += 1
-        self.house.source.change("p1", self.before, TODAY + timedelta(days=self._days))
+        self.house.source.change("p1", self.before, day(self._days))
         return self.house.run(**self.settings)
 
     def arrive(self) -> None:
         """The lost run's request reaches the server, and fits."""
-        run, self.house.sink.run = self.house.sink.run, "run-2"
-        outcomes = [o for some in self.house.sink.write(self._under_way, lambda: None) for o in some]
-        self.house.sink.run = run
-        assert {o.result.value for o in outcomes} <= {"created", "updated", "deleted"}
+        assert set(arrive(self.house, self._lost)) <= {"created", "updated", "deleted"}
 
 
 READ_AGAIN = "an overtaken run wrote after another had looked: 1 rows are read again"
@@ -74,9 +59,10 @@ CHANGES = {
     "a deletion": ({"s": "shared"}, "delete"),
     "a retirement": ({"s": "shared"}, "retire"),
 }
+each_change = pytest.mark.parametrize(("changed", "removal"), CHANGES.values(), ids=CHANGES)
 
 
-@pytest.mark.parametrize(("changed", "removal"), CHANGES.values(), ids=CHANGES)
+@each_change
 def test_what_arrives_after_the_successor_is_found_by_the_next_run_and_mended(
     house: House, changed: dict[str, str], removal: str
 ) -> None:
@@ -93,28 +79,26 @@ def test_what_arrives_after_the_successor_is_found_by_the_next_run_and_mended(
     assert (quiet.exit_code, quiet.notes, quiet.counts) == (0, (), {})
 
 
-def test_a_run_killed_after_it_has_found_it_leaves_it_to_the_next(house: House) -> None:
-    night = Night(house, {"s": "shared"}, removal="delete")
-    night.take_back()
-    night.arrive()
-    with pytest.raises(KeyboardInterrupt):
-        house.run(wrap_sink=lambda sink: Paused(sink, []), removal="delete")
-    assert house.run(removal="delete").exit_code == 0
-    assert house.names() == EVERYTHING
-
-
-@pytest.mark.parametrize(("changed", "removal"), CHANGES.values(), ids=CHANGES)
+@each_change
 def test_a_plan_says_what_the_run_will_do_about_it(house: House, changed: dict[str, str], removal: str) -> None:
     night = Night(house, changed, removal=removal, accept_vanish=9)
     night.take_back()
     night.arrive()
     writes = house.sink.writes
-    with open_scratch() as scratch, scratch.lease("job", "memory", "plan", expiry=60, wait=lambda s: None) as above:
-        plan = house.run(wrap_store=lambda s: cast(JobStore, Overlay(cast(Any, s), above)), plan=True, **night.settings)
+    plan = planned(house, **night.settings)
     assert house.sink.writes == writes
     report = house.run(**night.settings)
     assert (plan.counts, plan.notes) == (report.counts, report.notes)
     assert report.counts
+
+
+def test_a_run_killed_after_it_has_found_it_leaves_it_to_the_next(house: House) -> None:
+    night = Night(house, {"s": "shared"}, removal="delete")
+    night.take_back()
+    night.arrive()
+    lose(house, removal="delete")
+    assert house.run(removal="delete").exit_code == 0
+    assert house.names() == EVERYTHING
 
 
 def test_single_rows_asked_for_leave_it_to_the_next_whole_run(house: House) -> None:
@@ -133,3 +117,71 @@ def test_somebody_elses_edit_meanwhile_is_no_late_request(house: House) -> None:
     report = house.run()
     assert (report.exit_code, report.notes, house.names()["a"]) == (0, (), "edited")
     assert house.reader(lambda book: book.known([org("a")])[org("a")].state) is State.LIVE  # type: ignore[attr-defined]
+
+
+def test_somebody_elses_deletion_is_not_taken_for_a_retirement_that_came_late(house: House) -> None:
+    Night(house, {"s": "shared"}, removal="retire").take_back()
+    house.sink.edit(org("a"), None)
+    report = house.run(removal="retire")
+    assert (report.exit_code, report.notes, "a" in house.names()) == (0, (), False)
+
+
+def test_a_late_deletion_is_found_though_a_later_run_has_noted_the_same_resource(house: House) -> None:
+    house.run(removal="delete")
+    house.source.change("p1", {"s": "shared"}, day(1))
+    deletion = lose(house, removal="delete")
+    house.source.change("p1", {"a": "A2", "s": "shared"}, day(2))
+    lose(house, removal="delete")
+    house.source.change("p1", {"a": "A", "s": "shared"}, day(3))
+    assert house.run(removal="delete").exit_code == 0
+    assert arrive(house, deletion) == ["deleted"]
+    assert house.run(removal="delete").exit_code == 0
+    assert house.names() == EVERYTHING
+
+
+def test_a_release_that_comes_late_is_held_by_the_scope_that_let_go_of_it(tmp_path: Path) -> None:
+    """Its target was away when the row let go of it, and is there again."""
+    house = referential(tmp_path, {"p1": {"a": "A", "x": "X -> t"}, "p2": {"b": "B"}})
+    assert house.run(removal="delete").exit_code == 0
+    target = b'{"resourceType":"Organization","id":"t","name":"T"}'
+    house.sink.edit(org("t"), target)
+    release = lose(house, removal="delete")
+    house.source.change("p1", {"a": "A"}, day(1))
+    house.sink.edit(org("t"), None)
+    house.run(removal="delete")
+    house.sink.edit(org("t"), target)
+    assert arrive(house, release) == ["created"]
+    assert house.run(removal="delete").exit_code == 0
+    assert "x" not in house.names()
+
+
+@pytest.mark.parametrize(("changed", "then"), [({"a": "A", "x": "X"}, {"a": "A"}), ({"a": "A2"}, {"y": "Y"})])
+def test_what_is_kept_is_looked_at_once(tmp_path: Path, changed: dict[str, str], then: dict[str, str]) -> None:
+    """Under `removal: keep` what came late stays at the sink; no night after the next reads its row again."""
+    house = House(tmp_path, TableSource({"p1": {"a": "A"}, "p2": {"b": "B"}}))
+    house.run(removal="keep", accept_vanish=9)
+    house.source.change("p1", changed, day(1))
+    lost = lose(house, removal="keep", accept_vanish=9)
+    house.source.change("p1", then, day(2))
+    house.run(removal="keep", accept_vanish=9)
+    arrive(house, lost)
+    assert house.run(removal="keep", accept_vanish=9).notes == (READ_AGAIN,)
+    quiet = house.run(removal="keep", accept_vanish=9)
+    assert (quiet.notes, quiet.rows.get("read", 0), quiet.counts) == ((), 0, {})
+
+
+def test_notes_are_forgotten_in_nights_that_end_before_their_time_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = [timedelta()]
+    monkeypatch.setattr(store.notes, "now", lambda conn: SystemClock().now() + passed[0])
+    house = House(tmp_path, TableSource({f"p{n}": {f"a{n}": "A"} for n in range(20)}, batch=1))
+    lose(house)
+    house.slow_fetches(60)
+    kept: list[int] = []
+    for _ in range(3):
+        passed[0] += timedelta(days=1)
+        assert house.run(max_duration=timedelta(seconds=120), slice=1).outcome == "partial"
+        with open_store(house.url) as stored, stored.database.read() as conn:
+            kept.append(conn.scalar(select(func.count()).select_from(notes)) or 0)
+    assert (kept[0], kept[-1]) == (1, 0)

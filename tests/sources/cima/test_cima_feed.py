@@ -66,7 +66,7 @@ def test_products_come_oldest_change_first_in_batches_and_only_the_last_has_the_
 
 def test_a_feed_that_does_not_count_its_rows_is_read_until_an_empty_page() -> None:
     upstream = with_feed()
-    for number, rows in enumerate((many(2), many(3)[2:], []), 1):
+    for number, rows in [*enumerate((many(2), many(3)[2:], []), 1)] * 2:
         body = {"pagina": number, "resultados": rows}
         upstream.instead(
             f"registroCambios?fecha=08/03/2026&pagina={number}", Reply(200, httpx.Response(200, json=body).content)
@@ -95,7 +95,43 @@ def test_a_total_that_changes_between_pages_has_the_feed_read_again() -> None:
     upstream = with_feed(*many(4), page_size=2)
     upstream.instead(FIRST_PAGE, page(many(2), total=3))
     assert len(rows_of(poll(cima(upstream), at("2026-03-10"), NOON))) == 4
-    assert upstream.calls.count(FIRST_PAGE) == 2
+    assert upstream.calls.count(FIRST_PAGE) == 3, "once in vain, and two that agree"
+
+
+def test_a_feed_that_loses_one_row_and_gains_another_while_it_is_read_lacks_none() -> None:
+    """The totals are the same, and no row comes twice: one is in neither page."""
+    old = sorted(many(5), key=lambda row: -row["fecha"])
+    upstream = with_feed(*many(5), page_size=3)
+    upstream.instead(FIRST_PAGE, page(old[:2], total=4))
+    upstream.instead("registroCambios?fecha=08/03/2026&pagina=2", page(old[3:], total=4, number=2))
+    assert keys_of(poll(cima(upstream), at("2026-03-10"), NOON)) == [f"7{n:05d}" for n in range(5)]
+
+
+def test_a_feed_that_does_not_count_its_rows_is_no_page_alone_once_two_were_asked_for() -> None:
+    """A row of the first page goes while they are read: the last row moves to the page that was read already."""
+    rows = many(3)
+    upstream = with_feed()
+    for first in ([rows[2], rows[1]], [rows[2], rows[0]], [rows[2], rows[0]]):
+        for number, some in enumerate((first, []), 1):
+            body = {"pagina": number, "resultados": some}
+            call = f"registroCambios?fecha=08/03/2026&pagina={number}"
+            upstream.instead(call, Reply(200, httpx.Response(200, json=body).content))
+    assert set(keys_of(poll(cima(upstream), at("2026-03-10"), NOON))) == {"700000", "700002"}
+
+
+def test_rows_of_one_moment_may_come_in_any_order() -> None:
+    rows = [row | {"fecha": many(1)[0]["fecha"]} for row in many(4)]
+    upstream = with_feed()
+    for turn in (1, -1):
+        upstream.instead(FIRST_PAGE, page(rows[:2][::turn], total=4))
+        upstream.instead("registroCambios?fecha=08/03/2026&pagina=2", page(rows[2:][::turn], total=4, number=2))
+    assert len(keys_of(poll(cima(upstream), at("2026-03-10"), NOON))) == 4
+
+
+def test_a_feed_of_one_page_is_asked_for_once() -> None:
+    upstream = with_feed(*many(4))
+    assert len(rows_of(poll(cima(upstream), at("2026-03-10"), NOON))) == 4
+    assert upstream.calls.count(FIRST_PAGE) == 1
 
 
 def test_a_row_that_moves_to_the_next_page_has_the_feed_read_again() -> None:

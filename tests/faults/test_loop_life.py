@@ -1,0 +1,81 @@
+"""What ring 1 does to a run, one at a time: each has to come about, and the checker has to bear it."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.faults.inside import Inside, template
+from tests.faults.seams import HEARTBEAT, OF_SINK, OF_SOURCE, WAIT
+from tests.sinks.sudden_death import Death, Doom
+from tsi_fetch.errors import Exit
+
+
+class Staged(Inside):
+    """The next run has this fate, and the server has that bad day; nothing else happens."""
+
+    guarded, broken, overtaken = 0.0, 0.0, 1.0
+    fate: Doom | None = None
+    bad: tuple[str | None, ...] = ()
+
+    def run(self, *, calm: bool, full: bool) -> tuple[int, str]:
+        if self.fate is None:
+            return super().run(calm=calm, full=full)
+        self.hapi.bad_day = list(self.bad)
+        return self.dared(self.fate, timedelta(0), calm=True, full=full)
+
+
+@pytest.fixture
+def life(tmp_path: Path) -> Iterator[Staged]:
+    shutil.copy(template(tmp_path), tmp_path / "store.db")
+    with closing(Staged(random.Random(1), f"sqlite:///{tmp_path}/store.db", tmp_path, near=True)) as life:
+        assert life.night("a first load", full=False, calm=True).good
+        yield life
+
+
+@pytest.mark.parametrize("at", [WAIT, HEARTBEAT, OF_SINK, OF_SOURCE])
+def test_another_runner_may_come_while_the_sink_or_the_source_is_waited_for(at: str, life: Staged) -> None:
+    life.story.act("changes")
+    life.fate, life.bad = Doom(Death(at)), (None, "503")
+    assert life.night("overtaken", full=False, calm=False).good
+    assert life.counts["overtaken"] == 1
+    assert sorted(end.code for end in life.ends[-2:])[-1] == Exit.TRY_AGAIN
+    life.fate = None
+    assert life.end().good
+
+
+def test_a_run_may_die_while_it_waits(life: Staged) -> None:
+    life.story.act("changes")
+    life.overtaken = 0.0
+    life.fate, life.bad = Doom(Death(WAIT, after=True)), (None, "503")
+    assert life.night("dies", full=False, calm=False).good
+    assert life.counts["died after wait"] == 1
+    life.fate = None
+    assert life.end().good
+
+
+def test_a_planned_stop_is_no_green_and_the_next_run_goes_on(life: Staged) -> None:
+    for _ in range(4):
+        life.story.act("appears")
+    life.hurried = 1.0
+    life.dice.seed("in a hurry")
+    for _ in range(9):
+        assert life.night("in a hurry", full=True, calm=False).good
+    assert life.counts["a planned stop"] > 0
+    assert any(end.outcome == "partial" for end in life.ends)
+    assert life.end().good
+
+
+def test_what_the_server_refuses_by_500_lies_in_quarantine(life: Staged) -> None:
+    life.hapi.refusal = 500
+    assert life.story.act("is refused by the server")
+    assert life.night("refused", full=False, calm=True).good
+    assert life.ends[-1].code == Exit.QUARANTINE
+    assert life.end().good
+    assert life.evidence(calm=True).refusals

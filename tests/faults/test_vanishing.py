@@ -1,0 +1,89 @@
+"""The vanish guard in a life: what it holds back stays until a person lets it go; and what is wrong is seen."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.faults.inside import Inside, template
+from tests.faults.vanishing import TRIPPED, VanishGuard
+from tests.sinks.fake_hapi import Version
+from tsi_fetch.errors import Exit
+from tsi_fetch.report import Reason, Report
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+HELD_BACK = Report(
+    *("cima", "run-2", False, "failed", Exit.GUARDED, NOON, NOON, {}, {}, {}, (None, None), 0, (), 0),
+    reasons=(Reason(Exit.GUARDED, f"{TRIPPED}: 3 of 5 List", "if they are really gone: --accept-vanish 3"),),
+    notes=(),
+)
+
+
+class Quiet(Inside):
+    """Nothing is disturbed by itself; the job has the usual vanish guard."""
+
+    guarded, on_existing = 1.0, "adopt"
+
+
+@pytest.fixture
+def life(tmp_path: Path) -> Iterator[Quiet]:
+    """With five products, all of them at the server."""
+    shutil.copy(template(tmp_path), tmp_path / "store.db")
+    with closing(Quiet(random.Random(1), f"sqlite:///{tmp_path}/store.db", tmp_path, near=True)) as life:
+        while len(life.story.register.products) < 5:
+            life.story.act("appears")
+        assert life.night("a first load", full=False, calm=True).good
+        assert life.ends[-1].code == Exit.DONE
+        yield life
+
+
+def test_what_mostly_vanishes_is_held_back_until_a_person_lets_it_go(life: Quiet) -> None:
+    assert life.story.act("is mostly gone")
+    for _ in range(2):
+        assert life.night("most is gone", full=False, calm=True).good
+        assert life.ends[-1].code == Exit.GUARDED
+    assert life.accept()
+    assert life.night("accepted", full=False, calm=True).good
+    assert life.ends[-1].code == Exit.DONE
+    assert (life.counts["a vanishing held back"], life.counts["a vanishing accepted"]) == (2, 1)
+    assert life.vanishing.accepted == 0, "for one run alone"
+
+
+def test_a_run_that_removes_what_it_holds_back_is_wrong() -> None:
+    there = Version(1, {"resourceType": "List", "id": "a", "status": "current"}, "run-1")
+    retired = Version(2, {"resourceType": "List", "id": "a", "status": "retired"}, "run-2")
+    for after in (retired, Version(2, None, "run-2")):
+        guard = VanishGuard(on=True)
+        assert guard.ended(HELD_BACK, {"List/a": [there, after]})
+        assert guard.wrong == ["run-2 held back what was to vanish, and removed List/a"]
+        assert guard.asked == 3
+    guard = VanishGuard(on=True)
+    assert guard.ended(HELD_BACK, {"List/a": [there, replace(retired, run="run-1")]})
+    assert guard.wrong == []
+
+
+def test_a_run_that_holds_back_what_was_accepted_or_ends_otherwise_is_wrong() -> None:
+    guard = VanishGuard(on=True)
+    guard.ended(HELD_BACK, {})
+    assert guard.accept()
+    guard.ended(HELD_BACK, {})
+    guard.ended(replace(HELD_BACK, exit_code=Exit.DONE), {})
+    assert guard.wrong == [
+        "run-2 held back 3, and 3 were accepted",
+        "run-2 held back what was to vanish, and ended with 0",
+    ]
+
+
+def test_a_run_that_holds_nothing_back_uses_up_what_was_accepted() -> None:
+    guard = VanishGuard(on=True)
+    guard.ended(HELD_BACK, {})
+    guard.accept()
+    assert not guard.ended(replace(HELD_BACK, reasons=()), {})
+    assert (guard.asked, guard.accepted, guard.accept()) == (0, 0, False)

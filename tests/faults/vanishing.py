@@ -1,0 +1,82 @@
+"""A job's vanish guard in a life, and the person who is told by it: what may happen when too much is to go."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tests.sinks.fake_hapi import Version
+from tsi_fetch.errors import Exit
+from tsi_fetch.fhir.equality import same
+from tsi_fetch.fhir.retire import retired
+from tsi_fetch.fhir.tokens import dump
+from tsi_fetch.report import Report
+
+ANY = 1000
+"""More than any register here has: who accepts so much is not guarded."""
+
+TRIPPED = "too much would vanish"
+_HINT = re.compile(r"--accept-vanish (\d+)")
+
+
+@dataclass
+class VanishGuard:
+    """`on`: the job has the guard that it has by itself.  `asked`: what the last run said is to be accepted, so that
+    the next one may go on.  `accepted`: by a person, for the next run.  `wrong`: what no run should have done."""
+
+    on: bool
+    asked: int = 0
+    accepted: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.accepted = 0 if self.on else ANY
+
+    def accept(self) -> bool:
+        """A person has looked, and lets so much go, once; False where nobody asked."""
+        self.accepted, asked = max(self.asked, self.accepted), self.asked
+        return bool(asked)
+
+    def accept_all(self) -> None:
+        """From now on."""
+        self.on, self.accepted = False, ANY
+
+    def ended(self, report: Report, versions: Mapping[str, Sequence[Version]]) -> bool:
+        """True where the guard held back what was to go: nothing went, and the run said how much it was.
+
+        One acceptance was for this run alone.
+        """
+        tripped = next((r for r in report.reasons if r.what.startswith(TRIPPED)), None)
+        before, self.asked = self.accepted, 0
+        self.accepted = 0 if self.on else ANY
+        if tripped is None:
+            return False
+        found = _HINT.search(tripped.hint)
+        self.asked = int(found[1]) if found else 0
+        if self.asked <= before:
+            self.wrong.append(f"{report.run} held back {self.asked}, and {before} were accepted")
+        if report.exit_code != Exit.GUARDED:
+            self.wrong.append(f"{report.run} held back what was to vanish, and ended with {report.exit_code}")
+        self.wrong += [
+            f"{report.run} held back what was to vanish, and removed {ref}" for ref in _removed(report.run, versions)
+        ]
+        return True
+
+
+def _removed(run: str, versions: Mapping[str, Sequence[Version]]) -> Iterator[str]:
+    """What a run deleted or retired, by the server's own versions."""
+    for ref, all_of_it in versions.items():
+        for before, after in itertools.pairwise(all_of_it):
+            if after.run != run or before.resource is None or ref.startswith("Device/"):
+                continue
+            if after.resource is None or _is_retired(before.resource, after.resource):
+                yield ref
+
+
+def _is_retired(before: object, after: object) -> bool:
+    try:
+        return not same(dump(before), dump(after)) and same(retired(dump(before)), dump(after))
+    except ValueError:  # of a type that cannot be retired
+        return False
