@@ -17,6 +17,7 @@ from sources.cima import mapping
 from sources.cima.identity import PREFIX
 from tsi_fetch.clock import microseconds
 from tsi_fetch.fhir.tokens import dump, parse
+from tsi_fetch.ports import NOTHING
 from tsi_fetch.words import (
     Answer,
     Batch,
@@ -29,6 +30,7 @@ from tsi_fetch.words import (
     Row,
     ScopeClaim,
     Upsert,
+    Validators,
     Write,
     WriteAction,
 )
@@ -202,7 +204,7 @@ class LocalSource:
             numbers = range(first, min(first + LISTED, self.rows))
             yield KeyPage(tuple(self._key(n) for n in numbers), cursor)
 
-    def fetch(self, keys: Iterable[str]) -> Iterator[Batch]:
+    def fetch(self, keys: Iterable[str], known: Mapping[str, Validators] = NOTHING) -> Iterator[Batch]:
         numbers = [int(key.rpartition("-")[2]) for key in keys]
         for first in range(0, len(numbers), self._batch):
             yield Batch(STREAM, tuple(self.row(n) for n in numbers[first : first + self._batch]))

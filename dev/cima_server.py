@@ -126,18 +126,23 @@ class Register:
                 return self._page("medicamentos", [_listed(self.products[nr]) for nr in sorted(self.products)], query)
             case ["registroCambios"]:
                 return self._changes(query)
-            case ["medicamento"]:
-                return _or_gone(self.products.get(query.get("nregistro", [""])[0]))
             case ["presentacion", cn]:
                 return _or_gone(self.presentations.get(cn))
-            case ["docSegmentado", "contenido", kind]:
-                return _or_gone(self.contents.get((int(kind), query.get("nregistro", [""])[0])))
-            case ["notas"]:
-                return _json(self.notes.get(query.get("nregistro", [""])[0], []))
-            case ["materiales"]:
-                return _json(self.materials.get(query.get("nregistro", [""])[0], []))
             case ["psuministro", "v2", "cn", cn]:
                 return self._supply(cn)
+            case _:
+                return self._of_product(path, query.get("nregistro", [""])[0])
+
+    def _of_product(self, path: Sequence[str], nregistro: str) -> Reply:
+        match path:
+            case ["medicamento"]:
+                return _or_gone(self.products.get(nregistro))
+            case ["docSegmentado", "contenido", kind]:
+                return _or_gone(self.contents.get((int(kind), nregistro)))
+            case ["notas"]:
+                return _json(self.notes.get(nregistro, []))
+            case ["materiales"]:
+                return _json(self.materials.get(nregistro, []))
             case _:
                 return Reply(404, b"<html><body>404</body></html>", {"Content-Type": "text/html"})
 

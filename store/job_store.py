@@ -29,6 +29,7 @@ from tsi_fetch.words import (
     ScopeState,
     Settlement,
     Unlisted,
+    Validators,
     Waiting,
     WorkList,
 )
@@ -54,6 +55,9 @@ class JobBook:
 
     def position(self, stream: str) -> Position:
         return self._memory.position(stream)
+
+    def validators(self, keys: Sequence[str], mapping: int) -> Mapping[str, Validators]:
+        return self._memory.validators(keys, mapping)
 
     def scopes(self, keys: Sequence[str]) -> Mapping[str, ScopeState]:
         return self._memory.scopes(keys)

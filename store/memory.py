@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Executable, FromClause, bindparam, select, true
+from sqlalchemy import ColumnElement, Connection, Executable, FromClause, and_, bindparam, exists, func, select, true
 
 from store.access import Access
-from store.bulk import add_missing, chosen, given, now, put
-from store.packing import pack_keys, unpack_keys, unpack_version
+from store.bulk import add_missing, among, bytewise, chosen, given, now, put
+from store.packing import pack_keys, unpack_keys, unpack_validators, unpack_version
 from store.prepared import Prepared
 from store.schema import checkpoints, holds, known, scopes, watermarks
-from tsi_fetch.words import Cursor, CursorKind, Known, Position, Ref, ScopeState, State
+from tsi_fetch.words import Cursor, CursorKind, Known, Position, Ref, ScopeState, State, Validators
 
 STATES = (State.LIVE, State.RETIRED, State.DELETED)
 """Their places are the stored numbers."""
@@ -67,6 +67,15 @@ class Memory:
             key: ScopeState(key, frozenset(held[key]), raw, mapping, held[key]) for key, (raw, mapping) in heads.items()
         }
 
+    def validators(self, keys: Sequence[str], mapping: int) -> Mapping[str, Validators]:
+        """Of those of these rows whose answers this mapping gave all that is remembered of them: what a part of one was
+        mapped from since, by a row of its own, may be another answer."""
+        usable = (scopes.c.raw.is_not(None), scopes.c.mapping == mapping, scopes.c.validators.is_not(None))
+        with self._access.read() as conn:
+            these = (scopes.c.job == self._access.job_no, among(conn, scopes.c.key, keys), ~_mapped_apart(conn))
+            found = conn.execute(select(scopes.c.key, scopes.c.validators).where(*these, *usable))
+            return {key: unpack_validators(stored) for key, stored in found}
+
     def scope_rows(self, after: str, count: int) -> Sequence[tuple[str, str]]:
         """A page of the scopes that hold anything: key, and the key of the row that speaks for it.  For a plan."""
         holding = select(holds.c.known).where(holds.c.scope == scopes.c.id).exists()
@@ -74,6 +83,15 @@ class Memory:
         with self._access.read() as conn:
             page = conn.execute(select(scopes.c.key, scopes.c.row).where(*mine).order_by(scopes.c.key).limit(count))
             return [(key, row or key) for key, row in page]
+
+
+def _mapped_apart(conn: Connection) -> ColumnElement[bool]:
+    """True where a row of its own speaks for a part of the scope's row."""
+    part = scopes.alias()
+    key = bytewise(conn, part.c.key)
+    inside = and_(key > scopes.c.key + "#", key < scopes.c.key + "$")  # `$` follows `#`
+    whose = func.coalesce(part.c.row, part.c.key)
+    return exists().where(part.c.job == scopes.c.job, inside, whose != scopes.c.key)
 
 
 def _scopes_with_known(postgres: bool) -> Executable:

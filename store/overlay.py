@@ -32,6 +32,7 @@ from tsi_fetch.words import (
     Settlement,
     State,
     Unlisted,
+    Validators,
     Waiting,
     WorkList,
 )
@@ -61,6 +62,11 @@ class Overlay:
         below, above = self._inner.position(stream), self._scratch.position(stream)
         kept = frozenset() if stream in self._cleared else below.checkpoint
         return Position(above.cursor or below.cursor, above.checkpoint | kept)
+
+    def validators(self, keys: Sequence[str], mapping: int) -> Mapping[str, Validators]:
+        """Of what the plan has not mapped anew."""
+        above = self._scratch.scopes(keys)
+        return self._inner.validators([key for key in keys if key not in above], mapping)
 
     def scopes(self, keys: Sequence[str]) -> Mapping[str, ScopeState]:
         above = self._scratch.scopes(keys)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from tsi_fetch.words import Doubt, Row
+from tsi_fetch.words import Doubt, Row, Validators
 
 _HEX = re.compile(r"(?:[0-9a-f]{2}){8,}")
 
@@ -60,6 +60,14 @@ def pack_doubt(doubt: Doubt) -> bytes:
 
 def unpack_doubt(stored: bytes) -> Doubt:
     return msgspec.msgpack.decode(zlib.decompress(stored), type=Doubt)
+
+
+def pack_validators(validators: Validators | None) -> bytes | None:
+    return msgspec.msgpack.encode(dict(validators)) if validators else None
+
+
+def unpack_validators(stored: bytes) -> Validators:
+    return msgspec.msgpack.decode(stored, type=dict[str, str])
 
 
 def pack_body(body: bytes) -> bytes:

@@ -29,7 +29,7 @@ from sqlalchemy import (
 
 from tsi_fetch.clock import microseconds
 
-HEAD = "0001"
+HEAD = "0002"
 """The revision this code needs; revisions are compared as text.  A test holds it against the migrations."""
 
 VERSION_TABLE = "tsi_fetch_schema"
@@ -131,6 +131,7 @@ scopes = Table(
     Column("raw", LargeBinary),
     Column("mapping", Integer),
     Column("row", Text),  # NULL: the same as `key`
+    Column("validators", LargeBinary),  # of the row's answers, see packing.py
     UniqueConstraint("job", "key"),
 )
 

@@ -12,7 +12,7 @@ from store.access import Access
 from store.bulk import add_missing, adding_each, among, chosen, given, now, put
 from store.memory import STATES
 from store.notes import forget
-from store.packing import pack_payload, pack_version, printable
+from store.packing import pack_payload, pack_validators, pack_version, printable
 from store.prepared import Prepared
 from store.schema import checkpoints, holds, known, pending, quarantine, scopes, waiting
 from store.waits import begin_to_wait, kinds_of, wait_no_more
@@ -108,7 +108,14 @@ class Settling:
     def _scopes(self, conn: Connection, settled: Sequence[ScopeSettled]) -> dict[str, int]:
         job = self._access.job_no
         rows = [
-            {"job": job, "key": s.key, "raw": s.raw, "mapping": s.mapping, "row": None if s.row == s.key else s.row}
+            {
+                "job": job,
+                "key": s.key,
+                "raw": s.raw,
+                "mapping": s.mapping,
+                "row": None if s.row == s.key else s.row,
+                "validators": pack_validators(s.validators),
+            }
             for s in settled
         ]
         put(conn, scopes, rows, on=("job", "key"))

@@ -193,6 +193,8 @@ def _last_word(turned: list[Turned]) -> list[Turned]:
 def _turn_row(row: Row, states: Mapping[str, ScopeState], run: Run) -> Turned:
     if row.unfetched:
         return Turned(row, fault=row.unfetched)
+    if row.unmodified:
+        return _unmodified(row, states, run)
     raw = raw_digest(row, run) if row.scopes else None
     if raw is not None and not run.settings.again and _mapped_before(row, raw, states, run):
         return Turned(row, raw, skipped=True)
@@ -206,6 +208,15 @@ def _turn_row(row: Row, states: Mapping[str, ScopeState], run: Run) -> Turned:
         tuple(c for c in changes if isinstance(c, Upsert)),
         tuple(c for c in changes if isinstance(c, Deletion)),
     )
+
+
+def _unmodified(row: Row, states: Mapping[str, ScopeState], run: Run) -> Turned:
+    """Nothing to map; where what its answers were mapped to is in doubt by now, it is asked for again next time."""
+    state = states.get(row.scopes[0].key)
+    if state and state.raw is not None and state.mapping == run.source.mapping:
+        return Turned(row, skipped=True)
+    fault = Fault("unmodified", "$", "what it was mapped to came into doubt after it was asked for")
+    return Turned(replace(row, unmodified=False, unfetched=fault), fault=fault)
 
 
 def _mapped_before(row: Row, raw: bytes, states: Mapping[str, ScopeState], run: Run) -> bool:

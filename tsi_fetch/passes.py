@@ -110,7 +110,9 @@ def _slices(run: Run, work: WorkList) -> Batches:
         if not after and items == before:
             raise TryAgain(f"the source gives no row for {len(items)} keys of its own listing", "see what it answers")
         before, after = before if after else items, items[-1][0]
-        for batch in _until_stopped(run, run.source.fetch([key for _, key in items])):
+        keys = [key for _, key in items]
+        known = {} if run.settings.again else run.store.validators(keys, run.source.mapping)
+        for batch in _until_stopped(run, run.source.fetch(keys, known)):
             yield batch, False
             done += len(batch.rows)
             run.progress("load", work.total - work.left + done, work.total)

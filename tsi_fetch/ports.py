@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Protocol
 
 from tsi_fetch.words import (
@@ -31,10 +32,14 @@ from tsi_fetch.words import (
     ScopeState,
     Settlement,
     Unlisted,
+    Validators,
     Waiting,
     WorkList,
     Write,
 )
+
+NOTHING: Mapping[str, Validators] = MappingProxyType({})
+"""No validator of any key."""
 
 Permit = Callable[[], None]
 """Called before each send; raises `LeaseLost` or `Stopped` where nothing may be sent any more."""
@@ -65,8 +70,12 @@ class Source(Protocol):
         """One pass over the whole listing, page by page.  Talks."""
         ...
 
-    def fetch(self, keys: Iterable[str]) -> Iterator[Batch]:
-        """Fetch these keys whole, whatever the feed says, in the order given.  Batches carry no cursor.  Talks."""
+    def fetch(self, keys: Iterable[str], known: Mapping[str, Validators] = NOTHING) -> Iterator[Batch]:
+        """Fetch these keys whole, whatever the feed says, in the order given.  Batches carry no cursor.  Talks.
+
+        `known`: validators of some keys' answers as they were mapped last; a source that can asks by them, and gives
+        rows that are `unmodified` where nothing has changed.
+        """
         ...
 
     def to_changes(self, row: Row) -> Sequence[Change]:
@@ -134,6 +143,10 @@ class Memory(Protocol):
     def position(self, stream: str) -> Position: ...
 
     def scopes(self, keys: Sequence[str]) -> Mapping[str, ScopeState]: ...
+
+    def validators(self, keys: Sequence[str], mapping: int) -> Mapping[str, Validators]:
+        """Of those of these rows whose answers this mapping gave all that is remembered of them."""
+        ...
 
     def known(self, refs: Sequence[Ref]) -> Mapping[Ref, Known]:
         """What is known at this job's sink, whichever job owns it."""

@@ -21,7 +21,7 @@ def rows_guard(judged: Judged, run: Run) -> None:
     rows, turned = run.tally.rows, judged.turned
     rows["read"] += len(turned)
     rows["skipped"] += sum(t.skipped for t in turned)
-    rows["fetched"] += sum(bool(t.row.answers) for t in turned)
+    rows["fetched"] += sum(t.row.answered for t in turned)
     rows["unfetched"] += sum(t.row.unfetched is not None for t in turned)
     run.unfetched_again += sum(t.row.unfetched is not None and t.row.key in run.unfetched_before for t in turned)
     count, read = rows["unfetched"] - run.unfetched_again, rows["read"] - run.unfetched_again

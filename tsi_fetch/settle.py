@@ -81,7 +81,7 @@ def remembered(flight: Flight, outcomes: Sequence[Outcome], run: Run) -> Settlem
     unsure = {u.ref for u, _ in refused} | {ref for ref, d in judged.decisions.items() if d.action is Action.OLDER}
     unsure |= {o.ref for o in outcomes if o.result is Result.MISSING}
     quarantined = _quarantined(judged, refused, run)
-    fetched = [t.row.key for t in judged.turned if t.row.answers or t.row.unfetched]
+    fetched = [t.row.key for t in judged.turned if t.row.answered or t.row.unfetched]
     known = [*judged.acknowledged(outcomes, run.policy), *judged.unchanged(run.policy), *judged.moved_on()]
     known += _awaited(judged, outcomes, run)
     known += _disbelieved(judged, outcomes)
@@ -92,7 +92,7 @@ def remembered(flight: Flight, outcomes: Sequence[Outcome], run: Run) -> Settlem
         quarantined=tuple(quarantined),
         checkpoint=tuple(key for t in judged.turned for key in t.row.settles) if flight.in_pass else (),
         keys=() if run.settings.only else tuple(fetched),
-        closed=(*(t.row.key for t in judged.turned if t.row.answers), *map(removal_of, judged.decisions)),
+        closed=(*(t.row.key for t in judged.turned if t.row.answered), *map(removal_of, judged.decisions)),
         waiting=tuple(_waiting(judged, outcomes, run)),
         arrived=tuple(_arrived(judged, outcomes, refused)),
         doubt=flight.doubt,
@@ -194,5 +194,6 @@ def _scopes(turned: Turned, judged: Judged, unsure: set[Ref], run: Run) -> list[
         kept = refs if claim.whole else refs - deleted  # what else it holds, it still holds, or is letting go of
         raw = turned.raw if sure else None
         mapping = run.source.mapping if sure else None
-        result.append(ScopeSettled(claim.key, kept, gone, raw, mapping, turned.row.key))
+        validators = turned.row.validators if sure and not n and claim.whole else None
+        result.append(ScopeSettled(claim.key, kept, gone, raw, mapping, turned.row.key, validators))
     return result

@@ -39,13 +39,21 @@ class Ref(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer of the source as received.  `part` says what was asked (`medicamento`, `presentacion/712729`)."""
+    """One answer of the source as received.  `part` says what was asked (`medicamento`, `presentacion/712729`).
+
+    `validator`: what the source knows this very answer by (an ETag), where it gives one.
+    """
 
     part: str
     url: str
     status: int
     body: bytes = field(repr=False)
     requested_at: datetime  # UTC, on the store's clock
+    validator: str | None = None
+
+
+Validators = Mapping[str, str]
+"""By the part of an answer, what the source knew it by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,7 @@ class Row:
 
     `settles`: keys of the feed's rows that this row settles (several feed rows may collapse into one).
     `unfetched`: why the answers are missing; such a row goes to quarantine as *unfetched* and is asked for again.
+    `unmodified`: the source says that all its answers are still those that the validators stand for.
     """
 
     key: str
@@ -79,6 +88,18 @@ class Row:
     scopes: tuple[ScopeClaim, ...] = ()
     settles: tuple[str, ...] = ()
     unfetched: Fault | None = None
+    unmodified: bool = False
+
+    @property
+    def answered(self) -> bool:
+        """The source has said what is true of it now."""
+        return bool(self.answers) or self.unmodified
+
+    @property
+    def validators(self) -> Validators | None:
+        """Those of all its answers; None where any lacks one: then nothing can be asked for by them."""
+        found = {a.part: a.validator for a in self.answers if a.validator}
+        return found if found and len(found) == len(self.answers) else None
 
     @property
     def digest(self) -> bytes:
@@ -325,7 +346,7 @@ class ScopeSettled:
     """What a batch says of a scope: refs it holds now; `leaving` are held no longer (pending until past the guard).
 
     `raw` is None where a change of the scope was not acknowledged: the answers are then mapped again next time.
-    `row`: the key of the row that said so.
+    `row`: the key of the row that said so.  `validators`: what its answers can be asked for by, next time.
     """
 
     key: str
@@ -334,6 +355,7 @@ class ScopeSettled:
     raw: bytes | None
     mapping: int | None
     row: str
+    validators: Validators | None = None
 
 
 @dataclass(frozen=True, slots=True)

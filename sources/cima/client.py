@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
 from threading import Lock
@@ -41,27 +42,41 @@ class CimaClient:
 
     def medicine(self, nregistro: str) -> Answer:
         """The product.  `nregistro` may hold blanks and anything else: it is percent-encoded."""
-        return self._once("medicamento", f"medicamento?nregistro={quote(nregistro, safe='')}")
+        return self.product_part("medicamento", nregistro)
 
     def presentation(self, cn: str) -> Answer:
-        return self._once(f"presentacion/{cn}", f"presentacion/{quote(cn, safe='')}")
+        return self.product_part(f"presentacion/{cn}", "")
 
     def content(self, kind: int, nregistro: str) -> Answer:
         """All sections of a document with their text; `kind` 1 is the SmPC, 2 the leaflet."""
-        query = f"nregistro={quote(nregistro, safe='')}"
-        return self._once(f"contenido/{kind}", f"docSegmentado/contenido/{kind}?{query}")
+        return self.product_part(f"contenido/{kind}", nregistro)
 
     def notes(self, nregistro: str) -> Answer:
         """The safety notes of a product."""
-        return self._once("notas", f"notas?nregistro={quote(nregistro, safe='')}")
+        return self.product_part("notas", nregistro)
 
     def materials(self, nregistro: str) -> Answer:
         """The materials on a product's safe use."""
-        return self._once("materiales", f"materiales?nregistro={quote(nregistro, safe='')}")
+        return self.product_part("materiales", nregistro)
 
     def supply(self, cn: str) -> Answer:
         """The supply problem of a pack, if it has one; 404 for a pack that is not known (supply document 1.01, v2)."""
-        return self._once(f"psuministro/{cn}", f"psuministro/v2/cn/{quote(cn, safe='')}")
+        return self.product_part(f"psuministro/{cn}", "")
+
+    def product_part(self, part: str, nregistro: str) -> Answer:
+        """What an answer's part names, of this product; asked once."""
+        return self._once(part, _call(part, nregistro))
+
+    def unmodified(self, part: str, nregistro: str, validator: str) -> Answer | None:
+        """Ask whether a part is still what this validator stands for: the answer that says so (304), or None where it
+        is not; what is there instead is kept, and given when it is asked for."""
+        call = _call(part, nregistro)
+        answer = self._get(part, call, {"If-None-Match": validator})[0]
+        if answer.status == 304:
+            return answer
+        if answer.status in (200, 204):
+            self._keep(call, answer)
+        return None
 
     def _once(self, part: str, call: str) -> Answer:
         with self._lock:
@@ -80,16 +95,34 @@ class CimaClient:
             while self._size > MOST_KEPT:
                 self._size -= len(self._kept.pop(next(iter(self._kept))).body)
 
-    def _get(self, part: str, call: str) -> tuple[Answer, datetime | None]:
+    def _get(self, part: str, call: str, headers: Mapping[str, str] | None = None) -> tuple[Answer, datetime | None]:
         url = f"{self._base}/{call}"
         try:
-            response = self._http.get(url)
+            response = self._http.get(url, headers=headers)
         except httpx.TooManyRedirects as e:
             raise SettingError(f"{url} redirects in a circle", "correct base_url") from e
         except (httpx.HTTPError, httpx.InvalidURL) as e:  # what no retry can mend: a redirect that is not a URL
             raise Unreachable("GET", url, 1, type(e).__name__) from e
-        answer = Answer(part, url, response.status_code, response.content, requested_at(response))
+        etag = response.headers.get("etag")
+        answer = Answer(part, url, response.status_code, response.content, requested_at(response), etag)
         return answer, _date(response.headers.get("date", ""))
+
+
+def _call(part: str, nregistro: str) -> str:
+    """The path and query of an answer's part.  ValueError where no call gives it."""
+    name, _, rest = part.partition("/")
+    of_product, of_pack = f"nregistro={quote(nregistro, safe='')}", quote(rest, safe="")
+    calls = {
+        "medicamento": f"medicamento?{of_product}",
+        "presentacion": f"presentacion/{of_pack}",
+        "contenido": f"docSegmentado/contenido/{of_pack}?{of_product}",
+        "notas": f"notas?{of_product}",
+        "materiales": f"materiales?{of_product}",
+        "psuministro": f"psuministro/v2/cn/{of_pack}",
+    }
+    if name not in calls:
+        raise ValueError(f"no call gives {part}")
+    return calls[name]
 
 
 def _date(header: str) -> datetime | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import TypeVar
 
 from sources.cima.answers import Unfetched, parsed
 from sources.cima.client import CimaClient
@@ -11,7 +12,9 @@ from sources.cima.mapping import side_product
 from sources.cima.mapping.side import FLAGS, MATERIALS, NOTES, SUPPLY, unknown_pack
 from tsi_fetch.clock import microseconds
 from tsi_fetch.http.failures import BodyTooLarge, Unreachable
-from tsi_fetch.words import Answer, Fault, Json, Row, ScopeClaim
+from tsi_fetch.words import Answer, Fault, Json, Row, ScopeClaim, Validators
+
+T = TypeVar("T")
 
 SEGMENTED = (1, 2)
 """docs.tipo of the documents that CIMA gives section by section: the SmPC and the leaflet."""
@@ -20,24 +23,38 @@ SEGMENTED = (1, 2)
 Answers = Iterator[Answer]
 
 
-def fetch_row(client: CimaClient, key: str, settles: tuple[str, ...] = ()) -> Row:
+def fetch_row(client: CimaClient, key: str, settles: tuple[str, ...] = (), known: Validators | None = None) -> Row:
     """Fetch what a row's key names: a product (`99001`), or what some flags of it ask for (`99001#matinf+psum`).
 
     A row with all its answers, or one that says why they cannot be had.  An unknown product is a row with its 204
-    alone: all its scopes are then empty.
+    alone: all its scopes are then empty.  `known`: validators of all answers that it had last; where the register says
+    that each of them still holds, the row is unmodified.
     """
     nregistro = side_product(key)
     flags = key.removeprefix(nregistro)[1:].split("+") if key != nregistro else sorted(FLAGS.values())
     read = _whole if key == nregistro else partial(_sides, flags=flags)
     try:
-        answers = tuple(read(client, nregistro))
+        same = _unmodified(client, nregistro, known) if known else ()
+        answers = same or tuple(read(client, nregistro))
     except Unfetched as e:
         return Row(key, settles=settles, unfetched=e.fault)
     # The earliest request: what the register changes while we ask is then newer than this row, never older.
     order = min(microseconds(answer.requested_at) for answer in answers)
     scopes = [f"{nregistro}#{flag}" for flag in flags]
     claimed = scopes if key != nregistro else [nregistro, *scopes]
-    return Row(key, answers, order, tuple(ScopeClaim(scope, whole=True) for scope in claimed), settles)
+    claims = tuple(ScopeClaim(scope, whole=True) for scope in claimed)
+    return Row(key, () if same else answers, order, claims, settles, unmodified=bool(same))
+
+
+def _unmodified(client: CimaClient, nregistro: str, known: Validators) -> tuple[Answer, ...]:
+    """The register's word that all is as it was; nothing where one answer is another one now."""
+    answers: list[Answer] = []
+    for part, validator in known.items():
+        answer = _ask(part, lambda part=part, v=validator: client.unmodified(part, nregistro, v))  # type: ignore[misc]
+        if answer is None:
+            return ()
+        answers.append(answer)
+    return tuple(answers)
 
 
 def _whole(client: CimaClient, nregistro: str) -> Answers:
@@ -104,7 +121,7 @@ def _list(part: str, call: Callable[[], Answer]) -> Answer:
     return answer
 
 
-def _ask(part: str, call: Callable[[], Answer]) -> Answer:
+def _ask(part: str, call: Callable[[], T]) -> T:
     try:
         return call()
     except Unreachable as e:

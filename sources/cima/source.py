@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date, datetime, timedelta
 from itertools import islice
@@ -25,7 +25,8 @@ from tsi_fetch.http.limit import Pace
 from tsi_fetch.http.meter import Meter
 from tsi_fetch.http.record import Recorder
 from tsi_fetch.http.recording import Recording
-from tsi_fetch.words import Batch, Change, Cursor, Fault, KeyPage, Position, Row
+from tsi_fetch.ports import NOTHING
+from tsi_fetch.words import Batch, Change, Cursor, Fault, KeyPage, Position, Row, Validators
 
 ATTRIBUTION = "Fuente: Agencia Española de Medicamentos y Productos Sanitarios (AEMPS), CIMA"
 """What the AEMPS asks of whoever reuses its data; every recording carries it."""
@@ -102,9 +103,9 @@ class Cima:
         """One pass over the listing of all medicines."""
         return read_listing(self._client)
 
-    def fetch(self, keys: Iterable[str]) -> Iterator[Batch]:
+    def fetch(self, keys: Iterable[str], known: Mapping[str, Validators] = NOTHING) -> Iterator[Batch]:
         """Fetch these products whole, or what some of their flags ask for (`99001#psum`), in the order given."""
-        rows = self._rows(iter(keys))
+        rows = self._rows(iter(keys), known)
         while batch := tuple(islice(rows, self._options.batch)):
             yield Batch(self.stream, batch)
 
@@ -125,14 +126,16 @@ class Cima:
         """Close the connections."""
         self._http.close()
 
-    def _rows(self, items: Iterator[UnreadableRow | Work | str]) -> Iterator[Row]:
+    def _rows(
+        self, items: Iterator[UnreadableRow | Work | str], known: Mapping[str, Validators] = NOTHING
+    ) -> Iterator[Row]:
         """Rows in the order of `items`, whichever arrives first; a bounded number is under way or ahead."""
         workers = self._options.connections
         pool = ThreadPoolExecutor(workers, thread_name_prefix="cima")
         ahead: deque[Future[Row]] = deque()
         try:
             for item in items:
-                ahead.append(pool.submit(self._row, item))
+                ahead.append(pool.submit(self._row, item, known))
                 if len(ahead) > workers * AHEAD:
                     yield ahead.popleft().result()
             while ahead:
@@ -140,9 +143,9 @@ class Cima:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _row(self, item: UnreadableRow | Work | str) -> Row:
+    def _row(self, item: UnreadableRow | Work | str, known: Mapping[str, Validators]) -> Row:
         if isinstance(item, str):
-            return fetch_row(self._client, item)
+            return fetch_row(self._client, item, known=known.get(item))
         if isinstance(item, UnreadableRow):
             return Row(item.key, (item.answer,), settles=(item.key,))
         # Of its flags alone it is a row of scopes of its own, which never speaks for the whole product.

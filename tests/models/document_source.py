@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sinks.fhir.documents import head
+from tsi_fetch.ports import NOTHING
 from tsi_fetch.words import (
     Answer,
     Batch,
@@ -20,6 +21,7 @@ from tsi_fetch.words import (
     Row,
     ScopeClaim,
     Upsert,
+    Validators,
 )
 
 READ_AT = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
@@ -80,7 +82,7 @@ class DocumentSource:
     def keys(self) -> Iterator[KeyPage]:
         yield KeyPage(tuple(key for key, given in self._given.items() if given.bodies), self._cursor())
 
-    def fetch(self, keys: Iterable[str]) -> Iterator[Batch]:
+    def fetch(self, keys: Iterable[str], known: Mapping[str, Validators] = NOTHING) -> Iterator[Batch]:
         rows = [self._row(key) for key in keys]
         for i in range(0, len(rows), self.batch):
             yield Batch(self.stream, tuple(rows[i : i + self.batch]))

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from tsi_fetch.clock import microseconds
 from tsi_fetch.fhir.tokens import dump, parse
+from tsi_fetch.ports import NOTHING
 from tsi_fetch.words import (
     Answer,
     Batch,
@@ -24,6 +25,7 @@ from tsi_fetch.words import (
     Row,
     ScopeClaim,
     Upsert,
+    Validators,
 )
 
 START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
@@ -106,7 +108,7 @@ class GraphSource:
         seen = frozenset(f"{n}|{key}" for n, key in enumerate(self._feed))
         yield KeyPage(tuple(self.rows), Cursor(CursorKind.DATE, START.date().isoformat(), seen))
 
-    def fetch(self, keys: Iterable[str]) -> Iterator[Batch]:
+    def fetch(self, keys: Iterable[str], known: Mapping[str, Validators] = NOTHING) -> Iterator[Batch]:
         for group in self._groups(list(keys)):
             yield Batch(self.stream, tuple(self._row(key, ()) for key in group))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,10 +16,10 @@ from store.handle import open_store
 from tsi_fetch.clock import StopSignal
 from tsi_fetch.fhir.tokens import parse
 from tsi_fetch.plan import PlannedSink
-from tsi_fetch.ports import JobStore, Sink
+from tsi_fetch.ports import NOTHING, JobStore, Sink
 from tsi_fetch.report import Report
 from tsi_fetch.run import Ports, Settings, run_job
-from tsi_fetch.words import Batch, Ref, RunRecord
+from tsi_fetch.words import Batch, Ref, RunRecord, Validators
 
 
 class TestClock:
@@ -77,8 +77,8 @@ class House:
         """From now on each batch that is fetched by key takes so long."""
         fetch = self.source.fetch
 
-        def slowly(keys: Iterable[str]) -> Iterator[Batch]:
-            for batch in fetch(keys):
+        def slowly(keys: Iterable[str], known: Mapping[str, Validators] = NOTHING) -> Iterator[Batch]:
+            for batch in fetch(keys, known):
                 self.clock.sleep(seconds)
                 yield batch
 

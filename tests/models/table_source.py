@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 
 from tsi_fetch.clock import microseconds
 from tsi_fetch.errors import TryAgain, Unusable
 from tsi_fetch.fhir.tokens import dump, parse
+from tsi_fetch.ports import NOTHING
 from tsi_fetch.words import (
     Answer,
     Batch,
@@ -21,6 +22,7 @@ from tsi_fetch.words import (
     Row,
     ScopeClaim,
     Upsert,
+    Validators,
 )
 
 START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
@@ -70,7 +72,7 @@ class TableSource:
         unreadable = self.unreadable.pop(0) if self.unreadable else 0
         yield KeyPage(tuple(keys), Cursor(CursorKind.DATE, START.date().isoformat()), unreadable)
 
-    def fetch(self, keys: Iterable[str]) -> Iterator[Batch]:
+    def fetch(self, keys: Iterable[str], known: Mapping[str, Validators] = NOTHING) -> Iterator[Batch]:
         todo = list(keys)
         for i in range(0, len(todo), self.batch):
             yield Batch(self.stream, tuple(self._row(k, ()) for k in todo[i : i + self.batch]))
