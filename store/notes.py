@@ -90,9 +90,8 @@ class Notes:
         access = self._access
         access.type_numbers(ref.type for ref in doubt.refs)
         with access.write() as conn:
-            self._disbelieve(conn, doubt)
-            self._tell_others(conn, doubt)
-            ids = access.ids(conn, doubt.refs)
+            ids = self._disbelieve(conn, doubt)
+            self._tell_others(conn, doubt, ids)
             lost = [number for ref, number in ids.items() if ref in gone]
             buried = {"state": STATES.index(State.DELETED), "digest": FORGOTTEN, "version": None}
             conn.execute(update(known).where(among(conn, known.c.id, lost)).values(buried))
@@ -112,8 +111,7 @@ class Notes:
         access.type_numbers(ref.type for ref in doubt.refs)
         with access.write() as conn:
             if not doubt.since:
-                self._disbelieve(conn, doubt)
-                self._tell_others(conn, doubt)
+                self._tell_others(conn, doubt, self._disbelieve(conn, doubt))
             waiting = dict(orders_of(conn, access, [ref for ref, _ in doubt.overtakes]))
             kept = replace(doubt, overtakes=overtaken(doubt, waiting), since=doubt.since or now(conn))
             if kept != doubt:
@@ -123,8 +121,9 @@ class Notes:
     def _rewrite(self, conn: Connection, number: int, doubt: Doubt) -> None:
         conn.execute(update(notes).where(notes.c.id == number).values(doubt=pack_doubt(doubt)))
 
-    def _disbelieve(self, conn: Connection, doubt: Doubt) -> None:
-        """One statement, in the order in which all writers take the rows: none deadlocks with another job."""
+    def _disbelieve(self, conn: Connection, doubt: Doubt) -> Mapping[Ref, int]:
+        """The keys of its refs.  One statement, in the order in which all writers take the rows: none deadlocks with
+        another job."""
         access = self._access
         kinds = access.type_numbers(ref.type for ref in doubt.refs)
         before = access.ids(conn, doubt.refs)
@@ -134,10 +133,10 @@ class Notes:
         ids = access.ids(conn, doubt.refs)
         new = {ref: number for ref, number in ids.items() if ref not in before}
         self._hold(conn, doubt, {**self._brought_back(conn, before), **new})
+        return ids
 
-    def _tell_others(self, conn: Connection, doubt: Doubt) -> None:
+    def _tell_others(self, conn: Connection, doubt: Doubt, ids: Mapping[Ref, int]) -> None:
         """Other jobs that hold any of these refs compare them too, by a note of their own, and map their rows anew."""
-        ids = self._access.ids(conn, doubt.refs)
         found = select(scopes.c.job, scopes.c.id, holds.c.known).join(holds, holds.c.scope == scopes.c.id)
         others = found.where(among(conn, holds.c.known, list(ids.values())), scopes.c.job != self._access.job_no)
         refs = {number: ref for ref, number in ids.items()}

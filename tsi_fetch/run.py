@@ -54,9 +54,9 @@ def _everything(run: Run) -> None:
         for batch in batches:
             _launch(run, *batch) if batch else air.land()
     if not run.settings.only:
-        run.store.recovered(whole=not run.tally.partial)
-    if not (run.tally.partial or run.settings.only):
-        run.held_back = frozenset()
+        whole = not run.tally.partial
+        run.store.recovered(whole=whole)
+        run.held_back = frozenset() if whole else run.held_back
     waiting.release(run)  # what this run brought may be what others wait for
     departures.carry_out(run)
     run.marker.close()

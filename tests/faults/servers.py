@@ -255,7 +255,12 @@ def _handler(register: Faulty, hapi: DisturbedHapi, reaper: Reaper) -> type[Base
                 self._fhir(b"")
 
         def do_POST(self) -> None:
-            self._fhir(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+            size = int(self.headers.get("Content-Length", 0))
+            body = self.rfile.read(size)
+            if len(body) < size:
+                self.close_connection = True  # the child died while it sent this: no server would do any of it
+                return
+            self._fhir(body)
 
         def _register(self) -> None:
             reply = register.answer(self.path, self.headers.get("Accept", "*/*"))
