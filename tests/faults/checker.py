@@ -92,7 +92,7 @@ def _lacking(e: Evidence) -> Iterator[str]:
 def _passed(e: Evidence) -> Iterator[str]:
     """Rows that the watermark, or the checkpoint, has passed, though what they announced is nowhere."""
     for row in e.feed:
-        if row.key in e.settled and row.product not in e.troubles and not _arrived(e, row):
+        if row.key in e.settled and row.product not in e.troubled and not _arrived(e, row):
             yield f"{row.key} counts as settled, and what it announced is nowhere"
 
 
@@ -101,7 +101,9 @@ def _arrived(e: Evidence, row: RowSeen) -> bool:
     another one may have brought what is there."""
     all_of_it = e.editions[row.product]
     editions = all_of_it[row.edition :]
-    refs = {ref for edition in all_of_it for ref in edition if ref.type != "Organization"}
+    refs = row.refs
+    if refs is None:
+        refs = {ref for edition in all_of_it for ref in edition if ref.type != "Organization"}
     return all(any(_is(e, ref, edition.get(ref)) for edition in editions) for ref in refs)
 
 

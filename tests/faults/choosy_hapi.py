@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -48,7 +47,8 @@ class ChoosyHapi(DisturbedHapi):
         if run == SOMEONE:
             return
         did = _did(before.resource if before else None, resource)
-        self.written.append(Written(run, Ref.parse(ref), did, not self._unheard))
+        body = dump(resource) if resource is not None else None
+        self.written.append(Written(run, Ref.parse(ref), did, not self._unheard, body))
         if before and before.run == SOMEONE and did in ("retired", "deleted"):
             self.flaws.append(f"{run} removed {ref}, of which the last version was another's")
         if before and before.run == SOMEONE and did == "updated":
@@ -56,7 +56,7 @@ class ChoosyHapi(DisturbedHapi):
 
     def _check(self, entry: dict[str, Any]) -> None:
         super()._check(entry)
-        if REFUSED in json.dumps(entry.get("resource", {})):
+        if REFUSED.encode() in dump(entry.get("resource", {})):
             raise Refusal(self.refusal, "HAPI-0574: there is a word in it that this server does not take")
 
     def _apply(self, entry: dict[str, Any], run: str) -> dict[str, Any]:

@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
 
+from dev.cima_server import Register
 from tests.faults.bodies import is_retired, read
 from tests.faults.seen import Evidence, Facts
+
+TEXTS = {1: "ft", 2: "p"}
+"""Kinds of documents that may come in sections, by the register's number."""
+
+
+def said(register: Register, key: str) -> Facts:
+    """Of a product that can be used."""
+    product = register.products[key]
+    packs = product.get("presentaciones", [])
+    problems = [register.supply[p["cn"]] for p in packs if p["cn"] in register.supply]
+    lists = [m.get(name, []) for m in register.materials.get(key, []) for name in m if name.startswith("lista")]
+    papers = [
+        *product.get("docs", []),
+        *product.get("fotos", []),
+        *register.notes.get(key, []),
+        *itertools.chain(*lists),
+    ]
+    substances = [*product.get("principiosActivos", []), *product.get("excipientes", [])]
+    return Facts(
+        name=product["nombre"],
+        holder=product["labtitular"],
+        packages={pack["cn"] for pack in packs},
+        suspended="susp" in product["estado"] and "rev" not in product["estado"],  # what is later holds
+        revoked="rev" in product["estado"],
+        withdrawn={pack["cn"] for pack in packs if "rev" in pack["estado"]},
+        substances={s["nombre"] for s in substances},
+        texts={TEXTS[doc["tipo"]] for doc in product.get("docs", []) if doc.get("secc") and doc["tipo"] in TEXTS},
+        papers={paper["url"] for paper in papers} | {f"{p['cn']}-{p['fini']}" for p in problems},
+    )
 
 
 def mismapped(e: Evidence) -> Iterator[str]:
@@ -39,6 +70,60 @@ def _unlike(facts: Facts, product: Any, there: list[Any], over: set[str]) -> Ite
         yield f"without {', '.join(sorted(missing))}"
     left = {_name(r) for r in packs if not _identifiers(r) & facts.packages} - over
     yield from (f"with {ref}, which it has no longer" for ref in sorted(left))
+    if any(
+        (_name(r) in over) is not bool(facts.revoked or _identifiers(r) & facts.withdrawn) for r in _mine(packs, facts)
+    ):
+        yield "with packs that are not as alive as they are"
+    yield from _unlike_beside(facts, name, there, over)
+
+
+def _mine(packs: list[Any], facts: Facts) -> list[Any]:
+    return [r for r in packs if _identifiers(r) & facts.packages]
+
+
+def _unlike_beside(facts: Facts, name: str, there: list[Any], over: set[str]) -> Iterator[str]:
+    """What hangs on the product, as far as the register has it; nothing else of it is alive."""
+    mine = [r for r in there if _refers(_subject(r), name) and _name(r) not in over]
+    substances = {r["substance"]["code"]["concept"].get("text") for r in mine if r["resourceType"] == "Ingredient"}
+    if facts.revoked:
+        yield from (f"with {_name(r)} as if it were not revoked" for r in mine)
+    else:
+        yield from ["made of something else"] if substances != facts.substances else ()
+        yield from _unlike_in_texts(facts, mine, there, over)
+    papers = [r for r in there if r["resourceType"] == "DocumentReference" and _refers([r.get("subject", {})], name)]
+    papers = [r for r in papers if _name(r) not in over]
+    if missing := facts.papers - {known for r in papers for known in _addresses(r)}:
+        yield f"without {', '.join(sorted(missing))}"
+    yield from (f"with {_name(r)}, which it has no longer" for r in papers if not _addresses(r) & facts.papers)
+
+
+def _unlike_in_texts(facts: Facts, mine: list[Any], there: list[Any], over: set[str]) -> Iterator[str]:
+    """A text is a Composition, the Bundle that begins with it, and an entry of the List."""
+    texts = [r for r in mine if r["resourceType"] == "Composition"]
+    if len(texts) != len(facts.texts):
+        yield f"with {len(texts)} texts"
+    names = {_name(r) for r in texts}
+    bundles = {
+        _name(b): b for b in there if b["resourceType"] == "Bundle" and _name(b["entry"][0]["resource"]) in names
+    }
+    if len(bundles) != len(texts) or bundles.keys() & over:
+        yield "with other documents than texts"
+    lists = [r for r in mine if r["resourceType"] == "List"]
+    if (listed := [e["item"]["reference"] for one in lists for e in one["entry"]]) != [*dict.fromkeys(listed)]:
+        yield "with a document listed twice"
+    if set(listed) != bundles.keys() or len(lists) != bool(bundles):
+        yield "with another list than it has documents"
+
+
+def _subject(resource: Any) -> Any:
+    """What it is about, of those types that say so in a list."""
+    if resource["resourceType"] in ("Composition", "List"):
+        return resource.get("subject")
+    return resource.get("for") if resource["resourceType"] == "Ingredient" else None
+
+
+def _addresses(document: Any) -> set[str]:
+    return {str(c["attachment"].get("url")) for c in document["content"]} | _identifiers(document)
 
 
 def _name(resource: Any) -> str:

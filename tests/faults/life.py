@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 from store.handle import Stored, open_store
 from store.job_store import JobBook
 from store.queries import quarantine, runs
+from tests.faults.bodies import identical
 from tests.faults.checker import (
     Ended,
     Evidence,
@@ -32,6 +33,7 @@ from tests.faults.checker import (
     look_meanwhile,
 )
 from tests.faults.choosy_hapi import ChoosyHapi
+from tests.faults.facts import said
 from tests.faults.records import not_refused
 from tests.faults.register_story import RegisterStory, names
 from tests.faults.servers import Faulty, Reaper
@@ -316,7 +318,15 @@ class Life:
 
     def written(self) -> list[Written] | None:
         """What each run made at the sink; None where nobody has counted."""
-        return [w for w in self.hapi.written if w.ref.type != "Device"]
+        return [self._as_counted(w) for w in self.hapi.written if w.ref.type != "Device"]
+
+    def _as_counted(self, written: Written) -> Written:
+        """What the source itself says is over is an update of it, and no retirement."""
+        if written.did != "retired" or not written.body:
+            return written
+        editions = [edition for some in self.story.editions.values() for edition in some]
+        told = any(identical(edition[written.ref], written.body) for edition in editions if written.ref in edition)
+        return replace(written, did="updated") if told else written
 
     def _untaken(self, held: Mapping[Ref, list[Held]]) -> set[str]:
         """Products of which something stays as it is, since the server does not take it, or as it is another's."""
@@ -327,17 +337,8 @@ class Life:
 
     def _facts(self) -> dict[str, Facts]:
         """Of each product that can be used, whatever it is mapped to."""
-        return {
-            key: Facts(
-                name=product["nombre"],
-                holder=product["labtitular"],
-                packages={pack["cn"] for pack in product.get("presentaciones", [])},
-                suspended="susp" in product["estado"],
-                revoked="rev" in product["estado"],
-            )
-            for key, product in self.story.register.products.items()
-            if "nombre" in product
-        }
+        register = self.story.register
+        return {key: said(register, key) for key, product in register.products.items() if "nombre" in product}
 
     def _put_aside(self, stored: Stored) -> set[str]:
         """By the last run, in the words of a report."""

@@ -1,4 +1,5 @@
-"""A register that lives: products appear, change, vanish, come back, lose a package, share a company, are spoilt.
+"""A register that lives: products appear, change, vanish, come back, lose a package, share a company, are spoilt; what
+becomes of them otherwise is in `standing_story`, and what is told beside them in `side_story`.
 
 The checker knows from it what must be at the sink: each product in all its editions, mapped by the job's own mapping,
 from a register that nothing disturbs.
@@ -10,6 +11,7 @@ import copy
 import json
 import random
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -18,12 +20,15 @@ from typing import Any
 import httpx
 
 from dev.cima_server import FeedOrder, Register
+from sources.cima.feed import SIDE_FLAGS
 from sources.cima.options import CimaOptions
 from sources.cima.source import Cima
 from tests.faults.checker import Edition, RowSeen
+from tests.faults.side_story import SIDE_ACTS
+from tests.faults.standing_story import STANDING_ACTS
 from tsi_fetch.clock import SystemClock
 from tsi_fetch.http.limit import SteadyPace
-from tsi_fetch.words import Upsert
+from tsi_fetch.words import Ref, Upsert
 
 BODIES = Path(__file__).parents[1] / "recorded" / "cima" / "bodies"
 COMPANIES = ("LABORATORIO UNO, S.A.,", "LABORATORIO DOS, S.L.,", "LABORATORIO TRES")
@@ -57,6 +62,9 @@ class RegisterStory:
         """Of products that changed, the last to change at the end: name and company before."""
         self._gone: dict[str, Any] = {}
         self._lost: dict[str, list[Any]] = {}
+        self.lost_documents: dict[str, list[Any]] = {}
+        self._scopes: dict[Ref, str] = {}
+        self._told = 0
         self._next = first
         self._stamp: int | None = None
         self._companies = [f"{company} {first}" for company in COMPANIES]
@@ -81,6 +89,11 @@ class RegisterStory:
             self.register.products[key] = product
             self._tell(key, NEW)
         return bool(found)
+
+    def number(self) -> int:
+        """Another one each time."""
+        self._told += 1
+        return self._told
 
     # what happens
 
@@ -203,13 +216,22 @@ class RegisterStory:
 
     # what the register says of it
 
-    def _tell(self, key: str, kind: int) -> None:
+    def tell_whole(self, key: str) -> None:
+        """That the product has changed."""
+        self._tell(key, MODIFIED)
+
+    def tell_beside(self, key: str, flag: str) -> None:
+        """That what this flag stands for has changed, and nothing else."""
+        self._tell(key, MODIFIED, flag)
+
+    def _tell(self, key: str, kind: int, flag: str | None = None) -> None:
         """A row of the feed; some come late, with a stamp of yesterday, and some tie on one stamp."""
         self._become(key)
-        stamp = self._new_stamp(key, kind)
-        self.register.feed.append({"nregistro": key, "fecha": stamp, "tipoCambio": kind, "cambio": ["estado"]})
-        row = json.dumps([key, stamp, kind, ["estado"]], ensure_ascii=False, separators=(",", ":"))
-        self.feed.append(RowSeen(row, key, len(self.editions[key]) - 1))
+        stamp, flags = self._new_stamp(key, kind), [flag or "estado"]
+        self.register.feed.append({"nregistro": key, "fecha": stamp, "tipoCambio": kind, "cambio": flags})
+        row = json.dumps([key, stamp, kind, flags], ensure_ascii=False, separators=(",", ":"))
+        of_flag = {ref for edition in self.editions[key] for ref in edition if self._scopes[ref] == f"{key}#{flag}"}
+        self.feed.append(RowSeen(row, key, len(self.editions[key]) - 1, refs=of_flag if flag else None))
 
     def _become(self, key: str) -> None:
         """What the product is now is an edition of it."""
@@ -236,22 +258,26 @@ class RegisterStory:
         return stamp
 
     def _edition(self, key: str) -> Edition:
-        """What the product is mapped to now; what cannot be used leaves what was there."""
-        if key in self.spoilt:
-            return self.editions[key][-1] if self.editions.get(key) else {}
+        """What the product is mapped to now; what cannot be used leaves what was there, but for what stands beside."""
+        if key not in self.spoilt:
+            return self._mapped(key)
+        before = self.editions[key][-1] if self.editions.get(key) else {}
+        left = {ref: body for ref, body in before.items() if self._scopes[ref] == key}
+        return {**left, **self._mapped(f"{key}#{'+'.join(sorted(SIDE_FLAGS))}")}
+
+    def _mapped(self, row_key: str) -> Edition:
+        """What a row becomes, by the job's own mapping."""
         with_source = Cima(
             CimaOptions(base_url="https://cima.invalid/cima/rest"),
             SystemClock(),
             wire=httpx.MockTransport(self._answer),
             pace=SteadyPace(SystemClock(), 1e6),
         )
-        try:
-            changes = [
-                c for batch in with_source.fetch([key]) for row in batch.rows for c in with_source.to_changes(row)
-            ]
-        finally:
-            with_source.close()
-        return {c.ref: c.body for c in changes if isinstance(c, Upsert)}
+        with closing(with_source):
+            rows = [row for batch in with_source.fetch([row_key]) for row in batch.rows]
+            changes = [c for row in rows for c in with_source.to_changes(row) if isinstance(c, Upsert)]
+        self._scopes |= {c.ref: c.scope for c in changes}
+        return {c.ref: c.body for c in changes}
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         reply = self.register._true(request.url.raw_path.decode())
@@ -272,6 +298,8 @@ ACTS: dict[str, tuple[int, Callable[[RegisterStory], bool]]] = {
     "is refused by the server": (1, RegisterStory._be_refused),
     "is spoilt": (1, RegisterStory._spoil),
     "is mended": (2, RegisterStory._mend),
+    **STANDING_ACTS,
+    **SIDE_ACTS,
 }
 
 

@@ -32,30 +32,41 @@ class Written:
     ref: Ref
     did: Did
     answered: bool = True
+    body: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class RowSeen:
     """A row of the source's feed: which product it announced, and in which edition the product was then.
 
-    `day`: of its stamp, in the source's zone.
+    `day`: of its stamp, in the source's zone.  `refs`: what of the product it speaks for; None: all.
     """
 
     key: str
     product: str
     edition: int
     day: date | None = None
+    refs: Set[Ref] | None = None
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the register says of a product, in its own words.  `packages`: their national codes."""
+    """What the register says of a product, in its own words.
+
+    `packages`: their national codes; `withdrawn`: those that are, though the product is not.  `substances`: names, as
+    they stand there.  `texts`: `ft` or `p`, of documents that come in sections.  `papers`: addresses of PDFs, photos,
+    notes and materials; of a supply problem the pack's code, a dash and its beginning.
+    """
 
     name: str
     holder: str
     packages: Set[str]
     suspended: bool = False
     revoked: bool = False
+    withdrawn: Set[str] = frozenset()
+    substances: Set[str] = frozenset()
+    texts: Set[str] = frozenset()
+    papers: Set[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -86,7 +97,7 @@ class Evidence:
     `editions`: of each product all so far, the last being the truth.  `unusable`: products whose rows cannot be used
     now; `refused`: those of which the sink takes some resource never.  `held`: every version of everything at the sink
     that is the job's.  `settled`: keys of feed rows that the store takes for settled, in its watermark or its
-    checkpoint, or as older than what is asked again.  `troubles`: product of each open entry of quarantine;
+    checkpoint, or as older than what is asked again.  `troubles`: row key of each open entry of quarantine;
     `unfetched`: of those that could not be fetched; `refusals`: product and resource of those that are one refused
     change.
     `calm`: nothing disturbed the last run; else good rows may have been spoilt on the way, and lie in quarantine.
@@ -123,9 +134,14 @@ class Evidence:
     facts: Mapping[str, Facts] = field(default_factory=dict)  # of products that can be used
 
     @property
+    def troubled(self) -> Set[str]:
+        """Products of which something lies in quarantine: a row of some flags alone is `{product}#{flags}`."""
+        return {key.partition("#")[0] for key in self.troubles}
+
+    @property
     def set_aside(self) -> Set[str]:
         """Products that may be at the sink as they once were: what came of them lies in quarantine."""
-        return {*self.unusable, *self.refused, *self.unsaid, *(() if self.calm else self.troubles)}
+        return {*self.unusable, *self.refused, *self.unsaid, *(() if self.calm else self.troubled)}
 
 
 @dataclass(frozen=True)

@@ -102,9 +102,14 @@ def removed_otherwise(e: Evidence) -> Iterator[str]:
                 continue
             if two.body is None and e.removal != "delete" and can_be_retired(ref.type):
                 yield f"{ref}: {two.run} deleted what was to be {e.removal}d"
-            if two.body is None or is_retired(one.body) or not is_retired(two.body):
+            if two.body is None or is_retired(one.body) or not is_retired(two.body) or _told(e, ref, two.body):
                 continue
             if e.removal != "retire":
                 yield f"{ref}: {two.run} retired what was to be {e.removal}d"
             elif e.verbatim and not retires(one.body, two.body):
                 yield f"{ref}: {two.run} retired it, and changed it"
+
+
+def _told(e: Evidence, ref: Ref, body: bytes) -> bool:
+    """The source itself says that it is over."""
+    return any(alike(e, edition[ref], body) for some in e.editions.values() for edition in some if ref in edition)

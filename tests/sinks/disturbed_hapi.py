@@ -16,8 +16,9 @@ from typing import Any
 
 import httpx
 
-from tests.sinks.fake_hapi import FakeHapi, Refusal, Version, outcome
+from tests.sinks.fake_hapi import FakeHapi, Refusal, Version, content_of, outcome
 from tsi_fetch.fhir.references import references
+from tsi_fetch.fhir.tokens import dump
 
 LINGER = 0.01  # seconds in which another lane's bundle comes, if one comes at all
 SOMEONE = "someone"
@@ -119,7 +120,7 @@ class DisturbedHapi(FakeHapi):
     def _in_flight(self, request: httpx.Request) -> Iterator[None]:
         with self._moved:
             self._began += 1
-            flight = self._flight(self._began, json.loads(request.content)["entry"])
+            flight = self._flight(self._began, content_of(request)["entry"])
             self.flaws += [flaw for other in self._flights.values() if (flaw := flight.quarrel(other))]
             self.together += bool(self._flights)
             self._flights[flight.number] = flight
@@ -136,7 +137,7 @@ class DisturbedHapi(FakeHapi):
     def _flight(self, number: int, entries: list[dict[str, Any]]) -> _Flight:
         puts = [e for e in entries if e["request"]["method"] == "PUT"]
         writes = frozenset(e["request"]["url"] for e in entries)
-        refers = {ref for e in puts for ref in references(json.dumps(e["resource"]).encode())}
+        refers = {ref for e in puts for ref in references(dump(e["resource"]))}
         creates = frozenset(e["request"]["url"] for e in puts if self.live(e["request"]["url"]) is None)
         return _Flight(number, writes, creates, frozenset(str(ref) for ref in refers) - writes)
 

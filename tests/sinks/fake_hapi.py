@@ -6,7 +6,6 @@ It keeps versions, tombstones and referential integrity, runs transactions atomi
 from __future__ import annotations
 
 import gzip
-import json
 import re
 import threading
 from collections.abc import Callable
@@ -15,6 +14,8 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import httpx
+
+from tsi_fetch.fhir.tokens import canonical, dump, parse
 
 BASE = "http://fhir.invalid/epi/api/fhir"
 _CODES = "https://hapifhir.io/fhir/CodeSystem/hapi-fhir-storage-response-code"
@@ -148,7 +149,7 @@ class FakeHapi:
             gone = outcome(410, "Resource was deleted at 2026-01-01T00:00:00.000+00:00")
             gone.headers["location"] = f"{BASE}/{ref}/_history/{last.number}"
             return gone
-        return httpx.Response(200, json=self._rendered(last))
+        return answer_of(self._rendered(last))
 
     def _rendered(self, version: Version) -> dict[str, Any]:
         resource = dict(version.resource or {})
@@ -170,7 +171,7 @@ class FakeHapi:
             bundle["link"] = [{"relation": "self", "url": BASE}, {"relation": "next", "url": f"{BASE}/{kind}?{query}"}]
         if elements and kind == "Bundle":
             bundle = _as_elements_of_the_answer(bundle, elements)
-        return httpx.Response(200, json=bundle)
+        return answer_of(bundle)
 
     def _transaction(self, request: httpx.Request) -> httpx.Response:
         if request.headers.get("content-encoding") == "gzip" and not self.gzip:
@@ -201,7 +202,7 @@ class FakeHapi:
         if entry["request"]["method"] == "DELETE":
             return
         resource = entry["resource"]
-        text = json.dumps(resource)
+        text = dump(resource).decode()
         if ref.partition("/")[2].isdecimal():
             raise Refusal(400, f"HAPI-0960: Can not create resource with ID[{ref.partition('/')[2]}], no resource")
         if "active" in resource and not isinstance(resource["active"], bool):
@@ -286,7 +287,7 @@ def _done(code: str) -> dict[str, Any]:
 
 
 def _same(a: dict[str, Any], b: dict[str, Any]) -> bool:
-    return json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
+    return canonical(a) == canonical(b)
 
 
 def _references(node: Any, path: str = "") -> list[tuple[str, str]]:
@@ -305,7 +306,12 @@ def _references(node: Any, path: str = "") -> list[tuple[str, str]]:
 def content_of(request: httpx.Request) -> Any:
     """The JSON that was sent, whether compressed or not."""
     packed = request.headers.get("content-encoding") == "gzip"
-    return json.loads(gzip.decompress(request.content) if packed else request.content)
+    return parse(gzip.decompress(request.content) if packed else request.content)
+
+
+def answer_of(resource: Any) -> httpx.Response:
+    """Numbers are spelled as they were sent: HAPI keeps `72.50`."""
+    return httpx.Response(200, content=dump(resource), headers={"content-type": "application/json"})
 
 
 def outcome(status: int, words: str) -> httpx.Response:
