@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from html import escape, unescape
+from collections.abc import Sequence
+from functools import lru_cache
+from html import unescape
 from typing import Any, NamedTuple
 
-import lxml.html
 import nh3
 from lxml import etree
+
+from tsi_fetch.fhir.content_model import plain
 
 XMLNS = "http://www.w3.org/1999/xhtml"
 ROOT = f'<div xmlns="{XMLNS}">'
@@ -93,6 +96,8 @@ _EMPTY_KEPT = frozenset({"td", "th", "li", "dt", "dd"})
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, production 2
 _STYLE_VALUE = re.compile(r"[A-Za-z0-9 -]+")
 _TAG = re.compile(r"<(/?)([a-z0-9]+)(?:[\s/][^<>]*)?>")
+_WORD = re.compile(">[^<]*[A-Za-z0-9]")  # of a narrative of ours: within a tag no `>` stands for itself
+_LONGEST_REMEMBERED = 400  # characters of attributes; Word gives thousands of elements the same ones
 _ROUNDS = 5  # what nests only within a forbidden element is read differently once that is gone: two do nearly always
 _INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
 
@@ -118,6 +123,8 @@ def xhtml(fragment: str) -> str:
     """
     div = _div(_cleaned(fragment))
     for _ in range(_ROUNDS):
+        if plain(div):
+            break  # the next round would only confirm it, at the price of this one
         before, div = div, _div(_cleaned(div))
         if div == before:
             break
@@ -131,7 +138,7 @@ def paragraph(text: str) -> str:
 
 def blank(div: str) -> bool:
     """True where a narrative of `xhtml` shows nothing: no word, no picture."""
-    return "<img " not in div and not visible(div).strip()
+    return not _WORD.search(div) and "<img " not in div and not visible(div).strip()
 
 
 def visible(div: str) -> str:
@@ -180,13 +187,14 @@ def _too_open(fragment: str) -> bool:
 
 def _div(clean: str) -> str:
     # huge_tree: without it a picture of 10 MB, or a depth of 256, silently ends the text.
-    parser = lxml.html.HTMLParser(huge_tree=True)
-    root = lxml.html.fragment_fromstring(clean, create_parent="div", parser=parser)
-    return f"{ROOT}{_written(root)}</div>"
+    parser = etree.HTMLParser(huge_tree=True)
+    body = etree.fromstring(f"<html><body>{clean}</body></html>", parser).find("body")
+    return f"{ROOT}{_written(body)}</div>"
 
 
 def _allowed(fragment: str, cleaner: nh3.Cleaner) -> str:
-    return _ILLEGAL.sub("", cleaner.clean(fragment))  # `&#1;` has become a character by now
+    clean = cleaner.clean(fragment)
+    return _ILLEGAL.sub("", clean) if "&#" in fragment else clean  # `&#1;` has become a character by now
 
 
 def _depth(clean: str) -> int:
@@ -213,42 +221,51 @@ def _written(root: Any) -> str:
         start = starts.pop()
         _end(out, start, el)
         wrapped[start] = len(out) - 1
-        if el.tail:
-            out.append(_text(el.tail))
+        if tail := el.tail:
+            out.append(_text(tail))
     return "".join(_unwrapped(out, wrapped))
 
 
 def _start(out: list[str], el: Any) -> None:
-    if el.tag in _SPACED:
+    tag, text = el.tag, el.text
+    if tag in _SPACED:
         out.append(" ")
     else:
-        out.append(_image(el) if el.tag == "img" else _opening(el))
-    # HTML drops the first line break of a pre each time it is read.
-    if text := (el.text or "").lstrip("\n" if el.tag == "pre" else ""):
+        out.append(_image(el) if tag == "img" else _opening(tag, el.items()))
+    if text and tag == "pre":
+        text = text.lstrip("\n")  # HTML drops the first line break of a pre each time it is read.
+    if text:
         out.append(_text(text))
 
 
 def _end(out: list[str], start: int, el: Any) -> None:
-    if el.tag in _SPACED:
+    tag = el.tag
+    if tag in _SPACED:
         out.append(" ")
-    elif el.tag not in _VOID:
-        tag = _LOOKS[el.tag].tag if el.tag in _LOOKS else el.tag
-        empty = len(out) == start + 1 and not (el.tag in _EMPTY_KEPT or el.get("id") or el.get("name"))
+    elif tag not in _VOID:
+        empty = len(out) == start + 1 and not (tag in _EMPTY_KEPT or el.get("id") or el.get("name"))
         if empty:  # `<em></em>` comes back from HAPI as `<em/>`, which a page reads as an em without end
             out.pop()
         else:
-            out.append(f"</{tag}>")
+            out.append(f"</{_LOOKS[tag].tag if tag in _LOOKS else tag}>")
 
 
-def _opening(el: Any) -> str:
-    look = _LOOKS.get(el.tag) or _Look(el.tag)
-    if not el.attrib and not look.style:
-        return f"<{look.tag}{'/' if el.tag in _VOID else ''}>"
-    attributes = [(name, value) for name, value in el.attrib.items() if _kept(el.tag, name, value)]
-    style = ";".join(filter(None, (look.style, _style(el.get("style", "")))))
+def _opening(tag: str, attributes: list[tuple[str, str]]) -> str:
+    if sum(len(value) for _, value in attributes) > _LONGEST_REMEMBERED:
+        return _tag(tag, attributes)
+    return _remembered_tag(tag, tuple(attributes))
+
+
+def _tag(tag: str, given: Sequence[tuple[str, str]]) -> str:
+    look = _LOOKS.get(tag) or _Look(tag)
+    attributes = [(name, value) for name, value in given if _kept(tag, name, value)]
+    style = ";".join(filter(None, (look.style, _style(dict(given).get("style", "")))))
     if style:
         attributes.append(("style", style))
-    return f"<{look.tag}{_attributes(attributes)}{'/' if el.tag in _VOID else ''}>"
+    return f"<{look.tag}{_attributes(attributes)}{'/' if tag in _VOID else ''}>"
+
+
+_remembered_tag = lru_cache(maxsize=1024)(_tag)
 
 
 def _image(el: Any) -> str:
@@ -257,7 +274,7 @@ def _image(el: Any) -> str:
     if not source or (source[:5].lower() == "data:" and source[:11].lower() != "data:image/"):
         return _text(alt)
     el.set("alt", alt or "imagen")
-    return _opening(el)
+    return _tag("img", el.items())
 
 
 def _kept(tag: str, name: str, value: str) -> bool:
@@ -285,7 +302,7 @@ def _quoted(value: str) -> str:
 
 
 def _text(value: str) -> str:
-    return escape(value.replace("\r", "\n"), quote=False)
+    return value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\r", "\n")
 
 
 def _unwrapped(out: list[str], ends: dict[int, int]) -> list[str]:
