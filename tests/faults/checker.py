@@ -111,6 +111,8 @@ def _is(e: Evidence, ref: Ref, wanted: bytes | None) -> bool:
     last = _last(e, ref)
     if wanted is None and ref in e.held and e.held[ref][-1].run is None:
         return True
+    if wanted is not None and last is None:
+        return ref in e.waiting  # for what a product that was not listed has not brought yet
     if wanted is None or last is None:
         return wanted is None and (_is_over(e, ref, last) or ref in e.pending)
     return alike(e, wanted, last)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from tsi_fetch.http.authenticate import Credential
 from tsi_fetch.http.chain import ChainOptions, build_client
 from tsi_fetch.http.failures import Unreachable
 from tsi_fetch.http.retry import RetryPolicy
+from tsi_fetch.ports import NOTHING
 from tsi_fetch.words import (
     Answer,
     Batch,
@@ -30,6 +31,7 @@ from tsi_fetch.words import (
     Row,
     ScopeClaim,
     Upsert,
+    Validators,
 )
 
 
@@ -69,7 +71,7 @@ class Patients:
     def keys(self) -> Iterator[KeyPage]:
         yield KeyPage(tuple(self._listed("list")), Cursor(CursorKind.DATE, "2026-03-01"))
 
-    def fetch(self, keys: Iterable[str]) -> Iterator[Batch]:
+    def fetch(self, keys: Iterable[str], known: Mapping[str, Validators] = NOTHING) -> Iterator[Batch]:
         yield Batch(self.stream, tuple(self._row(key) for key in keys))
 
     def to_changes(self, row: Row) -> Sequence[Change]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -37,6 +37,7 @@ from tsi_fetch.words import (
     Settlement,
     State,
     Upsert,
+    Validators,
     Write,
 )
 
@@ -325,11 +326,11 @@ class TooMany(Exception):
 def test_a_key_that_the_source_gives_no_row_for_does_not_keep_the_run_for_ever(house: House) -> None:
     fetch, asked = house.source.fetch, []
 
-    def without_p2(keys: Sequence[str]) -> Iterator[Batch]:
+    def without_p2(keys: Sequence[str], known: Mapping[str, Validators]) -> Iterator[Batch]:
         asked.append(keys)
         if len(asked) > 20:
             raise TooMany
-        return fetch([key for key in keys if key != "p2"])
+        return fetch([key for key in keys if key != "p2"], known)
 
     house.source.fetch = without_p2  # type: ignore[method-assign,assignment]
     assert house.run().exit_code == 75
