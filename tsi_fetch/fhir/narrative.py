@@ -93,6 +93,11 @@ _STYLES = frozenset(
 """Properties that carry meaning in a medicine's text; colours, sizes and positions are the reader's business."""
 
 _EMPTY_KEPT = frozenset({"td", "th", "li", "dt", "dd"})
+_TARGETS = _INLINE | {"p", "div", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre", "address"}
+"""Elements that links may lead to though they are empty."""
+_NOTHING = "\u200b"
+"""Stands in an empty target: HAPI gives `<div id="x"></div>` back as `<div id="x"/>`, and a page reads that as a div
+without end, which all sections that follow are part of."""
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, production 2
 _STYLE_VALUE = re.compile(r"[A-Za-z0-9 -]+")
 _TAG = re.compile(r"<(/?)([a-z0-9]+)(?:[\s/][^<>]*)?>")
@@ -243,11 +248,13 @@ def _end(out: list[str], start: int, el: Any) -> None:
     if tag in _SPACED:
         out.append(" ")
     elif tag not in _VOID:
-        empty = len(out) == start + 1 and not (tag in _EMPTY_KEPT or el.get("id") or el.get("name"))
-        if empty:  # `<em></em>` comes back from HAPI as `<em/>`, which a page reads as an em without end
-            out.pop()
-        else:
-            out.append(f"</{_LOOKS[tag].tag if tag in _LOOKS else tag}>")
+        shown = _LOOKS[tag].tag if tag in _LOOKS else tag
+        if len(out) == start + 1 and tag not in _EMPTY_KEPT:
+            if not (shown in _TARGETS and (el.get("id") or el.get("name"))):
+                out.pop()
+                return
+            out.append(_NOTHING)
+        out.append(f"</{shown}>")
 
 
 def _opening(tag: str, attributes: list[tuple[str, str]]) -> str:

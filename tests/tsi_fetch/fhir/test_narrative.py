@@ -61,7 +61,9 @@ HOSTILE = {
     "foreign namespaces": (f'{DIV}<div xmlns="urn:x" xml:space="preserve">uno</div></div>', "uno"),
     "two divs": ("<div>uno</div><div>dos</div>", "<div>uno</div><div>dos</div>"),
     "empty inline elements": ("uno<em></em><b><i></i></b><span></span>", "uno"),
-    "an empty anchor": ('<a name="x"></a>uno', '<a name="x"></a>uno'),
+    "an empty anchor": ('<a name="x"></a>uno', '<a name="x">\u200b</a>uno'),
+    "an empty block that links lead to": ('<div id="x"><p> </p></div><div id="y"></div>uno', '<div id="x"><p> </p></div><div id="y">\u200b</div>uno'),
+    "an empty table that links lead to": ('<table id="x"></table><ul id="y"></ul>uno', "uno"),
     "empty cells": (
         "<table><tr><td></td><td>uno</td></tr></table>",
         "<table><tbody><tr><td></td><td>uno</td></tr></tbody></table>",
