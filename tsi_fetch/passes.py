@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tsi_fetch import guards
 from tsi_fetch.errors import Exit, Guarded, TryAgain
-from tsi_fetch.words import Batch, Cursor, ListKind, Ref, State, WorkList
+from tsi_fetch.words import Batch, Cursor, KeyPage, ListKind, Ref, State, WorkList
 
 if TYPE_CHECKING:
     from tsi_fetch.context import Run
@@ -168,7 +168,7 @@ def _until_stopped(run: Run, batches: Iterator[Batch]) -> Iterator[Batch]:
     ahead = run.air.reading(batches, lambda: not run.out_of_time())
     while True:
         run.stop.check()
-        with run.tally.phase("read"):
+        with run.tally.phase("wait"):
             batch = next(ahead, None)
         if batch is None:
             return
@@ -189,12 +189,13 @@ def _new_list(run: Run, kind: ListKind) -> WorkList:
     agreed, unreadable, seen = False, 0, 0
     for number in range(1, MOST_PASSES + 1):
         unreadable, seen = 0, 0
-        for page in run.source.keys():  # noqa: SIM118  (a source, not a dict)
+        for page in _pages(run):
             run.stop.check()
             cursor = cursor or page.cursor
             unreadable += page.unreadable
             seen += len(page.keys)
-            run.store.note_keys(list_id, number, page.keys)
+            with run.tally.phase("remember"):
+                run.store.note_keys(list_id, number, page.keys)
             run.progress("listing", seen, None)
         agreed = number > 1 and run.store.agree(list_id, number)
         if agreed and not unreadable:
@@ -209,6 +210,17 @@ def _new_list(run: Run, kind: ListKind) -> WorkList:
     if kind == "first":
         run.tally.watermark = (None, cursor)
     return work
+
+
+def _pages(run: Run) -> Iterator[KeyPage]:
+    """One pass over the listing; the time spent waiting for it is counted."""
+    pages = iter(run.source.keys())
+    while True:
+        with run.tally.phase("wait"):
+            page = next(pages, None)
+        if page is None:
+            return
+        yield page
 
 
 def _incomplete(run: Run, why: str, hint: str = "read it again with --full") -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from tsi_fetch.errors import Exit, TsiFetchError, worst
+from tsi_fetch.phases import Phases
 from tsi_fetch.words import Cursor, Fault, Ref
 
 MOST_NAMED = 50
@@ -38,7 +38,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run did.  `counts`: per resource type and action; `rows`: per fate; `phases`: seconds."""
+    """What a run did.  `counts`: per resource type and action; `rows`: per fate; `phases`: seconds (`Phases`)."""
 
     job: str
     run: str
@@ -91,7 +91,7 @@ class Tally:
         self.partial = False
         self.watermark: tuple[Cursor | None, Cursor | None] = (None, None)
         self._counts: dict[str, Counter[str]] = {}
-        self._phases: Counter[str] = Counter()
+        self.phases = Phases()
         self._troubles: list[Trouble] = []
         self._troubled = 0
         self._reasons: list[Reason] = []
@@ -127,13 +127,8 @@ class Tally:
         if text not in self._notes:
             self._notes.append(text)
 
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        begun = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._phases[name] += time.perf_counter() - begun  # type: ignore[assignment]  # seconds
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        return self.phases.phase(name)
 
     def report(self, ended: datetime) -> Report:
         code = worst(self._codes)
@@ -148,7 +143,7 @@ class Tally:
             ended=ended,
             counts={kind: dict(sorted((+c).items())) for kind, c in sorted(self._counts.items()) if +c},
             rows=dict(sorted(self.rows.items())),
-            phases=dict(self._phases),
+            phases=self.phases.seconds,
             watermark=(before.value if before else None, after.value if after else None),
             remainder=self.remainder,
             quarantined=tuple(self._troubles),

@@ -35,7 +35,8 @@ def run_job(ports: Ports, settings: Settings) -> Report:
     """Run a job and report; what ends it early (TsiFetchError) is in the report.  Anything else raised is a bug."""
     run = Run(ports, settings)
     try:
-        _everything(run)
+        with run.tally.phases.running():
+            _everything(run)
     except TsiFetchError as e:
         run.tally.failed(e)
     _old_troubles(run)
@@ -119,8 +120,10 @@ def _written(run: Run, flight: Flight) -> tuple[Sequence[Outcome], Flight]:
 
 def _remember_so_far(run: Run, flight: Flight, outcomes: Sequence[Outcome], some: Sequence[Outcome]) -> Flight:
     """What was acknowledged is not in doubt any more: the note of the batch gives way to one of the rest of it."""
-    rest = run.store.doubt(doubted(flight.judged, run, without={o.ref for o in outcomes if o.result in ACKNOWLEDGED}))
-    run.store.settle(replace(so_far(flight.judged, some, run), doubt=flight.doubt))
+    acknowledged = {o.ref for o in outcomes if o.result in ACKNOWLEDGED}
+    with run.tally.phase("remember"):
+        rest = run.store.doubt(doubted(flight.judged, run, without=acknowledged))
+        run.store.settle(replace(so_far(flight.judged, some, run), doubt=flight.doubt))
     return replace(flight, doubt=rest)
 
 

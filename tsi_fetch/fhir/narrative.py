@@ -22,6 +22,7 @@ import nh3
 from lxml import etree
 
 from tsi_fetch.fhir.content_model import plain
+from tsi_fetch.phases import phase
 
 XMLNS = "http://www.w3.org/1999/xhtml"
 ROOT = f'<div xmlns="{XMLNS}">'
@@ -126,6 +127,12 @@ def xhtml(fragment: str) -> str:
     Characters stand for themselves, but for `&amp;`, `&lt;`, `&gt;`, and `&quot;` in attributes.  The div is empty
     where nothing is left; FHIR wants some text in it (txt-2), which is the caller's to give.
     """
+    with phase("clean"):
+        return _settled(fragment)
+
+
+def _settled(fragment: str) -> str:
+    """Cleaned until another round changes nothing."""
     div = _div(_cleaned(fragment))
     for _ in range(_ROUNDS):
         if plain(div):
