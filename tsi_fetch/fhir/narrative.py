@@ -94,11 +94,9 @@ _STYLES = frozenset(
 """Properties that carry meaning in a medicine's text; colours, sizes and positions are the reader's business."""
 
 _EMPTY_KEPT = frozenset({"td", "th", "li", "dt", "dd"})
-_TARGETS = _INLINE | {"p", "div", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre", "address"}
-"""Elements that links may lead to though they are empty."""
 _NOTHING = "\u200b"
-"""Stands in an empty target: HAPI gives `<div id="x"></div>` back as `<div id="x"/>`, and a page reads that as a div
-without end, which all sections that follow are part of."""
+"""What an empty target of links holds: HAPI gives `<div id="x"></div>` back as `<div id="x"/>`, and a page reads that
+as a div without end, which all sections that follow are part of."""
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, production 2
 _STYLE_VALUE = re.compile(r"[A-Za-z0-9 -]+")
 _TAG = re.compile(r"<(/?)([a-z0-9]+)(?:[\s/][^<>]*)?>")
@@ -255,13 +253,26 @@ def _end(out: list[str], start: int, el: Any) -> None:
     if tag in _SPACED:
         out.append(" ")
     elif tag not in _VOID:
-        shown = _LOOKS[tag].tag if tag in _LOOKS else tag
         if len(out) == start + 1 and tag not in _EMPTY_KEPT:
-            if not (shown in _TARGETS and (el.get("id") or el.get("name"))):
-                out.pop()
-                return
-            out.append(_NOTHING)
-        out.append(f"</{shown}>")
+            out.pop()  # `<em></em>` comes back from HAPI as `<em/>`, which a page reads as an em without end
+            _bequeath(out, el)
+        else:
+            out.append(f"</{_LOOKS[tag].tag if tag in _LOOKS else tag}>")
+
+
+def _bequeath(out: list[str], el: Any) -> None:
+    """What links call an empty element goes to the next one, or to the one around it where that is empty too; a span
+    has it within a line of text.  Elsewhere it goes: nothing may take the room of a line."""
+    known = el.get("id") or el.get("name")
+    if not known:
+        return
+    text, heir = (el.tail or "").strip(), el.getnext()
+    if heir is None and el.getprevious() is None and not (el.getparent().text or "").strip():
+        heir = el.getparent()
+    if not text and heir is not None and heir.tag not in _SPACED and not heir.get("id"):
+        heir.set("id", known)
+    elif text or not out[-1].endswith(">"):
+        out.append(f"<span{_attributes([('id', known)])}>{_NOTHING}</span>")
 
 
 def _opening(tag: str, attributes: list[tuple[str, str]]) -> str:
