@@ -6,8 +6,8 @@
 The register is a process of its own, each run a child: `tsi-fetch run`, with a job file, a store and a sink as a user
 has them.  It is told to end (SIGKILL, SIGTERM, SIGINT by turns) after numbers of requests that the seed decides, and so
 do nights pass and the listing turn.  Then come runs that nothing disturbs, until one says that all is done; then every
-product of the register is looked for in the sink, by what the register's texts were made of.  Exit code 1 where anything
-is wrong.
+product of the register is looked for in the sink, by what the register's texts were made of.  Exit code 1 where
+anything is wrong.
 """
 
 from __future__ import annotations

@@ -149,5 +149,6 @@ class Index:
 
     def _rows(self, where: str, *values: object) -> Iterator[There]:
         for row in self._db.execute(f"SELECT {_COLUMNS} FROM seen WHERE {where}", values):
-            facts = json.loads(row[8]) if row[8] else None
-            yield There(*row[:7], *(bool(row[7]), facts, row[9]))
+            kind, ref, number, version, run, owner, label, over, facts, digest = row
+            said = json.loads(facts) if facts else None
+            yield There(kind, ref, number, version, run, owner, label, bool(over), said, digest)

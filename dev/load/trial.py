@@ -45,8 +45,8 @@ jobs:
 
 @dataclass(frozen=True)
 class Asked:
-    """What to load, and how it is disturbed.  `patience`: seconds that a run may ask for nothing; `lease`: until that of
-    a killed one is free."""
+    """What to load, and how it is disturbed.  Seconds: `patience`, that a run may ask for nothing; `lease`, until that
+    of a killed one is free."""
 
     seed: int = 1
     products: int = 300
@@ -101,6 +101,7 @@ class Trial:
         self._acts: deque[Act] = deque()
         self._last: Any = {}
         self._recorded: set[str] = set()
+        self._own: Generated | None = None
         self.played = Played()
 
     def play(self) -> Played:
@@ -125,10 +126,11 @@ class Trial:
 
     def register(self) -> Generated:
         """The same register, after the same nights, in this process."""
-        register = Generated(self._asked.settings)
-        for _ in range(self.played.nights):
-            register.pass_night()
-        return register
+        if self._own is None:
+            self._own = Generated(self._asked.settings)
+            for _ in range(self.played.nights):
+                self._own.pass_night()
+        return self._own
 
     def _write_jobs(self) -> None:
         place, asked = self._place, self._asked
