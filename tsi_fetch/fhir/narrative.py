@@ -98,6 +98,7 @@ _NOTHING = "\u200b"
 """What an empty target of links holds: HAPI gives `<div id="x"></div>` back as `<div id="x"/>`, and a page reads that
 as a div without end, which all sections that follow are part of."""
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, production 2
+_REFERENCE = re.compile("&#([0-9]{1,9}|[xX][0-9A-Fa-f]{1,8});?")
 _STYLE_VALUE = re.compile(r"[A-Za-z0-9 -]+")
 _TAG = re.compile(r"<(/?)([a-z0-9]+)(?:[\s/][^<>]*)?>")
 _WORD = re.compile(">[^<]*[A-Za-z0-9]")  # of a narrative of ours: within a tag no `>` stands for itself
@@ -162,13 +163,25 @@ def _apart(markup: str) -> str:
 
 def _cleaned(fragment: str) -> str:
     """HTML of allowed elements only, as a browser would nest it, and no deeper than XML's readers go."""
-    fragment = _unnested(_ILLEGAL.sub("", fragment))
+    fragment = _unnested(_legal(fragment))
     clean = _allowed(fragment, _CLEANER)
     if clean.count("</") > MAX_DEPTH:
         bare = _allowed(fragment, _BARE)  # without attributes every tag is plain to see
         if _depth(bare) > MAX_DEPTH:
             return _apart(bare)
     return clean
+
+
+def _legal(fragment: str) -> str:
+    """Without what XML forbids, as a character or by its number: `java&#1;script:` must be judged as it comes out."""
+    fragment = _ILLEGAL.sub("", fragment)
+    return _REFERENCE.sub(_legal_reference, fragment) if "&#" in fragment else fragment
+
+
+def _legal_reference(found: re.Match[str]) -> str:
+    number = int(found[1][1:], 16) if found[1][0] in "xX" else int(found[1])
+    forbidden = number in (0xFFFE, 0xFFFF) or (0 < number < 0x20 and _ILLEGAL.match(chr(number)))
+    return "" if forbidden else found[0]
 
 
 def _unnested(fragment: str) -> str:

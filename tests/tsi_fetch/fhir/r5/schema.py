@@ -1,7 +1,7 @@
 """HL7's own JSON Schema of FHIR R5 as a second reader of what mappings give, stricter than fhir.resources.
 
 Beyond the schema: required primitives, codes of required bindings, types of references, no null, nothing empty.
-It sees no invariants and nothing of XHTML; for that see `tests/hostile/narrative_rules.py`.
+It sees no invariants and nothing of XHTML; for that see `tests/tsi_fetch/fhir/narrative_rules.py`.
 """
 
 from __future__ import annotations
