@@ -60,6 +60,9 @@ hapi: $(VENV)/ready-to-test ## a real HAPI FHIR server (RELEASE=R4 or R5, Postgr
 bench-sink: $(VENV)/ready-to-test ## how fast the FHIR sink is on a real HAPI server here; half an hour (BENCH_ARGS=--help)
 	$(BIN)/python -W ignore -m dev.bench_sink $(BENCH_ARGS)
 
+bench-cima: $(VENV)/ready-to-test ## a first load of all of a made-up CIMA, and its nights; hours (BENCH_ARGS="--products 254 --few 64")
+	$(BIN)/python -W ignore -m dev.bench_cima $(BENCH_ARGS)
+
 bench-memory: $(VENV)/ready-to-test ## the memory of a run over a million rows against ten thousand; half an hour
 	$(BIN)/python -W ignore -m dev.bench_memory $(BENCH_ARGS)
 
