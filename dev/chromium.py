@@ -54,7 +54,7 @@ def look(page: Path, picture: Path, *, width: int = 900, height: int = 2400) -> 
         command = [chromium(), *_QUIET, f"--user-data-dir={profile}", f"--window-size={width},{height}"]
         command += [f"--screenshot={picture}", "--dump-dom", page.resolve().as_uri()]
         try:
-            done = subprocess.run(command, capture_output=True, timeout=PATIENCE)
+            done = subprocess.run(command, check=False, capture_output=True, timeout=PATIENCE)
         except subprocess.TimeoutExpired as e:
             raise NotAvailable(f"Chromium did not answer within {PATIENCE:.0f} s") from e
     if done.returncode or not picture.exists():
@@ -65,7 +65,8 @@ def look(page: Path, picture: Path, *, width: int = 900, height: int = 2400) -> 
 def inked(png: bytes) -> int:
     """Rows of a picture that are not of one colour and differ from the row above, as its PNG tells without decoding.
 
-    Rows are stored as differences to their neighbours (PNG, chapter 9): what has none is nought but for its first pixel.
+    Rows are stored as differences to their neighbours (PNG, chapter 9): one that has none is nought beyond its first
+    pixel.
     """
     width, depth = int.from_bytes(png[16:20], "big"), png[24]
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[png[25]]
@@ -95,7 +96,7 @@ def install() -> int:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     get = ("apt-get", "-qq", "-o", "Dpkg::Use-Pty=0")
     for command in ((*get, "update"), (*get, "install", "-y", "--no-install-recommends", "chromium")):
-        done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL)
+        done = subprocess.run(command, check=False, env=environment, stdout=subprocess.DEVNULL)
         if done.returncode:
             print(f"{' '.join(command)}: {done.returncode}. {HOW}", file=sys.stderr)
             return 69

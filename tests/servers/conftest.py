@@ -11,6 +11,7 @@ import pytest
 from sinks.fhir.options import FhirOptions
 from sinks.fhir.server import FhirServer
 from tests.servers.conversation import Crowd, Fhir, Ids
+from tests.servers.loaded_products import Loaded, load
 from tests.servers.sink_writes import Make
 from tsi_fetch.clock import SystemClock
 
@@ -84,6 +85,12 @@ def epi(hapi: str) -> Iterator[Fhir]:
     """The R5 server, which generates narratives."""
     with Fhir(hapi, "R5") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def loaded(hapi: str, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    """A dozen made-up products on the R5 server, each of another kind."""
+    return load(hapi, tmp_path_factory.mktemp("loaded"))
 
 
 @pytest.fixture
