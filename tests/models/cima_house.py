@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -32,7 +33,17 @@ class CimaHouse:
         self.register, self.clock, self.removal = register(), StillClock(), removal
         self.folder, self._url = folder / "epi", f"sqlite:///{folder / 'store.db'}"
         self._numbers = itertools.count(1)
-        open_store(self._url, create=True).close()
+        if not (folder / "store.db").exists():
+            open_store(self._url, create=True).close()
+
+    def copied(self, folder: Path, removal: str) -> CimaHouse:
+        """Another one that has lived through the same nights, and goes on elsewhere; of the invented register as it is
+        recorded."""
+        shutil.copytree(self.folder.parent, folder, dirs_exist_ok=True)
+        other = CimaHouse(folder, removal)
+        other.clock.move(self.clock.now() - other.clock.now())
+        other._numbers = itertools.count(100)
+        return other
 
     def product(self, nregistro: str = "99001") -> Any:
         """What the register holds of it, to be changed."""
