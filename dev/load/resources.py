@@ -124,6 +124,8 @@ _READERS: dict[str, Callable[[Resource], Read]] = {
     "RegulatedAuthorization": _authorization,
 }
 TYPES = tuple(_READERS)
+NO_XML = "no XML"
+"""What is seen of a text that no XML reader can read: it is nobody's."""
 
 
 def _own(resource: Resource, system: str) -> str:
@@ -139,7 +141,10 @@ def _sections(composition: Resource) -> list[tuple[str, str]]:
 
 
 def _seen(div: str) -> str:
-    return letters("".join(map(str, etree.fromstring(div, _PARSER).itertext())))
+    try:
+        return letters("".join(map(str, etree.fromstring(div, _PARSER).itertext())))
+    except etree.XMLSyntaxError:
+        return NO_XML
 
 
 _PARSER = etree.XMLParser(huge_tree=True, resolve_entities=False)

@@ -107,6 +107,12 @@ def _other_word(bundle: Any) -> Any:
     return bundle
 
 
+def _badly_nested(bundle: Any) -> Any:
+    section = next(s for s in _first_section(bundle) if "</p>" in s["text"]["div"])
+    section["text"]["div"] = section["text"]["div"].replace("</p>", "</span>", 1)
+    return bundle
+
+
 def _without_a_section(bundle: Any) -> Any:
     _first_section(bundle).pop()
     return bundle
@@ -119,7 +125,12 @@ def _another_title(bundle: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [(_other_word, "another text in section"), (_without_a_section, "sections, and not"), (_another_title, "title")],
+    [
+        (_other_word, "another text in section"),
+        (_badly_nested, "another text in section"),
+        (_without_a_section, "sections, and not"),
+        (_another_title, "title"),
+    ],
 )
 def test_a_text_that_is_not_the_registers_is_named(loaded: Loaded, change: Callable[[Any], Any], said: str) -> None:
     with changed(_of_a_live_product(loaded, "Bundle"), change):
