@@ -30,7 +30,7 @@ from tsi_fetch.http.failures import Unreachable
 from tsi_fetch.judge import ACKNOWLEDGED, Judged
 from tsi_fetch.marker import Marker
 from tsi_fetch.report import Report, Tally
-from tsi_fetch.words import Answer, Cursor, Doubt, Outcome, Result, RunRecord, Settlement
+from tsi_fetch.words import Answer, Cursor, Doubt, Outcome, Result, Row, RunRecord, ScopeClaim, Settlement
 
 MOST_LIVES = 60
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -263,6 +263,30 @@ def packages_are_left_out(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(mapping, "packages", lambda product: list(packages(product))[1:])
 
 
+def documents_are_left_out(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(mapping, "document_references", lambda product: [])
+
+
+def materials_are_left_out(patch: pytest.MonkeyPatch) -> None:
+    module = import_module("sources.cima.mapping.side")
+    patch.setattr(module, "materials", lambda nregistro, answer: [])
+
+
+def a_flag_speaks_for_the_whole_product(patch: pytest.MonkeyPatch) -> None:
+    true = product.fetch_row
+
+    def fetched(client: Any, key: str, *arguments: Any, **others: Any) -> Row:
+        row = true(client, key, *arguments, **others)
+        whole = ScopeClaim(mapping.side_product(key), whole=True)
+        return replace(row, scopes=tuple({whole, *row.scopes}) if row.scopes else ())
+
+    patch.setattr(source, "fetch_row", fetched)
+
+
+def a_flag_asks_for_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(product, "_side_answers", lambda client, product, nregistro, flags: iter(()))
+
+
 def what_is_foreign_is_written_over(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(write, "decide_stale", lambda *arguments, ours, adopt: stale(*arguments, ours=ours, adopt=True))
 
@@ -407,6 +431,10 @@ PLANTED: Mapping[str, Plant] = {
         equality_ignores_too_much,
         names_are_cut,
         packages_are_left_out,
+        documents_are_left_out,
+        materials_are_left_out,
+        a_flag_speaks_for_the_whole_product,
+        a_flag_asks_for_nothing,
         what_is_foreign_is_written_over,
         a_record_is_left_open,
         nobody_is_named_as_writer,
