@@ -461,17 +461,42 @@ MPD, RA, PPD, ORG = (
     Ref("PackagedProductDefinition", "p"),
     Ref("Organization", "o"),
 )
-FACTS = Facts(name="ONE", holder="A COMPANY, S.A.,", packages={"77"})
+ING, DOC, TEXT, EPI, LISTED = (
+    Ref("Ingredient", "i"),
+    Ref("DocumentReference", "d"),
+    Ref("Composition", "c"),
+    Ref("Bundle", "b"),
+    Ref("List", "l"),
+)
+FACTS = Facts(
+    name="ONE",
+    holder="A COMPANY, S.A.,",
+    packages={"77"},
+    substances={"ONUM"},
+    texts={"ft"},
+    papers={"https://one.invalid"},
+)
 
 
 def mapped(**changes: object) -> Evidence:
     """One product at the sink, as it should be but for `changes` of its resources' members."""
     active = {"coding": [{"code": "active"}]}
+    about = [{"reference": str(MPD)}]
+    text = {"subject": about, "status": "final"}
     resources: dict[Ref, dict[str, object]] = {
         MPD: {"identifier": [{"value": "7"}], "name": [{"productName": "ONE"}], "status": active},
         RA: {"subject": [{"reference": str(MPD)}], "holder": {"reference": str(ORG)}, "status": {"text": "Valid"}},
         PPD: {"identifier": [{"value": "77"}], "packageFor": [{"reference": str(MPD)}], "status": active},
         ORG: {"name": "A Company, S.A."},
+        ING: {"for": about, "status": "active", "substance": {"code": {"concept": {"text": "ONUM"}}}},
+        DOC: {
+            "subject": about[0],
+            "status": "current",
+            "content": [{"attachment": {"url": "https://one.invalid"}}],
+        },
+        TEXT: text,
+        EPI: {"entry": [{"resource": {"resourceType": "Composition", "id": "c", **text}}]},
+        LISTED: {"subject": about, "status": "current", "entry": [{"item": {"reference": str(EPI)}}]},
     }
     bodies = {
         ref: dump({"resourceType": ref.type, "id": ref.id, **members, **changes.get(ref.id, {})})  # type: ignore[dict-item]
@@ -500,10 +525,58 @@ def test_a_product_that_is_as_the_register_says_is_good() -> None:
         ("with another status", {"r": {"status": {"text": "Suspended"}}}),
         ("without 77", {"p": {"identifier": [{"value": "78"}]}}),
         ("with PackagedProductDefinition/p, which it has no longer", {"p": {"identifier": [{"value": "78"}]}}),
+        ("with packs that are not as alive", {"p": {"status": {"coding": [{"code": "retired"}]}}}),
+        ("made of something else", {"i": {"substance": {"code": {"concept": {"text": "DOSUM"}}}}}),
+        ("made of something else", {"i": {"status": "retired"}}),
+        ("without https://one.invalid", {"d": {"status": "superseded"}}),
+        ("without https://one.invalid", {"d": {"subject": {"reference": "MedicinalProductDefinition/other"}}}),
+        ("with DocumentReference/d, which it has no longer", {"d": {"content": [{"attachment": {"url": "other"}}]}}),
+        ("with 0 texts", {"c": {"status": "deprecated"}}),
+        ("with other documents than texts", {"b": {"entry": [{"resource": {"resourceType": "Basic", "id": "x"}}]}}),
+        ("with another list than it has documents", {"l": {"status": "retired"}}),
+        ("with another list than it has documents", {"l": {"entry": []}}),
+        ("with a document listed twice", {"l": {"entry": [{"item": {"reference": str(EPI)}}] * 2}}),
     ],
 )
 def test_what_was_mapped_wrongly_is_found_though_all_agree(words: str, changes: dict[str, object]) -> None:
     assert any(words in what for what in look(mapped(**changes)).untrue), look(mapped(**changes))
+
+
+def test_of_a_revoked_product_nothing_is_alive_but_its_papers() -> None:
+    over = {"coding": [{"code": "retired"}]}
+    text: dict[str, object] = {"status": "deprecated"}
+    inside = {"entry": [{"resource": {"resourceType": "Composition", "id": "c", **text}}]}
+    all_over = {"m": {"status": over}, "p": {"status": over}, "i": {"status": "retired"}, "c": text, "b": inside}
+    revoked = {"7": replace(FACTS, revoked=True)}
+    assert look(replace(mapped(**all_over, l={"status": "retired"}), facts=revoked)) == Verdict()
+    left = look(replace(mapped(**all_over), facts=revoked)).untrue
+    assert left == ("7 is at the sink with List/l as if it were not revoked",)
+
+
+def test_a_row_of_one_flag_promises_what_is_of_that_flag_and_no_more() -> None:
+    flagged = RowSeen("f3", "1", 1, refs={LIST})
+    killed = (FIRST, Ended("r2", -signal.SIGKILL, "lost", None))
+    unwritten = replace(not_written(truth()), runs=killed)
+    told = tuple(flagged if row.key == "f3" else row for row in unwritten.feed)
+    assert look(unwritten).lost
+    assert not look(replace(unwritten, feed=told)).lost
+    gone = {ref: versions for ref, versions in unwritten.held.items() if ref != LIST}
+    assert any("f3 counts as settled" in what for what in look(replace(unwritten, feed=told, held=gone)).lost)
+    waits = {LIST: frozenset({PRODUCT})}
+    waiting = look(replace(unwritten, feed=told, held=gone, waiting=waits))
+    assert not any("f3" in what for what in waiting.lost), "what waits is settled"
+
+
+def test_a_row_of_one_flag_in_quarantine_is_trouble_of_its_product() -> None:
+    seen = replace(truth(), troubles=["1#psum"], calm=False)
+    assert (seen.troubled, "1" in seen.set_aside) == ({"1"}, True)
+
+
+def test_what_the_source_says_is_over_was_not_retired_otherwise() -> None:
+    over = retired(LEFT)
+    said_so = replace(truth(), removal="delete", editions={**truth().editions, "2": [{GONE: LEFT}, {GONE: over}]})
+    assert not any("retired what was to be" in what for what in look(said_so).untrue)
+    assert any("retired what was to be" in what for what in look(replace(truth(), removal="delete")).untrue)
 
 
 def test_a_run_that_is_killed_after_its_record_was_closed_is_held_to_that() -> None:
