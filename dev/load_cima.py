@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 from dev.hapi.classpath import NotAvailable
@@ -41,12 +41,13 @@ def load(asked: Asked, sink: str, folder: Path) -> bool:
         played = trial.play()
         begun = time.monotonic()
         with closing(Index(folder / "index.db", place.versions())) as index:
-            wrong = list(chain(played.wrong, judged(trial, place, played, index)))
+            wrong = chain(played.wrong, judged(trial, place, played, index))
+            named, more = list(islice(wrong, NAMED)), sum(1 for _ in wrong)
             tell(asked, place, played, index, time.monotonic() - begun)
-    for line in wrong[:NAMED]:
+    for line in named:
         print(f"  {line}")
-    print(f"{len(wrong)} things are wrong" if wrong else "nothing is wrong", flush=True)
-    return not wrong
+    print(f"{len(named) + more} things are wrong" if named else "nothing is wrong", flush=True)
+    return not named
 
 
 def judged(trial: Trial, place: Place, played: Played, index: Index) -> Iterator[str]:
