@@ -84,7 +84,7 @@ def _mine(packs: list[Any], facts: Facts) -> list[Any]:
 def _unlike_beside(facts: Facts, name: str, there: list[Any], over: set[str]) -> Iterator[str]:
     """What hangs on the product, as far as the register has it; nothing else of it is alive."""
     mine = [r for r in there if _refers(_subject(r), name) and _name(r) not in over]
-    substances = {r["substance"]["code"]["concept"].get("text") for r in mine if r["resourceType"] == "Ingredient"}
+    substances = {_substance(r) for r in mine if r["resourceType"] == "Ingredient"}
     if facts.revoked:
         yield from (f"with {_name(r)} as if it were not revoked" for r in mine)
     else:
@@ -103,15 +103,13 @@ def _unlike_in_texts(facts: Facts, mine: list[Any], there: list[Any], over: set[
     if len(texts) != len(facts.texts):
         yield f"with {len(texts)} texts"
     names = {_name(r) for r in texts}
-    bundles = {
-        _name(b): b for b in there if b["resourceType"] == "Bundle" and _name(b["entry"][0]["resource"]) in names
-    }
-    if len(bundles) != len(texts) or bundles.keys() & over:
+    bundles = {_name(b) for b in there if b["resourceType"] == "Bundle" and _begins_with(b) in names}
+    if len(bundles) != len(texts) or bundles & over:
         yield "with other documents than texts"
     lists = [r for r in mine if r["resourceType"] == "List"]
-    if (listed := [e["item"]["reference"] for one in lists for e in one["entry"]]) != [*dict.fromkeys(listed)]:
+    if (listed := [e["item"]["reference"] for one in lists for e in one.get("entry", [])]) != [*dict.fromkeys(listed)]:
         yield "with a document listed twice"
-    if set(listed) != bundles.keys() or len(lists) != bool(bundles):
+    if set(listed) != bundles or len(lists) != bool(bundles):
         yield "with another list than it has documents"
 
 
@@ -123,7 +121,17 @@ def _subject(resource: Any) -> Any:
 
 
 def _addresses(document: Any) -> set[str]:
-    return {str(c["attachment"].get("url")) for c in document["content"]} | _identifiers(document)
+    return {str(c["attachment"].get("url")) for c in document.get("content", [])} | _identifiers(document)
+
+
+def _begins_with(bundle: Any) -> str:
+    """What somebody else wrote may be empty."""
+    return _name(bundle["entry"][0]["resource"]) if bundle.get("entry") else ""
+
+
+def _substance(ingredient: Any) -> str | None:
+    text: str | None = ingredient.get("substance", {}).get("code", {}).get("concept", {}).get("text")
+    return text
 
 
 def _name(resource: Any) -> str:
