@@ -313,14 +313,17 @@ def _validate(judged: Judged, run: Run) -> None:
         return
     from tsi_fetch.fhir.validation import validatable, validate  # pulls in fhir.resources: only where it is needed
 
-    for decision in [d for d in judged.decisions.values() if d.action in WRITTEN]:
+    written = [d for d in judged.decisions.values() if d.action in WRITTEN]
+    sound = set[bytes]()
+    for decision in sorted(written, key=lambda d: d.upsert.ref.type == "Bundle"):  # after what they have as entries
         if not validatable(decision.upsert.ref.type, run.sink.release):
             run.tally.note(
                 f"a {decision.upsert.ref.type} cannot be validated: it is of R4 only, and is passed on as it is"
             )
             continue
-        faults = validate(decision.upsert.body, decision.upsert.ref, run.sink.release)
+        faults = validate(decision.upsert.body, decision.upsert.ref, run.sink.release, sound)
         if not faults:
+            sound.add(decision.upsert.body)
             continue
         if run.settings.validate == "refuse":
             del judged.decisions[decision.upsert.ref]

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 
 from sources.cima.identity import Document
@@ -90,6 +91,7 @@ def section_code(document: Document, number: str, title: str) -> str | None:
     return _SECTIONS.get((document, number))
 
 
+@lru_cache(maxsize=2048)
 def normal(title: str) -> str:
     """A title in lower case, without accents, repeated blanks and closing punctuation."""
     letters = unicodedata.normalize("NFKD", title.casefold())
