@@ -176,6 +176,7 @@ ELEMENTS = {
     "a root with a prefix": '<h:div xmlns:h="http://www.w3.org/1999/xhtml"><h:p>a</h:p></h:div>',
     "links in links": "<a href=/a>a<a href=/b>b<p>c<a href=/c>d</a></a></a>",
     "links in a table in a link": "<a href=/a><table><tr><td><a href=/b>b</a></td></tr></table></a>",
+    "links in a table far within a link": "<a href=/a><sup><table><td><a href=/b name=x>b<p>c<a href=/c></table>",
     "blocks in a paragraph": "<p>a<div>b</div>c<table><tr><td>d</td></tr></table>e<ul><li>f</ul>g",
     "blocks in a paragraph's span": "<p><span>a<div>b</div>c</span></p>",
     "blocks in a paragraph's button": "<p><button>a<p>b</p><div>c</div></button></p>",

@@ -212,7 +212,18 @@ def _div(clean: str) -> str:
     # huge_tree: without it a picture of 10 MB, or a depth of 256, silently ends the text.
     parser = etree.HTMLParser(huge_tree=True)
     body = etree.fromstring(f"<html><body>{clean}</body></html>", parser).find("body")
+    _links_apart(body)
     return f"{ROOT}{_written(body)}</div>"
+
+
+def _links_apart(body: Any) -> None:
+    """A link in a cell within a link becomes words of the outer one: HTML's readers nest these, XHTML forbids it."""
+    for link in body.iter("a"):
+        if next(link.iterancestors("a"), None) is not None:
+            link.tag = "span"
+            link.attrib.pop("href", None)
+            if (name := link.attrib.pop("name", None)) and not link.get("id"):
+                link.set("id", name)
 
 
 def _allowed(fragment: str, cleaner: nh3.Cleaner) -> str:
