@@ -482,7 +482,7 @@ def mapped(**changes: object) -> Evidence:
     """One product at the sink, as it should be but for `changes` of its resources' members."""
     active = {"coding": [{"code": "active"}]}
     about = [{"reference": str(MPD)}]
-    text = {"subject": about, "status": "final"}
+    text: dict[str, object] = {"subject": about, "status": "final"}
     resources: dict[Ref, dict[str, object]] = {
         MPD: {"identifier": [{"value": "7"}], "name": [{"productName": "ONE"}], "status": active},
         RA: {"subject": [{"reference": str(MPD)}], "holder": {"reference": str(ORG)}, "status": {"text": "Valid"}},

@@ -71,7 +71,7 @@ class CimaHouse:
             stored = stack.enter_context(open_store(self._url))
             store = stack.enter_context(stored.lease(_JOB, _SINK, run_id, expiry=60, wait=lambda s: None))
             source = stack.enter_context(closing(cima(self.register, self.clock)))
-            sink = Folder(FolderOptions(path=self.folder), self.clock, run_id)
+            sink = Folder(FolderOptions(path=self.folder, release="R5"), self.clock, run_id)
             stack.callback(sink.close)
             record = RunRecord(run_id, _JOB, self.clock.now())
             store.begin_run(record)
@@ -97,7 +97,7 @@ class CimaHouse:
 
     def versions(self) -> dict[Ref, str]:
         """What lies in the folder, with its versions."""
-        sink = Folder(FolderOptions(path=self.folder), self.clock)
+        sink = Folder(FolderOptions(path=self.folder, release="R5"), self.clock)
         return {ref: held.version for ref, held in sink.find(list(self.files())).items()}
 
     def files(self) -> dict[Ref, bytes]:
