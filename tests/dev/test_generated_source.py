@@ -7,7 +7,8 @@ import json
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing
 from datetime import date, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -43,11 +44,16 @@ def register() -> Generated:
 
 
 @pytest.fixture
-def source(register: Generated) -> Iterator[Cima]:
-    with GeneratedServer(register) as server:
-        source = Cima(CimaOptions(base_url=server.base_url, rate=50), StillClock())
-        yield source
-        source.close()
+def of_a_run(register: Generated) -> Iterator[Callable[[], Cima]]:
+    """Gives a source for one run: it asks nothing twice, so that another night needs another one."""
+    with GeneratedServer(register) as server, ExitStack() as stack:
+        options = CimaOptions(base_url=server.base_url, rate=50)
+        yield lambda: stack.enter_context(closing(Cima(options, StillClock())))
+
+
+@pytest.fixture
+def source(of_a_run: Callable[[], Cima]) -> Cima:
+    return of_a_run()
 
 
 def rows_of(batches: Iterable[Batch]) -> list[Row]:
@@ -108,12 +114,12 @@ def test_a_whole_register_is_loaded_without_a_row_in_quarantine(register: Genera
         agrees(register.truth(row.key), resources(source, row))
 
 
-def test_the_feed_tells_of_all_that_a_night_changed(register: Generated, source: Cima) -> None:
-    *_, first = source.pull(at(register, 0), StillClock().now())
+def test_the_feed_tells_of_all_that_a_night_changed(register: Generated, of_a_run: Callable[[], Cima]) -> None:
+    *_, first = of_a_run().pull(at(register, 0), StillClock().now())
     assert first.cursor
     for changes in (20, 30):
         events = register.pass_night(changes)
-    now = StillClock(register.life.now())
+    now, source = StillClock(register.life.now()), of_a_run()
     batches = list(source.pull(Position(first.cursor), now.now()))
     rows = rows_of(batches)
     night = register.life.events
