@@ -7,9 +7,11 @@ import json
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from pathlib import Path
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -83,25 +85,31 @@ def store(recreate: Callable[[str, str | None], str]) -> Callable[[], str]:
     return make
 
 
-def histories(hapi: str, tag: int) -> dict[Ref, list[bytes]]:
-    """Every version of every resource of one trial, oldest first."""
+def moment(hapi: str) -> str:
+    """The server's time, to the second before."""
+    date = httpx.get(f"{hapi}/Device", params={"_summary": "count"}, timeout=60).headers["Date"]
+    return parsedate_to_datetime(date).isoformat()
+
+
+def histories(hapi: str, tag: int, since: str) -> dict[Ref, list[bytes]]:
+    """Every version since then of every resource of one trial, oldest first."""
     result: dict[Ref, list[bytes]] = {}
-    with httpx.Client(base_url=hapi + "/", headers={"Cache-Control": "no-cache"}, timeout=60) as client:
-        for kind in TYPES:
-            for ident in _ids(client, kind, tag):
-                answer = client.get(f"{kind}/{ident}/_history", params={"_count": "50"}).json()
-                bodies = [json.dumps(e["resource"]).encode() for e in answer["entry"] if "resource" in e]
-                result[Ref(kind, ident)] = bodies[::-1]
+    url: str | None = f"{hapi}/_history?{urlencode({'_since': since, '_count': '500'})}"
+    with httpx.Client(headers={"Cache-Control": "no-cache"}, timeout=60) as client:
+        while url:
+            answer = client.get(url).json()
+            for resource in (e["resource"] for e in answer.get("entry", []) if "resource" in e):
+                ref = Ref(resource["resourceType"], resource["id"])
+                if ref.type in TYPES and _of(tag, ref):
+                    result.setdefault(ref, []).insert(0, json.dumps(resource).encode())
+            url = next((link["url"] for link in answer["link"] if link["relation"] == "next"), None)
     return result
 
 
-def _ids(client: httpx.Client, kind: str, tag: int) -> Iterator[str]:
-    answer = client.get(f"{kind}", params={"_count": "5000", "_elements": "id"}).json()
-    for entry in answer.get("entry", []):
-        ident = entry["resource"]["id"]
-        words = ident.split("-")
-        if f"T{tag}" in words or words[-1][:-3] == f"{tag:03d}" or (kind == "Organization" and str(tag) in words):
-            yield ident
+def _of(tag: int, ref: Ref) -> bool:
+    words = ref.id.split("-")
+    of_pack = any(word[:-3] == f"{tag:03d}" for word in words[-2:])
+    return f"T{tag}" in words or of_pack or (ref.type == "Organization" and str(tag) in words)
 
 
 def repeats(history: dict[Ref, list[bytes]]) -> list[Ref]:
@@ -117,7 +125,7 @@ def kill(of: Scene) -> int | None:
 
 
 def test_the_job_loads_and_the_second_run_sends_no_writing_request(hapi: str, store: Callable[[], str]) -> None:
-    url, sent = store(), list[Counting]()
+    url, sent, since = store(), list[Counting](), moment(hapi)
     report, _ = run_scene(scene(url, hapi, FIRST, sent=sent))
     assert (report.outcome, report.exit_code) == ("done", 0)
     assert {kind: counts["created"] for kind, counts in report.counts.items()} == {
@@ -133,35 +141,37 @@ def test_the_job_loads_and_the_second_run_sends_no_writing_request(hapi: str, st
         "PackagedProductDefinition": 4,
         "RegulatedAuthorization": 3,
     }
-    before = histories(hapi, FIRST)
+    before = histories(hapi, FIRST, since)
     assert {len(versions) for versions in before.values()} == {1}
     again, _ = run_scene(scene(url, hapi, FIRST, sent=sent))
     assert (again.exit_code, again.counts) == (0, {})
     assert all(not line.startswith(("PUT", "DELETE")) for line in sent[1].sent)
     assert [line for line in sent[1].sent if line.startswith("POST") and not line.endswith("_search")] == []
-    assert histories(hapi, FIRST) == before
+    assert histories(hapi, FIRST, since) == before
 
 
 def test_a_first_load_killed_at_each_request_in_turn_is_completed(hapi: str, store: Callable[[], str]) -> None:
     sent: list[Counting] = []
+    since = moment(hapi)
     run_scene(scene(store(), hapi, FIRST + 1, sent=sent))
     requests = len(sent[0].sent)
     assert requests > 12
-    whole = len(histories(hapi, FIRST + 1))
+    whole = len(histories(hapi, FIRST + 1, since))
     for number in range(1, requests + 1):
-        for moment in (number, number + 0.5):
-            tag = FIRST + 1 + int(moment * 2)
+        for when in (number, number + 0.5):
+            tag = FIRST + 1 + int(when * 2)
             url = store()
-            assert kill(scene(url, hapi, tag, die_at=moment)) == DIED
+            since = moment(hapi)
+            assert kill(scene(url, hapi, tag, die_at=when)) == DIED
             report, _ = run_scene(scene(url, hapi, tag))
-            assert report.exit_code == 0, (sent[0].sent[number - 1], moment, report.reasons, report.quarantined)
-            history = histories(hapi, tag)
+            assert report.exit_code == 0, (sent[0].sent[number - 1], when, report.reasons, report.quarantined)
+            history = histories(hapi, tag, since)
             assert len(history) >= whole - 1, "all but the regulator, which all trials share"
-            assert not repeats(history), (sent[0].sent[number - 1], moment)
+            assert not repeats(history), (sent[0].sent[number - 1], when)
 
 
 def test_a_night_killed_at_each_request_in_turn_is_completed(hapi: str, store: Callable[[], str]) -> None:
-    url = store()
+    url, since = store(), moment(hapi)
     base = scene(url, hapi, NIGHT)
     assert run_scene(base)[0].exit_code == 0
     sent: list[Counting] = []
@@ -183,7 +193,7 @@ def test_a_night_killed_at_each_request_in_turn_is_completed(hapi: str, store: C
             assert kill(night(turn, die_at=number + half / 2)) == DIED
             report, _ = run_scene(night(turn))
             assert report.exit_code == 0, (number, half, report.reasons, report.quarantined)
-    history = histories(hapi, NIGHT)
+    history = histories(hapi, NIGHT, since)
     assert not repeats(history)
     with open_store(url) as stored:
         known = stored.reader("cima", "sink").known(list(history))
