@@ -16,6 +16,7 @@ from sources.cima.calendar import day_of
 from sources.cima.client import CimaClient
 from sources.cima.feed import FEED_ROW, UnreadableRow, Work, collapse, next_cursor, read_feed
 from sources.cima.listing import read_listing
+from sources.cima.mapping.composition import SOURCE
 from sources.cima.options import CimaOptions
 from sources.cima.product import fetch_row
 from tsi_fetch.clock import Clock
@@ -27,9 +28,6 @@ from tsi_fetch.http.record import Recorder
 from tsi_fetch.http.recording import Recording
 from tsi_fetch.ports import NOTHING
 from tsi_fetch.words import Batch, Change, Cursor, Fault, KeyPage, Position, Row, Validators
-
-ATTRIBUTION = "Fuente: Agencia Española de Medicamentos y Productos Sanitarios (AEMPS), CIMA"
-"""What the AEMPS asks of whoever reuses its data; every recording carries it."""
 
 TYPES = frozenset(
     "AdministrableProductDefinition Bundle Composition DocumentReference Ingredient List ManufacturedItemDefinition"
@@ -50,7 +48,7 @@ class Cima:
     stream = "registroCambios"
     mapping = mapping.MAPPING_VERSION
     types = TYPES
-    attribution = ATTRIBUTION
+    attribution = SOURCE
 
     def __init__(
         self,

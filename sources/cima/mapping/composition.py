@@ -16,6 +16,9 @@ from tsi_fetch.words import Json
 
 NAMES = {"ft": "Ficha técnica", "p": "Prospecto"}
 
+SOURCE = "Fuente: Agencia Española de Medicamentos y Productos Sanitarios (AEMPS), CIMA"
+"""What the AEMPS asks of whoever reuses its data, with the day of the text: it goes wherever the text goes."""
+
 
 def day_of_text(product: Product, text: Text) -> date:
     """The day of its last change; EMA products' documents are not dated: then the product's latest day."""
@@ -38,6 +41,7 @@ def composition(product: Product, text: Text) -> Json:
         "date": day,
         "author": [reference(product.holder)],
         "title": product.register.nombre,
+        "note": [{"text": f"{SOURCE}, {day}"}],
         "attester": [{"mode": concept("official"), "time": day}],
         "section": [outer_section(text.document, text.sections)],
     }

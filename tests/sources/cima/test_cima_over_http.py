@@ -13,8 +13,9 @@ from still_clock import StillClock
 
 from dev.cima_server import Register, Reply, Server
 from sources.cima.answers import parsed
+from sources.cima.mapping.composition import SOURCE
 from sources.cima.options import CimaOptions
-from sources.cima.source import ATTRIBUTION, Cima
+from sources.cima.source import Cima
 from tsi_fetch.errors import NotRecorded
 from tsi_fetch.http.meter import Meter
 from tsi_fetch.http.record import Recorder
@@ -55,7 +56,7 @@ def test_a_replay_gives_exactly_what_the_run_saw(
 ) -> None:
     clock, meter = StillClock(NOON), Meter()
     with Server(upstream()) as server:
-        recorder = Recorder(tmp_path / "r", "cima", clock, attribution=ATTRIBUTION)
+        recorder = Recorder(tmp_path / "r", "cima", clock, attribution=SOURCE)
         live = Cima(options(server.base_url, recording_connections), clock, recorder=recorder, meter=meter)
         seen = everything(live)
         live.close()

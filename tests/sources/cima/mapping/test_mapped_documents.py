@@ -85,6 +85,13 @@ def test_a_composition_has_what_readers_take_for_granted(make_row: MakeRow, docu
     assert found["section"][0]["code"]["coding"][0]["code"] == code
 
 
+def test_a_text_names_the_register_and_its_day_as_whoever_reuses_it_must(make_row: MakeRow) -> None:
+    said = composition(make_row("99001"), "p")["note"]
+
+    source = "Fuente: Agencia Española de Medicamentos y Productos Sanitarios (AEMPS), CIMA"
+    assert said == [{"text": f"{source}, 2024-03-05"}]
+
+
 def test_a_text_that_the_register_does_not_date_has_the_products_latest_day(make_row: MakeRow) -> None:
     suspended = {"aut": 941_497_200_000, "susp": 1_714_514_400_000}
 

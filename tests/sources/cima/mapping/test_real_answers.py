@@ -150,7 +150,7 @@ def test_the_new_day_of_a_text_moves_the_compositions_date_and_identifier_alone(
         "List/es-aemps-list-54347",
     ]
     was, now = (json.loads(side[ref])["entry"][0]["resource"] for side in (before, after))
-    assert {name for name in now if now[name] != was[name]} == {"date", "identifier", "attester"}
+    assert {name for name in now if now[name] != was[name]} == {"date", "identifier", "note", "attester"}
 
 
 def answer_as_product(path: Path, key: str, query: str, at: Answer) -> Row:
