@@ -118,7 +118,7 @@ class Generated:
             texts={kind: tuple(self._library.sections(self._document(given, kind))) for kind in kinds},
             notes=tuple(note["referencia"] for note in self._shop.notes(given, state)),
             materials=tuple(f["url"] for m in materials for f in m["listaDocsPaciente"] + m["listaDocsProfesional"]),
-            supply={row["cn"]: row["activo"] for row in supply if "fini" in row},
+            supply={row["cn"]: row["fini"] for row in supply if row.get("activo")},
         )
 
     # Its answers

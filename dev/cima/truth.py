@@ -16,8 +16,8 @@ class Truth:
     """One product at the present night; of one that is not known (204) only its number and `exists`.
 
     `packs`: national code → name and whether it is on sale.  `documents`: CIMA's kinds, PDFs alone included.
-    `texts`: kind → sections.  `notes`, `materials`: references and addresses.  `supply`: code → whether the problem
-    lasts.
+    `texts`: kind → sections.  `notes`, `materials`: references and addresses.  `supply`: codes of packs that are
+    short, each with the day (milliseconds) on which that began.
     """
 
     number: str
@@ -31,7 +31,7 @@ class Truth:
     texts: Mapping[int, tuple[SeenSection, ...]] | None = None
     notes: tuple[str, ...] = ()
     materials: tuple[str, ...] = ()
-    supply: Mapping[str, bool] | None = None
+    supply: Mapping[str, int] | None = None
 
     @property
     def status(self) -> str:

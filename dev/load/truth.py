@@ -18,7 +18,6 @@ Told = Iterator[str]
 
 STATUS = {"authorised": "active", "suspended": "suspended", "withdrawn": "retired"}
 REGULATOR = "Agencia Española de Medicamentos y Productos Sanitarios"
-SUPPLY = {True: "Problema de suministro", False: "Problema de suministro resuelto"}
 
 
 def untrue(register: Generated, index: Index) -> Told:
@@ -57,7 +56,7 @@ def _lacking(want: Wanted, there: Sequence[There]) -> Told:
         has = held[label] if want.over(label) else live[label]
         if has != times:
             yield f"has {_named(label)} {has} times{' that are not over' * (not want.over(label))}, and not {times}"
-    for label in live.keys() - want.there.keys() - want.may:
+    for label in live.keys() - want.there.keys():
         yield f"has {_named(label)} as if the register had it"
     for label in live.keys() & want.there.keys():
         if want.over(label):
@@ -71,7 +70,7 @@ def _named(label: Label) -> str:
 def _unlike(want: Wanted, one: There, index: Index) -> Told:
     """What one resource says otherwise; of what the register has no longer, nobody asks."""
     label = (one.type, one.label)
-    if label not in want.there and label not in want.may:
+    if label not in want.there:
         return
     truth = want.truth
     if one.type == "MedicinalProductDefinition" and one.facts["name"] != [truth.name]:
@@ -87,8 +86,6 @@ def _unlike(want: Wanted, one: There, index: Index) -> Told:
         yield from (f"has {_named(label)} {what}" for what in _text((truth.texts or {})[kind], one.facts))
     elif one.type == "List" and len(one.facts["entries"]) != len(truth.texts or ()):
         yield "has a List of other documents"
-    elif label in want.supply and one.facts["type"] != SUPPLY[want.supply[label]]:
-        yield f"has {_named(label)} as {one.facts['type']}"
 
 
 def _authorization(truth: Truth, one: There, index: Index) -> Told:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -20,14 +20,11 @@ Label = tuple[str, str]
 
 @dataclass(frozen=True)
 class Wanted:
-    """`there`: how many of each; `may`: what may be there, as the answers have come in time.  `withdrawn_packs`: those
-    that went alone."""
+    """`there`: how many of each.  `withdrawn_packs`: those that went alone."""
 
     truth: Truth
     there: Counter[Label]
-    may: frozenset[Label] = frozenset()
     withdrawn_packs: frozenset[str] = frozenset()
-    supply: Mapping[Label, bool] = field(default_factory=dict)
 
     def over(self, label: Label) -> bool:
         """Retired though it is there: with its product, or alone.  Papers outlive it."""
@@ -44,10 +41,9 @@ def wanted(register: Generated, number: str) -> Wanted:
     if not truth.exists:
         return Wanted(truth, Counter())
     said = _asked(register, f"medicamento?nregistro={quote(number)}")
-    problems = dict(_problems(register, truth))
     packs = {pack["cn"] for pack in said["presentaciones"] if "rev" in pack["estado"]}
-    there = Counter([*_register(number, said), *_papers(number, truth, said), *(p for p, on in problems.items() if on)])
-    return Wanted(truth, there, frozenset(p for p, on in problems.items() if not on), frozenset(packs), problems)
+    there = Counter([*_register(number, said), *_papers(number, truth, said)])
+    return Wanted(truth, there, frozenset(packs))
 
 
 def _asked(register: Generated, what: str) -> Any:
@@ -77,16 +73,6 @@ def _papers(number: str, truth: Truth, said: Any) -> Iterator[Label]:
     names = [f"document:{number}-{DOCUMENTS[kind]}" for kind in truth.documents]
     names += [f"photo:{number}-{photo['tipo']}" for photo in said.get("fotos", ())]
     names += [f"nota:{note}" for note in truth.notes] + [f"material:{url}" for url in dict.fromkeys(truth.materials)]
+    names += [f"psuministro:{cn}-{began}" for cn, began in (truth.supply or {}).items()]
     for name in names:
         yield "DocumentReference", name
-
-
-def _problems(register: Generated, truth: Truth) -> Iterator[tuple[Label, bool]]:
-    """Of each pack that has, or had, a supply problem: whether it lasts.
-
-    One that is over is told of only where somebody asks; whether the product still says `psum` decides that, so that it
-    may be there, or have gone with the next answer.
-    """
-    for cn, lasts in (truth.supply or {}).items():
-        began = _asked(register, f"psuministro/v2/cn/{cn}")["fini"]
-        yield ("DocumentReference", f"psuministro:{cn}-{began}"), lasts

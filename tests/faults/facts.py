@@ -19,7 +19,7 @@ def said(register: Register, key: str) -> Facts:
     """Of a product that can be used."""
     product = register.products[key]
     packs = product.get("presentaciones", [])
-    problems = [register.supply[p["cn"]] for p in packs if p["cn"] in register.supply]
+    problems = [register.supply[p["cn"]] for p in packs if register.supply.get(p["cn"], {}).get("activo")]
     lists = [m.get(name, []) for m in register.materials.get(key, []) for name in m if name.startswith("lista")]
     papers = [
         *product.get("docs", []),

@@ -23,7 +23,7 @@ KINDS: Mapping[str, Kind] = {
     "suspended": ("78059", lambda t: t.status == "suspended"),
     "with a note": ("1251029003", lambda t: t.notes),
     "with materials": ("10005", lambda t: len(t.materials) > 1),
-    "with a supply problem": ("1251029002", lambda t: any((t.supply or {}).values())),
+    "with a supply problem": ("1251029002", lambda t: t.supply),
     "of ten digits": ("1151011002", lambda t: len(t.number) == 10),
     "of eight digits": ("96102005", lambda t: len(t.number) == 8),
     "with a blank in its number": ("27 944-95-96", lambda t: " " in t.number),

@@ -140,8 +140,8 @@ class Material(msgspec.Struct, frozen=True):
 
 
 class ProblemaSuministro(msgspec.Struct, frozen=True):
-    """The answer of `psuministro/v2/cn/{cn}`.  Without `fini` there is no problem; `ffin` is the day on which its end
-    is expected, or was, once `activo` is false."""
+    """The answer of `psuministro/v2/cn/{cn}`.  Without `fini` there is no problem, with `activo` false there is none
+    any more; `ffin` is the day on which its end is expected, or was."""
 
     cn: str
     nombre: str | None = None

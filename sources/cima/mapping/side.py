@@ -102,8 +102,12 @@ def _use(title: str) -> str:
     return "support-administration" if "instrucciones de" in words or "administracion" in words else "medication-usage"
 
 
+SUPPLY_PROBLEM = "Problema de suministro"
+
+
 def supply_problems(nregistro: str, answer: Answer) -> list[Json]:
-    """The supply problem of a pack, or none: without `fini` there is no problem.
+    """The supply problem of a pack, or none: without `fini` there is no problem, and one that is over stays in the
+    register's answer for years, while the product says that there is none.
 
     404 is the API's answer to a pack that it does not know; it comes with an error message, and means none.
     """
@@ -115,7 +119,9 @@ def supply_problems(nregistro: str, answer: Answer) -> list[Json]:
     found = opening.typed(body, ProblemaSuministro, answer.part)
     if found.cn != answer.part.partition("/")[2]:
         opening.refuse("cima-other-product", f"{answer.part}.cn", "must be the pack that was asked for")
-    return [] if found.fini is None else [_supply_problem(nregistro, found, found.fini, answer.part)]
+    if found.fini is None or found.activo is False:
+        return []
+    return [_supply_problem(nregistro, found, found.fini, answer.part)]
 
 
 def unknown_pack(answer: Answer) -> bool:
@@ -133,15 +139,14 @@ def _supply_problem(nregistro: str, found: ProblemaSuministro, began: int, part:
     start, end = _day(began, f"{part}.fini"), _day(found.ffin, f"{part}.ffin")
     kind = found.tipoProblemaSuministro
     text = supply_problem_text(kind) if kind else None
-    over = "Problema de suministro resuelto" if found.activo is False else "Problema de suministro"
     codings = [coding("other-information"), *([coded("supply-problem-kind", str(kind), text)] if kind else [])]
     return _document(
         (identity.supply_problem(found.cn, began), identity.product(nregistro)),
         [identifier("supply-problem", f"{found.cn}-{began}")],
         start,
-        attachment(None, f"{over}: {found.nombre}" if found.nombre else over, None, language="es"),
-        category={"coding": codings, "text": "Problema de suministro"},
-        type={"text": over},
+        attachment(None, f"{SUPPLY_PROBLEM}: {found.nombre}" if found.nombre else SUPPLY_PROBLEM, None, language="es"),
+        category={"coding": codings, "text": SUPPLY_PROBLEM},
+        type={"text": SUPPLY_PROBLEM},
         author=[reference(REGULATOR)],
         description=(found.observ or "").strip() or text,
         period=present({"start": _iso(start), "end": _iso(end if end and start and end >= start else None)}),
