@@ -92,11 +92,19 @@ def remembered(flight: Flight, outcomes: Sequence[Outcome], run: Run) -> Settlem
         quarantined=tuple(quarantined),
         checkpoint=tuple(key for t in judged.turned for key in t.row.settles) if flight.in_pass else (),
         keys=() if run.settings.only else tuple(fetched),
-        closed=(*(t.row.key for t in judged.turned if t.row.answered), *map(removal_of, judged.decisions)),
+        closed=(*_overtaken(judged), *map(removal_of, judged.decisions)),
         waiting=tuple(_waiting(judged, outcomes, run)),
         arrived=tuple(_arrived(judged, outcomes, refused)),
         doubt=flight.doubt,
     )
+
+
+def _overtaken(judged: Judged) -> Iterator[str]:
+    """Keys of rows of which there are newer answers; those of other rows only by answers that can be used."""
+    for t in judged.turned:
+        if t.row.answered:
+            yield t.row.key
+            yield from () if t.fault else t.row.overtakes
 
 
 def _waiting(judged: Judged, outcomes: Sequence[Outcome], run: Run) -> Iterator[Waiting]:

@@ -80,6 +80,7 @@ class Row:
     `settles`: keys of the feed's rows that this row settles (several feed rows may collapse into one).
     `unfetched`: why the answers are missing; such a row goes to quarantine as *unfetched* and is asked for again.
     `unmodified`: the source says that all its answers are still those that the validators stand for.
+    `overtakes`: keys of rows beside its own whose answers, if they could not be used, are overtaken by this one's.
     """
 
     key: str
@@ -89,6 +90,7 @@ class Row:
     settles: tuple[str, ...] = ()
     unfetched: Fault | None = None
     unmodified: bool = False
+    overtakes: tuple[str, ...] = ()
 
     @property
     def answered(self) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import combinations
 from typing import TypeVar
 
 from sources.cima.answers import Unfetched, parsed
 from sources.cima.client import CimaClient
-from sources.cima.mapping import side_product
+from sources.cima.mapping import side_key, side_product
 from sources.cima.mapping.side import FLAGS, MATERIALS, NOTES, SUPPLY, unknown_pack
 from tsi_fetch.clock import microseconds
 from tsi_fetch.http.failures import BodyTooLarge, Unreachable
@@ -43,7 +44,14 @@ def fetch_row(client: CimaClient, key: str, settles: tuple[str, ...] = (), known
     scopes = [f"{nregistro}#{flag}" for flag in flags]
     claimed = scopes if key != nregistro else [nregistro, *scopes]
     claims = tuple(ScopeClaim(scope, whole=True) for scope in claimed)
-    return Row(key, () if same else answers, order, claims, settles, unmodified=bool(same))
+    overtakes = tuple(part for part in _parts_of(nregistro, flags) if part != key)
+    return Row(key, () if same else answers, order, claims, settles, unmodified=bool(same), overtakes=overtakes)
+
+
+def _parts_of(nregistro: str, flags: Sequence[str]) -> Iterator[str]:
+    """The keys of rows that ask for nothing but some of these flags."""
+    for count in range(1, len(flags) + 1):
+        yield from (side_key(nregistro, some) for some in combinations(flags, count))
 
 
 def _unmodified(client: CimaClient, nregistro: str, known: Validators) -> tuple[Answer, ...]:

@@ -6,7 +6,7 @@ reads the tables.  What is mapped from which field stands in docs/sources/cima.m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sources.cima.mapping.administrable_product import administrable_products
 from sources.cima.mapping.authorization import authorization
@@ -58,6 +58,11 @@ def side_changes(row: Row) -> list[Change]:
 def side_scope(nregistro: str, part: str) -> str:
     """The scope of what a side answer becomes; KeyError where the part is none."""
     return f"{nregistro}#{FLAGS[part.partition('/')[0]]}"
+
+
+def side_key(nregistro: str, flags: Iterable[str]) -> str:
+    """The key of a row of some of a product's flags."""
+    return f"{nregistro}#{'+'.join(sorted(flags))}"
 
 
 def side_product(key: str) -> str:
