@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from tsi_fetch.fhir.divs import malformed
 from tsi_fetch.words import Fault, Ref
 
 R4_ONLY = frozenset(
@@ -71,8 +72,9 @@ def validate(body: bytes, ref: Ref, release: str, sound: Collection[bytes] = ())
         return (Fault("fhir-unknown-type", "resourceType", f"{release} has no resource of this type"),)
     from pydantic import ValidationError  # heavy; comes with fhir.resources
 
+    body = _unseen(body, sound) if ref.type == "Bundle" and sound else body
     try:
-        made = model.model_validate_json(_unseen(body, sound) if ref.type == "Bundle" and sound else body)
+        made = model.model_validate_json(body)
     except ValidationError as e:
         found = e.errors(include_url=False, include_context=False, include_input=False)
         return tuple(Fault("fhir-invalid", _path(f["loc"]), f["type"]) for f in found[:_MOST_FAULTS])
@@ -81,7 +83,7 @@ def validate(body: bytes, ref: Ref, release: str, sound: Collection[bytes] = ())
         return (Fault("fhir-unknown-type", "entry.resource", f"{release} has no resource of an entry's type"),)
     if made.id != ref.id:
         return (Fault("fhir-id", "id", "the resource's id is not the id it is written to"),)
-    return ()
+    return (Fault("fhir-narrative", "div", "must be well-formed XHTML"),) if malformed(body) else ()
 
 
 def _unseen(body: bytes, sound: Collection[bytes]) -> bytes:
