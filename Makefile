@@ -13,7 +13,7 @@ FIRE_AT := $(BIN)/python -W ignore -m tests.faults
 FIRE_SUM = $(FIRE_AT).tally $(TALLY)
 FIRE_FROM = --seed $(or $(SEED),1) --tally $(TALLY)
 
-.PHONY: help demo test test-servers check lint hapi bench-sink bench-memory bench-store load-cima lock \
+.PHONY: help demo test test-servers check lint hapi cima-server bench-sink bench-cima bench-memory bench-store load-cima lock \
 	fire fire-long fire-inside fire-processes fire-servers fire-runners fire-machine fire-hostile fire-crash \
 	schema recording wheel clean
 .DELETE_ON_ERROR:
@@ -56,6 +56,9 @@ check: lint test ## ruff, mypy --strict, import-linter, and the tests with warni
 
 hapi: $(VENV)/ready-to-test ## a real HAPI FHIR server (RELEASE=R4 or R5, PostgreSQL) as deployed, until Ctrl-C
 	dev/hapi/run --release $(or $(RELEASE),R5) $(HAPI_ARGS)
+
+cima-server: $(VENV)/ready-to-test ## a made-up register of 25,400 products on port 8099, until Ctrl-C (SERVER_ARGS=--help)
+	$(BIN)/python dev/cima_server.py --seed 1 --port 8099 $(SERVER_ARGS)
 
 bench-sink: $(VENV)/ready-to-test ## how fast the FHIR sink is on a real HAPI server here; half an hour (BENCH_ARGS=--help)
 	$(BIN)/python -W ignore -m dev.bench_sink $(BENCH_ARGS)
