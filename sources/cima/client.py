@@ -22,8 +22,9 @@ MOST_KEPT = 8_000_000
 class CimaClient:
     """CIMA's REST API (official document v1.23), for one run.  The HTTP client retries, limits and records.
 
-    What is asked of one product is asked once, as far as its answers are still kept; pages of the feed and the listing
-    are asked for again whenever they are wanted, since that is how it shows that they shift.
+    What is asked of one product is asked once, as far as its answers are still kept, until they are to be forgotten;
+    pages of the feed and the listing are asked for again whenever they are wanted, since that is how it shows that they
+    shift.
     """
 
     def __init__(self, http: httpx.Client, base_url: str) -> None:
@@ -77,6 +78,12 @@ class CimaClient:
         if answer.status in (200, 204):
             self._keep(call, answer)
         return None
+
+    def forget(self) -> None:
+        """What is asked from now on is asked anew: something has been learnt that older answers may not know of."""
+        with self._lock:
+            self._kept.clear()
+            self._size = 0
 
     def _once(self, part: str, call: str) -> Answer:
         with self._lock:

@@ -84,6 +84,7 @@ class Cima:
         before, today = position.cursor, day_of(started)
         since = (date.fromisoformat(before.value) if before else today) - self._overlap
         feed = read_feed(self._client, since)
+        self._client.forget()  # what was fetched before may have changed since, and the feed says so only once
         known = position.checkpoint | (before.seen if before else frozenset())
         unreadable = [row for row in feed.unreadable if row.key not in known]
         work = collapse(row for row in feed.rows if row.key not in known)

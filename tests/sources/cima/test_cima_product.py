@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fake_cima import BASE_URL, BUSY, HTML, cima, keys_of, register, rows_of, wire
+from fake_cima import BASE_URL, BUSY, HTML, at, changed, cima, keys_of, register, rows_of, wire
 from still_clock import StillClock
 
 from dev.cima_server import Reply
@@ -300,6 +300,19 @@ def test_what_was_asked_of_a_product_is_not_asked_again_in_one_run() -> None:
     assert len(set(upstream.calls)) == len(upstream.calls)
     assert set(side.answers) <= set(whole.answers)
     assert side.order == whole.order, "what is said twice is as old as the first answer"
+
+
+def test_what_was_asked_before_the_feed_was_read_is_asked_again_where_the_feed_names_it() -> None:
+    upstream = register(date=datetime(2026, 3, 10, 12, tzinfo=UTC))
+    source = cima(upstream)
+    (before,) = rows_of(source.fetch([A]))
+    upstream.feed = [changed(A, "2026-03-10T08:55:00+01:00", kind=2)]
+    del upstream.products[A]
+
+    (row,) = rows_of(source.pull(at("2026-03-09"), datetime(2026, 3, 10, 12, tzinfo=UTC)))
+
+    assert before.answers[0].status == 200
+    assert [answer.status for answer in row.answers] == [204], "gone, as the feed has said"
 
 
 def test_what_is_kept_is_bounded_and_then_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
