@@ -324,9 +324,12 @@ class Life:
         """What the source itself says is over is an update of it, and no retirement."""
         if written.did != "retired" or not written.body:
             return written
-        editions = [edition for some in self.story.editions.values() for edition in some]
-        told = any(identical(edition[written.ref], written.body) for edition in editions if written.ref in edition)
-        return replace(written, did="updated") if told else written
+        return replace(written, did="updated") if self.said(written.ref, written.body) else written
+
+    def said(self, ref: Ref, body: bytes) -> bool:
+        """The source has, or had, a resource just so."""
+        editions = (edition for some in self.story.editions.values() for edition in some)
+        return any(identical(edition[ref], body) for edition in editions if ref in edition)
 
     def _untaken(self, held: Mapping[Ref, list[Held]]) -> set[str]:
         """Products of which something stays as it is, since the server does not take it, or as it is another's."""

@@ -211,7 +211,7 @@ class Inside(Life):
 
     def _look_at(self, report: Report, settings: Settings) -> None:
         """Whether it ended so for a reason."""
-        self.counts["a vanishing held back"] += self.vanishing.ended(report, self.hapi.resources)
+        self.counts["a vanishing held back"] += self.vanishing.ended(report, self.hapi.resources, self.said)
         if report.outcome == "partial":
             self.counts["a planned stop"] += 1
             if settings.max_duration is None:

@@ -66,6 +66,7 @@ def test_a_run_that_removes_what_it_holds_back_is_wrong() -> None:
         assert guard.asked == 3
     guard = VanishGuard(on=True)
     assert guard.ended(HELD_BACK, {"List/a": [there, replace(retired, run="run-1")]})
+    assert guard.ended(HELD_BACK, {"List/a": [there, retired]}, lambda ref, body: b'"retired"' in body)
     assert guard.wrong == []
 
 
