@@ -62,7 +62,11 @@ class Atc(msgspec.Struct, frozen=True):
 
 
 class Presentacion(msgspec.Struct, frozen=True):
-    """One pack; `dcp` and `dcpf` stand only in the answer to `presentacion/{cn}`, which also names the product."""
+    """One pack; `dcp` and `dcpf` stand only in the answer to `presentacion/{cn}`, which also names the product.
+
+    `psum`, `notas` and `materialesInf` say what else there is to be asked for: what is no flag is refused, since it
+    would be read as "nothing", and what is there would go.
+    """
 
     cn: str
     nombre: str | None = None
@@ -71,6 +75,9 @@ class Presentacion(msgspec.Struct, frozen=True):
     nregistro: str | None = None
     dcp: Item | None = None
     dcpf: Item | None = None
+    psum: bool | None = None
+    notas: bool | None = None
+    materialesInf: bool | None = None  # noqa: N815  CIMA's spelling
 
 
 class Seccion(msgspec.Struct, frozen=True):
@@ -82,7 +89,7 @@ class Seccion(msgspec.Struct, frozen=True):
 
 
 class Medicamento(msgspec.Struct, frozen=True):
-    """A product as `medicamento?nregistro=` gives it."""
+    """A product as `medicamento?nregistro=` gives it; `psum`, `notas`, `materialesInf` as in a pack."""
 
     nregistro: str
     nombre: str
@@ -109,6 +116,9 @@ class Medicamento(msgspec.Struct, frozen=True):
     formaFarmaceuticaSimplificada: Item | None = None  # noqa: N815  CIMA's spelling
     vtm: Item | None = None
     dosis: str | None = None
+    psum: bool | None = None
+    notas: bool | None = None
+    materialesInf: bool | None = None  # noqa: N815  CIMA's spelling
 
 
 class Nota(msgspec.Struct, frozen=True):

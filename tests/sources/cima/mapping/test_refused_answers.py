@@ -124,6 +124,17 @@ def test_a_member_of_another_shape_is_named(make_row: Make, change: Any, found: 
     assert (refused_as.code, refused_as.path) == found
 
 
+@pytest.mark.parametrize("flag", ["psum", "notas", "materialesInf"])
+@pytest.mark.parametrize("sent", ["S", 1, "true"])
+def test_what_is_no_flag_is_not_read_as_nothing_to_ask_for(make_row: Make, body: Make, flag: str, sent: Any) -> None:
+    of_product = fault(make_row("99001", **{flag: sent}))
+    packs = body("medicamento_99001")["presentaciones"]
+    of_pack = fault(make_row("99001", presentaciones=[packs[0], {**packs[1], flag: sent}]))
+
+    assert (of_product.code, of_product.path) == ("cima-type", f"medicamento.{flag}")
+    assert (of_pack.code, of_pack.path) == ("cima-type", f"medicamento.presentaciones[1].{flag}")
+
+
 @pytest.mark.parametrize(
     ("sent", "found"),
     [
