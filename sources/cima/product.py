@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from itertools import combinations
 from typing import TypeVar
@@ -24,7 +24,13 @@ SEGMENTED = (1, 2)
 Answers = Iterator[Answer]
 
 
-def fetch_row(client: CimaClient, key: str, settles: tuple[str, ...] = (), known: Validators | None = None) -> Row:
+def fetch_row(
+    client: CimaClient,
+    key: str,
+    settles: tuple[str, ...] = (),
+    known: Validators | None = None,
+    told: Collection[str] = (),
+) -> Row:
     """Fetch what a row's key names: a product (`99001`), or what some flags of it ask for (`99001#matinf+psum`).
 
     A row with all its answers, or one that says why they cannot be had.  An unknown product is a row with its 204
@@ -33,7 +39,7 @@ def fetch_row(client: CimaClient, key: str, settles: tuple[str, ...] = (), known
     """
     nregistro = side_product(key)
     flags = key.removeprefix(nregistro)[1:].split("+") if key != nregistro else sorted(FLAGS.values())
-    read = _whole if key == nregistro else partial(_sides, flags=flags)
+    read = partial(_whole, told=told) if key == nregistro else partial(_sides, flags=flags)
     try:
         same = _unmodified(client, nregistro, known) if known else ()
         answers = same or tuple(read(client, nregistro))
@@ -65,7 +71,7 @@ def _unmodified(client: CimaClient, nregistro: str, known: Validators) -> tuple[
     return tuple(answers)
 
 
-def _whole(client: CimaClient, nregistro: str) -> Answers:
+def _whole(client: CimaClient, nregistro: str, told: Collection[str]) -> Answers:
     medicine, product = _medicine(client, nregistro)
     yield medicine
     if product is None:
@@ -79,7 +85,8 @@ def _whole(client: CimaClient, nregistro: str) -> Answers:
         yield answer
     for kind in _documents(product):
         yield _list(f"contenido/{kind}", lambda kind=kind: client.content(kind, nregistro))  # type: ignore[misc]
-    yield from _side_answers(client, product, nregistro, [flag for flag in FLAGS.values() if _has(product, flag)])
+    asked = [flag for flag in FLAGS.values() if flag in told or _has(product, flag)]
+    yield from _side_answers(client, product, nregistro, asked)
 
 
 def _sides(client: CimaClient, nregistro: str, flags: Sequence[str]) -> Answers:

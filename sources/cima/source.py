@@ -149,4 +149,4 @@ class Cima:
             return Row(item.key, (item.answer,), settles=(item.key,))
         # Of its flags alone it is a row of scopes of its own, which never speaks for the whole product.
         key = item.nregistro if item.whole else mapping.side_key(item.nregistro, item.flags)
-        return fetch_row(self._client, key, item.settles)
+        return fetch_row(self._client, key, item.settles, told=item.flags)

@@ -50,6 +50,20 @@ def test_what_a_product_says_that_it_has_not_is_not_asked_for() -> None:
     assert parts(row)[-1] == "psuministro/999102"
 
 
+@pytest.mark.parametrize("kind", [2, 3])
+def test_what_the_feed_tells_of_is_asked_for_with_the_whole_product(kind: int) -> None:
+    upstream = register(date=datetime(2026, 3, 10, 12, tzinfo=UTC))
+    product = upstream.products[A]
+    for one in (product, *product["presentaciones"]):
+        one.update(notas=False, materialesInf=False, psum=False)
+    upstream.feed = [changed(A, "2026-03-10T08:55:00+01:00", "ft", "psum", "notasSeguridad", kind=kind)]
+
+    (row,) = rows_of(cima(upstream).pull(at("2026-03-09"), datetime(2026, 3, 10, 12, tzinfo=UTC)))
+
+    assert row.key == A
+    assert parts(row)[-3:] == ["notas", "psuministro/999101", "psuministro/999102"]
+
+
 def test_a_pack_that_the_supply_problems_do_not_know_has_none_and_a_lost_page_is_no_answer() -> None:
     upstream = register()
     call = "psuministro/v2/cn/999101"
