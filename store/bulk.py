@@ -59,6 +59,14 @@ def among(
     return column.in_(select(each.c.value))
 
 
+def values_of(conn: Connection, values: Collection[str]) -> ColumnElement[str]:
+    """A column of these values, one a row."""
+    if is_postgres(conn):
+        return func.unnest(bindparam(None, list(values), type_=ARRAY(Text()), unique=True)).column_valued("given")
+    document = msgspec.json.encode(list(values)).decode()
+    return func.json_each(bindparam(None, document, unique=True)).table_valued("value", name="given").c.value
+
+
 def chosen(postgres: bool, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     """The same in a prepared statement, where `given` makes the parameter `name`."""
     if postgres:

@@ -59,6 +59,9 @@ class JobBook:
     def validators(self, keys: Sequence[str], mapping: int) -> Mapping[str, Validators]:
         return self._memory.validators(keys, mapping)
 
+    def spoken_for(self, keys: Sequence[str]) -> frozenset[str]:
+        return self._memory.spoken_for(keys)
+
     def scopes(self, keys: Sequence[str]) -> Mapping[str, ScopeState]:
         return self._memory.scopes(keys)
 

@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Executable, FromClause, and_, bindparam, exists, func, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Executable,
+    FromClause,
+    and_,
+    bindparam,
+    exists,
+    func,
+    or_,
+    select,
+    true,
+)
 
 from store.access import Access
-from store.bulk import add_missing, among, bytewise, chosen, given, now, put
+from store.bulk import add_missing, among, bytewise, chosen, given, now, put, values_of
 from store.packing import pack_keys, unpack_keys, unpack_validators, unpack_version
 from store.prepared import Prepared
 from store.schema import checkpoints, holds, known, scopes, watermarks
@@ -68,13 +80,21 @@ class Memory:
         }
 
     def validators(self, keys: Sequence[str], mapping: int) -> Mapping[str, Validators]:
-        """Of those of these rows whose answers this mapping gave all that is remembered of them: what a part of one was
-        mapped from since, by a row of its own, may be another answer."""
+        """Of those of these rows whose answers this mapping gave all that is remembered of them: a part of one may be
+        in doubt, or was mapped since by a row of its own, from another answer."""
         usable = (scopes.c.raw.is_not(None), scopes.c.mapping == mapping, scopes.c.validators.is_not(None))
         with self._access.read() as conn:
-            these = (scopes.c.job == self._access.job_no, among(conn, scopes.c.key, keys), ~_mapped_apart(conn))
+            these = (scopes.c.job == self._access.job_no, among(conn, scopes.c.key, keys), ~_apart(conn))
             found = conn.execute(select(scopes.c.key, scopes.c.validators).where(*these, *usable))
             return {key: unpack_validators(stored) for key, stored in found}
+
+    def spoken_for(self, keys: Sequence[str]) -> frozenset[str]:
+        """Those of these rows of which any scope is remembered."""
+        with self._access.read() as conn:
+            key, own = values_of(conn, keys), bytewise(conn, scopes.c.key)
+            same = or_(own == key, _inside(own, key))
+            found = select(key).where(exists().where(scopes.c.job == self._access.job_no, same))
+            return frozenset(conn.scalars(found))
 
     def scope_rows(self, after: str, count: int) -> Sequence[tuple[str, str]]:
         """A page of the scopes that hold anything: key, and the key of the row that speaks for it.  For a plan."""
@@ -85,13 +105,22 @@ class Memory:
             return [(key, row or key) for key, row in page]
 
 
-def _mapped_apart(conn: Connection) -> ColumnElement[bool]:
-    """True where a row of its own speaks for a part of the scope's row."""
+def _apart(conn: Connection) -> ColumnElement[bool]:
+    """True where a part of the scope's row was not mapped from the same answers: it is in doubt, or another row speaks
+    for it."""
     part = scopes.alias()
-    key = bytewise(conn, part.c.key)
-    inside = and_(key > scopes.c.key + "#", key < scopes.c.key + "$")  # `$` follows `#`
-    whose = func.coalesce(part.c.row, part.c.key)
-    return exists().where(part.c.job == scopes.c.job, inside, whose != scopes.c.key)
+    alike = and_(
+        func.coalesce(part.c.row, part.c.key) == scopes.c.key,
+        func.coalesce(part.c.raw, b"") == scopes.c.raw,
+        func.coalesce(part.c.mapping, -1) == scopes.c.mapping,
+    )
+    inside = _inside(bytewise(conn, part.c.key), scopes.c.key)
+    return exists().where(part.c.job == scopes.c.job, inside, ~alike)
+
+
+def _inside(scope: ColumnElement[str], row: ColumnElement[str]) -> ColumnElement[bool]:
+    """True where a scope's key is that of a row, `#` and a part."""
+    return and_(scope > row + "#", scope < row + "$")  # `$` follows `#`
 
 
 def _scopes_with_known(postgres: bool) -> Executable:

@@ -65,7 +65,7 @@ class Overlay:
 
     def validators(self, keys: Sequence[str], mapping: int) -> Mapping[str, Validators]:
         """Of what the plan has not mapped anew."""
-        above = self._scratch.scopes(keys)
+        above = self._scratch.spoken_for(keys)
         return self._inner.validators([key for key in keys if key not in above], mapping)
 
     def scopes(self, keys: Sequence[str]) -> Mapping[str, ScopeState]:

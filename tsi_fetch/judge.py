@@ -213,7 +213,7 @@ def _turn_row(row: Row, states: Mapping[str, ScopeState], run: Run) -> Turned:
 def _unmodified(row: Row, states: Mapping[str, ScopeState], run: Run) -> Turned:
     """Nothing to map; where what its answers were mapped to is in doubt by now, it is asked for again next time."""
     state = states.get(row.scopes[0].key)
-    if state and state.raw is not None and state.mapping == run.source.mapping:
+    if state and state.raw is not None and _mapped_before(row, state.raw, states, run):
         return Turned(row, skipped=True)
     fault = Fault("unmodified", "$", "what it was mapped to came into doubt after it was asked for")
     return Turned(replace(row, unmodified=False, unfetched=fault), fault=fault)

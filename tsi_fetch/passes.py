@@ -6,12 +6,13 @@ the night's changes waiting.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tsi_fetch import guards
 from tsi_fetch.errors import Exit, Guarded, TryAgain
-from tsi_fetch.words import Batch, Cursor, KeyPage, ListKind, Ref, State, WorkList
+from tsi_fetch.validators import usable
+from tsi_fetch.words import Batch, Cursor, KeyPage, ListKind, Ref, State, Validators, WorkList
 
 if TYPE_CHECKING:
     from tsi_fetch.context import Run
@@ -111,7 +112,7 @@ def _slices(run: Run, work: WorkList) -> Batches:
             raise TryAgain(f"the source gives no row for {len(items)} keys of its own listing", "see what it answers")
         before, after = before if after else items, items[-1][0]
         keys = [key for _, key in items]
-        known = {} if run.settings.again else run.store.validators(keys, run.source.mapping)
+        known = {} if run.settings.again else _validators(run, keys)
         for batch in _until_stopped(run, run.source.fetch(keys, known)):
             yield batch, False
             done += len(batch.rows)
@@ -124,6 +125,11 @@ def _slices(run: Run, work: WorkList) -> Batches:
         run.tally.remainder = left.left
         _out_of_time(run, f"{left.left} of {left.total} keys of the {left.kind} load are left for the next run")
     _end(run, None, clear=False)
+
+
+def _validators(run: Run, keys: Sequence[str]) -> Mapping[str, Validators]:
+    """By what the answers of these rows can be asked for."""
+    return usable(run.store.validators(keys, run.source.mapping), run.settings.identity)
 
 
 def _end(run: Run, cursor: Cursor | None, *, clear: bool) -> None:

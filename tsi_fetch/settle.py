@@ -10,6 +10,7 @@ from tsi_fetch.decide import FOREIGN, GONE, leaving
 from tsi_fetch.flight import Flight
 from tsi_fetch.judge import ACKNOWLEDGED, Judged, Turned
 from tsi_fetch.refusals import quarantine_digest
+from tsi_fetch.validators import kept as kept_validators
 from tsi_fetch.words import (
     AWAITED,
     DOUBTED,
@@ -202,6 +203,7 @@ def _scopes(turned: Turned, judged: Judged, unsure: set[Ref], run: Run) -> list[
         kept = refs if claim.whole else refs - deleted  # what else it holds, it still holds, or is letting go of
         raw = turned.raw if sure else None
         mapping = run.source.mapping if sure else None
-        validators = turned.row.validators if sure and not n and claim.whole else None
+        found = turned.row.validators if sure and not n and claim.whole else None
+        validators = kept_validators(found, run.settings.identity)
         result.append(ScopeSettled(claim.key, kept, gone, raw, mapping, turned.row.key, validators))
     return result

@@ -26,8 +26,10 @@ def book(stored: Stored) -> Iterator[JobBook]:
         yield book
 
 
-def settle(book: JobBook, key: str, row: str, tags: Validators | None, raw: bytes | None = RAW) -> None:
-    scope = ScopeSettled(key, frozenset({A}), frozenset(), raw, 1, row, tags)
+def settle(
+    book: JobBook, key: str, row: str, tags: Validators | None, raw: bytes | None = RAW, mapping: int = 1
+) -> None:
+    scope = ScopeSettled(key, frozenset({A}), frozenset(), raw, mapping, row, tags)
     book.settle(Settlement("s", known=(Known(A, "cima", b"d" * 16, "1", 1, 1),), scopes=(scope,)))
 
 
@@ -58,6 +60,16 @@ def test_nor_are_they_where_a_row_of_its_own_has_spoken_for_a_part_since(book: J
     assert book.validators(["1"], 1) == {"1": TAGS}
 
 
+@pytest.mark.parametrize(("raw", "mapping"), [(None, 1), (b"s" * 16, 1), (RAW, 2)])
+def test_nor_are_they_where_a_part_is_in_doubt_or_came_of_other_answers(
+    book: JobBook, raw: bytes | None, mapping: int
+) -> None:
+    settle(book, "1", "1", TAGS)
+    settle(book, "1#psum", "1", None, raw, mapping)
+    settle(book, "2", "2", TAGS)
+    assert book.validators(["1", "2"], 1) == {"2": TAGS}
+
+
 def test_a_plan_is_given_those_of_what_it_has_not_mapped_anew(stored: Stored, book: JobBook) -> None:
     settle(book, "1", "1", TAGS)
     settle(book, "2", "2", TAGS)
@@ -66,3 +78,5 @@ def test_a_plan_is_given_those_of_what_it_has_not_mapped_anew(stored: Stored, bo
         assert plan.validators(["1", "2"], 1) == {"1": TAGS, "2": TAGS}
         plan.settle(Settlement("s", scopes=(ScopeSettled("2", frozenset({A}), frozenset(), RAW, 1, "2"),)))
         assert plan.validators(["1", "2"], 1) == {"1": TAGS}
+        plan.settle(Settlement("s", scopes=(ScopeSettled("1#psum", frozenset({A}), frozenset(), RAW, 1, "1#psum"),)))
+        assert plan.validators(["1", "2"], 1) == {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +15,9 @@ from table_source import TableSource
 
 from store.handle import open_store
 from store.schema import scopes
+from tsi_fetch.identity import Identity
 from tsi_fetch.ports import NOTHING
-from tsi_fetch.words import Batch, Row, Validators
+from tsi_fetch.words import Batch, Change, Row, ScopeClaim, Upsert, Validators
 
 
 class Tagged(TableSource):
@@ -97,3 +98,58 @@ def test_what_came_into_doubt_after_it_was_asked_for_is_set_aside_and_asked_for_
     tagged.source.fetch = fetch  # type: ignore[method-assign]
     assert tagged.run().exit_code == 0
     assert tagged.source.bodies == ["p1"]
+
+
+class Parted(Tagged):
+    """What has a name that begins with `!` is of a scope beside the row's own."""
+
+    def _row(self, key: str, settles: tuple[str, ...]) -> Row:
+        row = super()._row(key, settles)
+        return replace(row, scopes=(*row.scopes, ScopeClaim(f"{key}#part", whole=True)))
+
+    def to_changes(self, row: Row) -> Sequence[Change]:
+        made = [u for u in super().to_changes(row) if isinstance(u, Upsert)]
+        return [replace(u, scope=f"{row.key}#part") if b'"!' in u.body else u for u in made]
+
+
+@pytest.fixture
+def parted(tmp_path: Path) -> House:
+    house = House(tmp_path, Parted({"p1": {"a": "A", "n": "!N"}, "p2": {"b": "B"}}))
+    assert house.run().exit_code == 0
+    house.source.bodies.clear()
+    return house
+
+
+def _part_in_doubt(house: House) -> None:
+    with open_store(house.url) as stored, stored.database.write() as conn:
+        conn.execute(update(scopes).where(scopes.c.key == "p1#part").values(raw=None))
+
+
+def test_what_is_in_doubt_of_a_scope_beside_the_first_is_got_and_written_again(parted: House) -> None:
+    _part_in_doubt(parted)
+    assert parted.run(full=True).exit_code == 0
+    assert parted.source.bodies == ["p1"]
+
+
+def test_a_scope_beside_the_first_that_came_into_doubt_meanwhile_is_not_taken_for_as_it_was(parted: House) -> None:
+    fetch = parted.source.fetch
+
+    def doubted(keys: Iterable[str], known: Mapping[str, Validators] = NOTHING) -> Iterator[Batch]:
+        for batch in fetch(keys, known):
+            _part_in_doubt(parted)
+            yield batch
+
+    parted.source.fetch = doubted  # type: ignore[method-assign]
+    assert [t.key for t in parted.run(full=True).quarantined] == ["p1"]
+
+
+def test_under_another_identity_nothing_is_as_it_was(tagged: House) -> None:
+    other = Identity("other")
+    report = tagged.run(full=True, identity=other, accept_vanish=99)
+    assert report.counts["Organization"]["created"] == 4
+    assert tagged.source.bodies == ["p1", "p2", "p3"]
+    tagged.source.bodies.clear()
+    assert tagged.run(full=True, identity=other).counts == {"Organization": {"unchanged": 4}}
+    assert tagged.source.bodies == []
+    tagged.run(full=True, accept_vanish=99)
+    assert tagged.source.bodies == ["p1", "p2", "p3"]
