@@ -1,8 +1,13 @@
 """What a product is called before its strength: the name that people use.
 
 `nombre` runs name, strength, form, additions (`EFG`) together.  The name is certain only where a strength follows it: a
-number with a unit that the table of units knows.  It is an *invented* one only where none of the substances' names is
-part of it, and the product is no generic.
+number with a unit that the table of units knows.
+
+It is an *invented* one only of a product that the European Union has authorised, that is no generic, and where no word
+of the substances is part of it.  By law a name is an invented one, or the common name beside a firm's (Directive
+2001/83/EC, article 1(20)), and the Union uses the common name that the register gives as the substance's.  National
+names also are other words for a substance (`VITAMINA C` of ascorbic acid, `ADRENALINA` of epinephrine), which no list
+tells apart.
 """
 
 from __future__ import annotations
@@ -13,7 +18,8 @@ from sources.cima.mapping.register import Medicamento
 from sources.cima.mapping.terms import known_units, normal
 
 _LETTERS = 5
-"""Shorter words of substances (`acido` has five, `de` two) also stand in names that were invented."""
+"""So many first letters tell a word of a substance, whatever its ending; shorter words (`urea`, `agua`) are compared
+whole."""
 
 
 def _strength() -> re.Pattern[str]:
@@ -36,10 +42,14 @@ def medicine_name(register: Medicamento) -> str | None:
 def invented_name(register: Medicamento) -> str | None:
     """The medicine's name where it cannot be a substance's."""
     name = medicine_name(register)
-    if name is None or register.generico is not False or not register.principiosActivos:
+    if name is None or not register.ema or register.generico is not False or not register.principiosActivos:
         return None
     substances = [s.nombre or "" for s in register.principiosActivos]
     scientific = [*substances, (register.vtm.nombre if register.vtm else None) or ""]
-    words = {word for text in scientific for word in re.findall(r"\w+", normal(text)) if len(word) >= _LETTERS}
-    stems = {word[:_LETTERS] for word in words}
-    return None if any(word[:_LETTERS] in stems for word in re.findall(r"\w+", normal(name))) else name
+    stems = {stem for text in scientific for stem in _stems(text)}
+    return None if stems & _stems(name) else name
+
+
+def _stems(text: str) -> set[str]:
+    """The words, each as far as it is compared."""
+    return {word[:_LETTERS] for word in re.findall(r"\w+", normal(text))}

@@ -188,6 +188,9 @@ def test_a_composition_on_its_own_is_the_bundles_first_entry(make_row: MakeRow) 
         ("NUBEX PLUS 500/50 mg COMPRIMIDOS", "UNA COSA", False, "NUBEX PLUS"),
         ("NUBEX 10 microgramos/ 5 ml SOLUCION", "UNA COSA", False, "NUBEX"),
         ("COSICOL 50 mg COMPRIMIDOS", "ACIDO COSICO", False, None),  # could be its salt or short form
+        ("UREA 10 % CREMA", "UREA", False, None),
+        ("AGUA PARA INYECTABLES 10 ml", "AGUA", False, None),
+        ("NUREA 10 % CREMA", "UREA", False, "NUREA"),
         ("NUBEX 50 mg COMPRIMIDOS", "UNA COSA", True, None),
         ("NUBEX 50 mg COMPRIMIDOS", "UNA COSA", None, None),
         ("NUBEX 3 COMPRIMIDOS", "UNA COSA", False, None),
@@ -200,9 +203,31 @@ def test_a_name_is_invented_where_a_strength_follows_it_and_it_is_no_substances(
     make_row: MakeRow, nombre: str, substance: str, generic: bool | None, invented: str | None
 ) -> None:
     active = [{"id": 1, "codigo": "1A", "nombre": substance}]
-    row = make_row("99001", nombre=nombre, principiosActivos=active, generico=generic, vtm=None)
+    row = make_row("99001", nombre=nombre, principiosActivos=active, generico=generic, vtm=None, ema=True)
 
+    assert invented_part(row) == invented
+
+
+@pytest.mark.parametrize("ema", [False, None])
+@pytest.mark.parametrize(
+    ("nombre", "substance"),
+    [
+        ("NUBEX 50 mg COMPRIMIDOS", "UNA COSA"),
+        ("VITAMINA C 1 g COMPRIMIDOS", "ACIDO ASCORBICO"),
+        ("HIERRO 30 mg COMPRIMIDOS", "FERROSO SULFATO"),
+        ("ADRENALINA LEVEL 1 mg/ml SOLUCION INYECTABLE", "EPINEFRINA BITARTRATO"),
+    ],
+)
+def test_a_national_name_is_never_called_invented_as_it_may_be_another_word_for_a_substance(
+    make_row: MakeRow, nombre: str, substance: str, ema: bool | None
+) -> None:
+    active = [{"id": 1, "codigo": "1A", "nombre": substance}]
+    row = make_row("99001", nombre=nombre, principiosActivos=active, generico=False, vtm=None, ema=ema)
+
+    assert invented_part(row) is None
+
+
+def invented_part(row: Row) -> str | None:
     (product,) = of_type(row, "MedicinalProductDefinition")
-
     parts = {p["type"]["coding"][0]["code"]: p["part"] for p in product["name"][0]["part"]}
-    assert parts.get("220000000002") == invented
+    return parts.get("220000000002")
