@@ -161,10 +161,13 @@ def _unfinished(e: Evidence) -> Iterator[str]:
 
 
 def _times(e: Evidence, key: str) -> int:
-    """How often a row lies there.  What was received and cannot be used stays there beside what could not be fetched
-    since, until the source answers again."""
+    """How often a row lies there.  What was received and cannot be used, or was refused, stays there beside what could
+    not be fetched since, until the source answers again."""
     times = e.troubles.count(key)
-    return times - (times > 1 and not e.calm and key in e.unfetched)
+    if e.calm or key not in e.unfetched:
+        return times
+    times -= sum(refusal.endswith(f" of {key}") for refusal in e.refusals)
+    return times - (times > 1)
 
 
 def _misremembered(e: Evidence) -> Iterator[str]:

@@ -321,10 +321,10 @@ class Life:
         return [self._as_counted(w) for w in self.hapi.written if w.ref.type != "Device"]
 
     def _as_counted(self, written: Written) -> Written:
-        """What the source itself says is over is an update of it, and no retirement."""
+        """What the source itself says is over, or has said, may be an update of it, and no retirement."""
         if written.did != "retired" or not written.body:
             return written
-        return replace(written, did="updated") if self.said(written.ref, written.body) else written
+        return replace(written, ambiguous=self.said(written.ref, written.body))
 
     def said(self, ref: Ref, body: bytes) -> bool:
         """The source has, or had, a resource just so."""

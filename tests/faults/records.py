@@ -14,6 +14,9 @@ OUTCOMES = {0: ("done", "partial"), 65: ("quarantined", "partial")}
 COUNTED = ("created", "updated", "retired", "deleted")
 """Words of a report that mean a version at the sink."""
 
+OVER = "updated or retired"
+"""Both words together: of what is over it may be unclear who has said so."""
+
 
 def false_ends(e: Evidence) -> Iterator[str]:
     """Records that say something else than the process did; a run that was killed has no good end, unless that was
@@ -46,18 +49,29 @@ def _miscounted(ended: Ended, written: Sequence[Written]) -> Iterator[str]:
     Of what nobody was told (an answer that was lost, or a killed run's request that was carried out late), it may have
     found out.
     """
-    counts, mine = ended.report.get("counts", {}), Counter[tuple[str, str]]()
-    told, unheard = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    told, mine, unheard = (Counter[tuple[str, str]]() for _ in range(3))
     for w in written:
-        kind: tuple[str, str] = (w.ref.type, w.did)
-        mine[kind] += w.run == ended.run and w.answered
-        unheard[kind] += not w.answered
-    for name, actions in counts.items():
+        for did in _words(w):
+            mine[w.ref.type, did] += w.run == ended.run and w.answered
+            unheard[w.ref.type, did] += not w.answered
+    for name, actions in ended.report.get("counts", {}).items():
         told.update({(name, word): number for word, number in actions.items() if word in COUNTED})
+    for name in {name for name, _ in told}:
+        told[name, OVER] = told[name, "retired"] + told[name, "updated"]
+    ambiguous = Counter(w.ref.type for w in written if w.ambiguous and w.run == ended.run and w.answered)
     by_itself = ended.said >= 0 and ended.recorded is not None
-    for some in sorted(told.keys() | mine.keys()):
-        if not (mine[some] if by_itself else 0) <= told[some] <= mine[some] + unheard[some]:
+    for name, did in sorted(told.keys() | mine.keys()):
+        some, unsure = (name, did), ambiguous[name] if did != OVER else 0
+        least = mine[some] - unsure if by_itself else 0
+        if not least <= told[some] <= mine[some] + unheard[some]:
             yield f"{ended.run} counted {told[some]} {' '.join(some)}, and the sink acknowledged {mine[some]} to it"
+
+
+def _words(written: Written) -> list[str]:
+    """What it may be counted as; what is updated or retired, also as one of both."""
+    if written.ambiguous:
+        return ["retired", "updated", OVER]
+    return [written.did, OVER] if written.did in ("retired", "updated") else [written.did]
 
 
 def _unlike_what_lies(ended: Ended, e: Evidence) -> Iterator[str]:

@@ -26,13 +26,17 @@ class Version:
 
 @dataclass(frozen=True)
 class Written:
-    """A version that a run made, whatever became of it.  `answered`: the run was told that it is there."""
+    """A version that a run made, whatever became of it.  `answered`: the run was told that it is there.
+
+    `ambiguous`: the run has retired it, or the source has said that it is over: what is left is the same.
+    """
 
     run: str
     ref: Ref
     did: Did
     answered: bool = True
     body: bytes | None = field(default=None, repr=False)
+    ambiguous: bool = False
 
 
 @dataclass(frozen=True)

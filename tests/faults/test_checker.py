@@ -187,6 +187,18 @@ def test_what_is_not_finished_is_not_called_lost() -> None:
     assert look(unfinished).good
 
 
+def test_what_was_refused_stays_beside_what_could_not_be_fetched_since() -> None:
+    refused = ("a of 1", "b of 1")
+    beside = replace(
+        truth(), troubles=("1", "1", "1"), refusals=refused, unfetched=("1",),
+        runs=(FIRST, Ended("r2", 65, "quarantined", 65)), calm=False,
+    )  # fmt: skip
+    assert look(beside).good
+    assert not look(replace(beside, unfetched=())).good
+    assert not look(replace(beside, troubles=("1",) * 5)).good
+    assert not look(replace(beside, calm=True)).good
+
+
 def test_what_was_spoilt_on_its_way_may_lie_in_quarantine_until_it_is_asked_for_again() -> None:
     disturbed = replace(
         not_written(truth()),
@@ -330,6 +342,21 @@ def test_a_true_report_is_good() -> None:
 )
 def test_a_report_is_held_to_what_happened(words: str, plant: Callable[[Evidence], Evidence]) -> None:
     assert any(words in what for what in look(plant(reported())).untrue), look(plant(reported()))
+
+
+def test_what_the_source_called_over_itself_is_counted_as_the_one_or_the_other() -> None:
+    retired = next(w for w in WRITTEN if w.did == "retired")
+    unclear = replace(reported(), written=tuple(replace(w, ambiguous=True) if w is retired else w for w in WRITTEN))
+    assert look(unclear).good
+    counts = dict(REPORT["counts"])  # type: ignore[call-overload]
+    counts[retired.ref.type] = {**counts[retired.ref.type], "updated": 1}
+    del counts[retired.ref.type]["retired"]
+    assert look(said(unclear, counts=counts)).good
+    assert not look(said(reported(), counts=counts)).good
+    counts[retired.ref.type] = {**counts[retired.ref.type], "retired": 1}
+    assert not look(said(unclear, counts=counts)).good, "one version, and counted twice"
+    del counts[retired.ref.type]
+    assert not look(said(unclear, counts=counts)).good
 
 
 def test_what_nobody_was_told_of_may_be_counted_and_need_not_be() -> None:
