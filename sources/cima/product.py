@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import partial
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TypeVar
 
 from sources.cima.answers import Unfetched, parsed
 from sources.cima.client import CimaClient
 from sources.cima.mapping import side_key, side_product
-from sources.cima.mapping.side import FLAGS, MATERIALS, NOTES, SUPPLY, unknown_pack
+from sources.cima.mapping.side import FLAGS, MATERIALS, NOTES, SUPPLY, side_resources, unknown_pack
 from tsi_fetch.clock import microseconds
+from tsi_fetch.errors import Unusable
 from tsi_fetch.http.failures import BodyTooLarge, Unreachable
 from tsi_fetch.words import Answer, Fault, Json, Row, ScopeClaim, Validators
 
@@ -24,34 +25,95 @@ SEGMENTED = (1, 2)
 Answers = Iterator[Answer]
 
 
-def fetch_row(
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one flag asked for.  `bad`: why it is not the product's to say; `unfetched`: it could not even be had."""
+
+    flag: str
+    answers: tuple[Answer, ...] = ()
+    unfetched: Fault | None = None
+    bad: bool = False
+
+
+def fetch_product(
     client: CimaClient,
-    key: str,
+    nregistro: str,
     settles: tuple[str, ...] = (),
     known: Validators | None = None,
     told: Collection[str] = (),
-) -> Row:
-    """Fetch what a row's key names: a product (`99001`), or what some flags of it ask for (`99001#matinf+psum`).
+) -> tuple[Row, ...]:
+    """Fetch a product whole: a row with all its answers, or one that says why they cannot be had.
 
-    A row with all its answers, or one that says why they cannot be had.  An unknown product is a row with its 204
-    alone: all its scopes are then empty.  `known`: validators of all answers that it had last; where the register says
-    that each of them still holds, the row is unmodified.
+    An unknown product is a row with its 204 alone: all its scopes are then empty.  `known`: validators of all answers
+    that it had last; where the register says that each of them still holds, the row is unmodified.  `told`: flags of
+    the change feed, which are asked for even where the product does not say itself that it has something of them.
+
+    What a flag asks for and cannot be fetched, or mapped, holds nothing else back: the product's row does without it
+    and does not speak for it, and after it comes a row of such flags alone.  They belong into one batch.
     """
-    nregistro = side_product(key)
-    flags = key.removeprefix(nregistro)[1:].split("+") if key != nregistro else sorted(FLAGS.values())
-    read = partial(_whole, told=told) if key == nregistro else partial(_sides, flags=flags)
     try:
         same = _unmodified(client, nregistro, known) if known else ()
-        answers = same or tuple(read(client, nregistro))
+        own, product = (same, None) if same else _own(client, nregistro)
+    except Unfetched as e:
+        return (Row(nregistro, settles=settles, unfetched=e.fault),)
+    sides = [_side(client, product, nregistro, flag) for flag in _asked(product, told)]
+    bad = [side for side in sides if side.bad]
+    answers = (*own, *(answer for side in sides if not side.bad for answer in side.answers))
+    if bad:  # by validators, the register would say that all is as it was, and nobody would ask for what is bad
+        answers = tuple(replace(answer, validator=None) for answer in answers)
+    flags = sorted(set(FLAGS.values()).difference(side.flag for side in bad))
+    row = _row(nregistro, flags, answers, settles)
+    if same:
+        row = replace(row, answers=(), unmodified=True)
+    return (row, *_rows_of_bad(nregistro, own[0], bad))
+
+
+def fetch_row(client: CimaClient, key: str, settles: tuple[str, ...] = (), known: Validators | None = None) -> Row:
+    """Fetch what some flags of a product ask for (`99001#matinf+psum`): a row with all answers, or one that says why
+    they cannot be had; `known` as of a whole product."""
+    nregistro = side_product(key)
+    try:
+        same = _unmodified(client, nregistro, known) if known else ()
+        flags = key.removeprefix(nregistro)[1:].split("+")
+        row = _row(key, flags, same or tuple(_sides(client, nregistro, flags)), settles)
     except Unfetched as e:
         return Row(key, settles=settles, unfetched=e.fault)
+    return replace(row, answers=(), unmodified=True) if same else row
+
+
+def _row(key: str, flags: Sequence[str], answers: tuple[Answer, ...], settles: tuple[str, ...] = ()) -> Row:
+    nregistro = side_product(key)
     # The earliest request: what the register changes while we ask is then newer than this row, never older.
     order = min(microseconds(answer.requested_at) for answer in answers)
     scopes = [f"{nregistro}#{flag}" for flag in flags]
-    claimed = scopes if key != nregistro else [nregistro, *scopes]
-    claims = tuple(ScopeClaim(scope, whole=True) for scope in claimed)
+    claims = tuple(ScopeClaim(scope, whole=True) for scope in (scopes if key != nregistro else [nregistro, *scopes]))
     overtakes = tuple(part for part in _parts_of(nregistro, flags) if part != key)
-    return Row(key, () if same else answers, order, claims, settles, unmodified=bool(same), overtakes=overtakes)
+    return Row(key, answers, order, claims, settles, overtakes=overtakes)
+
+
+def _rows_of_bad(nregistro: str, medicine: Answer, bad: Sequence[Side]) -> Iterator[Row]:
+    """One row of what could not be fetched, to be asked for again; one of what cannot be mapped, as it came."""
+    lost, unmapped = [s for s in bad if s.unfetched], [s for s in bad if not s.unfetched]
+    if lost:
+        yield Row(side_key(nregistro, (side.flag for side in lost)), unfetched=lost[0].unfetched)
+    if unmapped:
+        flags = sorted(side.flag for side in unmapped)
+        answers = (medicine, *(answer for side in unmapped for answer in side.answers))
+        yield _row(side_key(nregistro, flags), flags, answers)
+
+
+def _side(client: CimaClient, product: Json, nregistro: str, flag: str) -> Side:
+    """What a flag asks for, and whether it can be mapped: that is known here at once, as each answer stands alone."""
+    try:
+        answers = tuple(_side_answers(client, product, nregistro, [flag]))
+    except Unfetched as e:
+        return Side(flag, unfetched=e.fault, bad=True)
+    try:
+        for answer in answers:
+            side_resources(nregistro, answer)
+    except Unusable:  # the row of its own says why, where it is mapped
+        return Side(flag, answers, bad=True)
+    return Side(flag, answers)
 
 
 def _parts_of(nregistro: str, flags: Sequence[str]) -> Iterator[str]:
@@ -61,21 +123,29 @@ def _parts_of(nregistro: str, flags: Sequence[str]) -> Iterator[str]:
 
 
 def _unmodified(client: CimaClient, nregistro: str, known: Validators) -> tuple[Answer, ...]:
-    """The register's word that all is as it was; nothing where one answer is another one now."""
+    """The register's word that all is as it was; nothing where one answer is another one now, or one that a flag asks
+    for cannot be had: that is seen to where all is fetched."""
     answers: list[Answer] = []
     for part, validator in known.items():
-        answer = _ask(part, lambda part=part, v=validator: client.unmodified(part, nregistro, v))  # type: ignore[misc]
+        try:
+            answer = _ask(part, lambda part=part, v=validator: client.unmodified(part, nregistro, v))  # type: ignore[misc]
+        except Unfetched:
+            if part.partition("/")[0] not in FLAGS:
+                raise
+            return ()
         if answer is None:
             return ()
         answers.append(answer)
     return tuple(answers)
 
 
-def _whole(client: CimaClient, nregistro: str, told: Collection[str]) -> Answers:
+def _own(client: CimaClient, nregistro: str) -> tuple[tuple[Answer, ...], Json]:
+    """The product's own answers, and the product; None where the register has none of this number."""
     medicine, product = _medicine(client, nregistro)
-    yield medicine
-    if product is None:
-        return
+    return (medicine, *(_parts(client, product, nregistro) if product is not None else ())), product
+
+
+def _parts(client: CimaClient, product: Json, nregistro: str) -> Answers:
     for cn in _presentations(product):
         part = f"presentacion/{cn}"
         answer = _ask(part, lambda cn=cn: client.presentation(cn))  # type: ignore[misc]
@@ -85,8 +155,11 @@ def _whole(client: CimaClient, nregistro: str, told: Collection[str]) -> Answers
         yield answer
     for kind in _documents(product):
         yield _list(f"contenido/{kind}", lambda kind=kind: client.content(kind, nregistro))  # type: ignore[misc]
-    asked = [flag for flag in FLAGS.values() if flag in told or _has(product, flag)]
-    yield from _side_answers(client, product, nregistro, asked)
+
+
+def _asked(product: Json, told: Collection[str]) -> list[str]:
+    """The flags that a product is asked for with the rest of it."""
+    return [flag for flag in FLAGS.values() if flag in told or _has(product, flag)] if product is not None else []
 
 
 def _sides(client: CimaClient, nregistro: str, flags: Sequence[str]) -> Answers:

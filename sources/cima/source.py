@@ -18,7 +18,7 @@ from sources.cima.feed import FEED_ROW, UnreadableRow, Work, collapse, next_curs
 from sources.cima.listing import read_listing
 from sources.cima.mapping.composition import SOURCE
 from sources.cima.options import CimaOptions
-from sources.cima.product import fetch_row
+from sources.cima.product import fetch_product, fetch_row
 from tsi_fetch.clock import Clock
 from tsi_fetch.errors import Unusable
 from tsi_fetch.http.chain import build_client
@@ -95,8 +95,12 @@ class Cima:
         left = len(items)
         while left > self._options.batch:
             left -= self._options.batch
-            yield Batch(self.stream, tuple(islice(rows, self._options.batch)))
-        yield Batch(self.stream, tuple(rows), cursor)
+            yield self._batch(islice(rows, self._options.batch))
+        yield self._batch(rows, cursor)
+
+    def _batch(self, fetched: Iterable[tuple[Row, ...]], cursor: Cursor | None = None) -> Batch:
+        """The rows of one item are never parted: they are settled together, or not at all."""
+        return Batch(self.stream, tuple(row for rows in fetched for row in rows), cursor)
 
     def keys(self) -> Iterator[KeyPage]:
         """One pass over the listing of all medicines."""
@@ -105,8 +109,8 @@ class Cima:
     def fetch(self, keys: Iterable[str], known: Mapping[str, Validators] = NOTHING) -> Iterator[Batch]:
         """Fetch these products whole, or what some of their flags ask for (`99001#psum`), in the order given."""
         rows = self._rows(iter(keys), known)
-        while batch := tuple(islice(rows, self._options.batch)):
-            yield Batch(self.stream, batch)
+        while some := tuple(islice(rows, self._options.batch)):
+            yield self._batch(some)
 
     def to_changes(self, row: Row) -> Sequence[Change]:
         """Map one row.  Unusable where the row, or what is in it, cannot be read."""
@@ -127,14 +131,14 @@ class Cima:
 
     def _rows(
         self, items: Iterator[UnreadableRow | Work | str], known: Mapping[str, Validators] = NOTHING
-    ) -> Iterator[Row]:
-        """Rows in the order of `items`, whichever arrives first; a bounded number is under way or ahead."""
+    ) -> Iterator[tuple[Row, ...]]:
+        """The rows of each of `items`, in their order, whichever arrives first; so many are under way or ahead."""
         workers = self._options.connections
         pool = ThreadPoolExecutor(workers, thread_name_prefix="cima")
-        ahead: deque[Future[Row]] = deque()
+        ahead: deque[Future[tuple[Row, ...]]] = deque()
         try:
             for item in items:
-                ahead.append(pool.submit(self._row, item, known))
+                ahead.append(pool.submit(self._fetched, item, known))
                 if len(ahead) > workers * AHEAD:
                     yield ahead.popleft().result()
             while ahead:
@@ -142,11 +146,14 @@ class Cima:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _row(self, item: UnreadableRow | Work | str, known: Mapping[str, Validators]) -> Row:
-        if isinstance(item, str):
-            return fetch_row(self._client, item, known=known.get(item))
+    def _fetched(self, item: UnreadableRow | Work | str, known: Mapping[str, Validators]) -> tuple[Row, ...]:
         if isinstance(item, UnreadableRow):
-            return Row(item.key, (item.answer,), settles=(item.key,))
+            return (Row(item.key, (item.answer,), settles=(item.key,)),)
+        if isinstance(item, str):
+            if mapping.side_product(item) != item:
+                return (fetch_row(self._client, item, known=known.get(item)),)
+            return fetch_product(self._client, item, known=known.get(item))
+        if item.whole:
+            return fetch_product(self._client, item.nregistro, item.settles, told=item.flags)
         # Of its flags alone it is a row of scopes of its own, which never speaks for the whole product.
-        key = item.nregistro if item.whole else mapping.side_key(item.nregistro, item.flags)
-        return fetch_row(self._client, key, item.settles, told=item.flags)
+        return (fetch_row(self._client, mapping.side_key(item.nregistro, item.flags), item.settles),)

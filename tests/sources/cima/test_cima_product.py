@@ -71,7 +71,8 @@ def test_a_pack_that_the_supply_problems_do_not_know_has_none_and_a_lost_page_is
     (row,) = fetched(upstream)
     assert (row.unfetched, [a.status for a in row.answers if a.part == "psuministro/999101"]) == (None, [404])
     upstream.instead(call, Reply(404, b"<html></html>"))
-    (row,) = fetched(upstream)
+    product, row = fetched(upstream)
+    assert (product.unfetched, row.key) == (None, f"{A}#psum")
     assert row.unfetched is not None
     assert (row.unfetched.code, row.unfetched.path) == ("cima-status", "psuministro/999101")
 
