@@ -79,17 +79,16 @@ def _documents(product: Product) -> Iterator[Json]:
     docs = product.register.docs or ()
     parts = identity.numbered([document_kind(doc.tipo)[0] for doc in docs])
     for index, (doc, part) in enumerate(zip(docs, parts, strict=True)):
-        url = usable(doc.url)
-        if url:
-            yield _document(product, doc, part, url, f"medicamento.docs[{index}].fecha")
+        urls = [url for url in map(usable, (doc.url, doc.urlHtml)) if url]
+        if urls:
+            yield _document(product, doc, part, urls, f"medicamento.docs[{index}].fecha")
 
 
-def _document(product: Product, doc: Doc, part: str, url: str, path: str) -> Json:
+def _document(product: Product, doc: Doc, part: str, urls: list[str], path: str) -> Json:
     _, code, text = document_kind(doc.tipo)
     day = None if doc.fecha is None else day_of(doc.fecha, path)
     language = {"language": "es"} if code else {}  # assessment reports of EMA products are in English
-    html = usable(doc.urlHtml)
-    contents = [attachment(url, text, day, **language), *([attachment(html, text, day, **language)] if html else [])]
+    contents = [attachment(url, text, day, **language) for url in urls]
     kind = concept(code, f"{code}-list", text=text) if code else concept(text=text)
     own = [identifier("document", f"{product.number}-{part}")]
     return document_reference(identity.document(product.number, part), product.ref, own, day, contents, type=kind)

@@ -73,6 +73,13 @@ def test_a_document_without_a_usable_address_is_none(make_row: MakeRow, url: str
     assert of_docs(make_row, {"tipo": 3, "url": url}) == []
 
 
+def test_a_document_that_is_a_web_page_alone_is_given(make_row: MakeRow) -> None:
+    (found,) = of_docs(make_row, {"tipo": 2, "urlHtml": "https://cima.invalid/P_99001.html", "secc": False})
+
+    assert found["id"] == "es-aemps-doc-99001-p"
+    assert [c["attachment"]["url"] for c in found["content"]] == ["https://cima.invalid/P_99001.html"]
+
+
 def test_an_address_is_written_without_blanks_and_its_ending_alone_tells_the_type(make_row: MakeRow) -> None:
     plain, blank = of_docs(
         make_row,
