@@ -23,8 +23,8 @@ UNKNOWN = "-"
 
 def ingredients(product: Product) -> list[Json]:
     """The active substances in the register's order, then the excipients; those that have a name or a code."""
-    active = _named(product.register.principiosActivos)
-    excipients = _named(product.register.excipientes)
+    active = _named(product.register.principiosActivos, "active")
+    excipients = _named(product.register.excipientes, "excipient")
     return [
         *(_ingredient(product, part, s, "active") for part, s in zip(_parts("a", active), active, strict=True)),
         *(
@@ -34,8 +34,13 @@ def ingredients(product: Product) -> list[Json]:
     ]
 
 
-def _named(substances: Sequence[Sustancia] | None) -> list[Sustancia]:
-    return [s for s in substances or () if (s.nombre or "").strip() or (s.codigo or "").strip()]
+def _named(substances: Sequence[Sustancia] | None, role: str) -> list[Sustancia]:
+    return [s for s in substances or () if (s.nombre or "").strip() or _code(s, role)]
+
+
+def _code(substance: Sustancia, role: str) -> str:
+    """The register's own code: `codigo` of an active substance, `id` of an excipient."""
+    return (substance.codigo or "").strip() if role == "active" else written(substance.id)
 
 
 def _parts(role: str, substances: Sequence[Sustancia]) -> list[str]:
@@ -62,10 +67,8 @@ def _ingredient(product: Product, part: str, substance: Sustancia, role: str) ->
 
 
 def _substance(substance: Sustancia, role: str) -> Json:
-    """The register's own code: `codigo` of an active substance, `id` of an excipient."""
-    name, active = substance.nombre, role == "active"
-    code = (substance.codigo or "").strip() if active else written(substance.id)
-    coding = coded("active-substance" if active else "declared-excipient", code, name) if code else None
+    name, code = substance.nombre, _code(substance, role)
+    coding = coded("active-substance" if role == "active" else "declared-excipient", code, name) if code else None
     return present({"coding": [coding] if coding else None, "text": name})
 
 

@@ -125,6 +125,15 @@ def test_as_much_as_is_needed_is_no_strength_and_stays_as_a_comment(make_row: Ma
     assert water["comment"] == "Cantidad suficiente: 1 ml"
 
 
+def test_an_excipient_of_which_only_the_code_is_known_is_kept_by_it(make_row: MakeRow) -> None:
+    bare = [{"id": 5, "cantidad": "3", "unidad": "mg", "orden": 1}, {"codigo": "5E", "cantidad": "3", "unidad": "mg"}]
+
+    (found,) = of_type(make_row("99001", docs=[], principiosActivos=[], excipientes=bare), "Ingredient")
+
+    assert found["id"] == "es-aemps-ing-99001-e5"
+    assert [c["code"] for c in found["substance"]["code"]["concept"]["coding"]] == ["5"]
+
+
 def test_ingredients_say_what_they_are_and_of_what(make_row: MakeRow) -> None:
     active, excipient = of_type(make_row("99001"), "Ingredient")
 
