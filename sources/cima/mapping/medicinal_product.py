@@ -11,7 +11,7 @@ from sources.cima import identity
 from sources.cima.mapping.datatypes import coded, concept, identifier, present, profile, reference
 from sources.cima.mapping.names import invented_name
 from sources.cima.mapping.product import Product
-from sources.cima.mapping.register import Item, Medicamento
+from sources.cima.mapping.register import Atc, Item, Medicamento
 from tsi_fetch.words import Json
 
 
@@ -52,11 +52,21 @@ def _supply(register: Medicamento) -> Json:
     return concept("prescription" if register.receta else "no-prescription", text=register.cpresc)
 
 
+LEVELS = {1: 1, 3: 2, 4: 3, 5: 4, 7: 5}
+"""Characters of an ATC code, and the level that they are (WHO: `A`, `A10`, `A10B`, `A10BA`, `A10BA02`)."""
+
+
+def _level(atc: Atc) -> int | None:
+    return atc.nivel or LEVELS.get(len(atc.codigo.strip()))
+
+
 def _classification(register: Medicamento) -> Iterator[Json]:
-    deepest = max((atc.nivel or 0 for atc in register.atcs or ()), default=0)
-    for atc in register.atcs or ():
-        if (atc.nivel or 0) == deepest and atc.codigo.strip():
-            yield {"coding": [coded("atc", atc.codigo, atc.nombre)]}
+    """The codes of the deepest level, and those of which nobody says how deep they are."""
+    atcs = [atc for atc in register.atcs or () if atc.codigo.strip()]
+    deepest = max((_level(atc) or 0 for atc in atcs), default=0)
+    for atc in atcs:
+        if _level(atc) in (None, deepest):
+            yield {"coding": [coded("atc", atc.codigo.strip(), atc.nombre)]}
     if register.generico:
         yield {"text": "Generic"}
     if register.biosimilar:

@@ -134,6 +134,27 @@ def test_a_union_product_also_has_the_unions_number(make_row: MakeRow) -> None:
     assert product["characteristic"][0]["valueCodeableConcept"]["text"] == "Biológicos"
 
 
+@pytest.mark.parametrize(
+    ("atcs", "codes"),
+    [
+        ([{"codigo": " N02BA51 ", "nivel": 5}], ["N02BA51"]),
+        ([{"codigo": "N02B", "nivel": 3}, {"codigo": "N02BA51"}], ["N02BA51"]),
+        ([{"codigo": "N02B"}, {"codigo": "N02BA51", "nivel": 5}], ["N02BA51"]),
+        ([{"codigo": "N02BA51", "nivel": 5}, {"codigo": "N02BE01"}], ["N02BA51", "N02BE01"]),
+        ([{"codigo": "N02BA51", "nivel": 5}, {"codigo": "N02BA5"}], ["N02BA51", "N02BA5"]),
+        ([{"codigo": " ", "nivel": 5}, {"codigo": "N02B", "nivel": 3}], ["N02B"]),
+    ],
+)
+def test_a_code_of_the_deepest_level_is_kept_whether_or_not_its_level_is_said(
+    make_row: MakeRow, atcs: Any, codes: list[str]
+) -> None:
+    row = make_row("99001", atcs=atcs, generico=False)
+
+    found = one(resources(to_changes(row)), "MedicinalProductDefinition")["classification"]
+
+    assert [c["coding"][0]["code"] for c in found] == codes
+
+
 def test_a_national_product_of_eight_digits_has_no_number_of_the_union(make_row: MakeRow) -> None:
     found = one(resources(to_changes(make_row("1998001001", ema=False))), "MedicinalProductDefinition")
 
