@@ -18,7 +18,8 @@ from tsi_fetch.words import Json
 _COUNT = re.compile(r"(?P<count>[1-9][0-9]{0,4}) (?P<rest>.+?)(?P<notes>(?: ?\([^()+]*\))*)", re.IGNORECASE)
 _INNER = re.compile(r"de (?P<count>[1-9][0-9]{0,4}) (?P<rest>.+)", re.IGNORECASE)
 _EXTENT = re.compile(r"(?:de )?(?P<number>[0-9][0-9.,]*) ?(?P<unit>[a-zµμ]+)", re.IGNORECASE)
-_NOTE = re.compile(r"\((\w+)")
+_NOTE = re.compile(r"(?:\(|\b[ou] )(\w+)", re.IGNORECASE)
+_EITHER = re.compile(r"\(\w+ [ou] ", re.IGNORECASE)
 _VOLUMES = frozenset({"mL", "L", "uL"})
 _WEIGHED = frozenset({"pack-tube", "pack-jar"})
 """Containers of which grams are what is in them; on a vial they are the substance's."""
@@ -69,9 +70,11 @@ def _counted(count: int, spelled: str, word: PackWord) -> Json:
 
 
 def _noted(notes: str) -> str | None:
-    """A container named in brackets (`28 comprimidos (Blister)`); how many there are is not said."""
-    words = [word for note in _NOTE.findall(notes) for word in pack_words() if word.type and word.word.fullmatch(note)]
-    return words[0].type if words else None
+    """A container named in brackets (`28 comprimidos (Blister)`); how many there are is not said.  None where it may be
+    one or another (`(blister o frasco)`)."""
+    named = _NOTE.findall(notes)
+    kinds = {word.type for note in named for word in pack_words() if word.type and word.word.fullmatch(note)}
+    return kinds.pop() if len(kinds) == 1 and not _EITHER.search(notes) else None
 
 
 def _contained(count: int, spelled: str, word: PackWord, after: str) -> Size | None:

@@ -59,6 +59,17 @@ def test_a_container_in_brackets_is_a_type_and_no_number() -> None:
 
 
 @pytest.mark.parametrize(
+    "notes", ["(blister o frasco)", "(BLISTER O TIRAS)", "(blister PVC o frasco de plastico)", "(frasco)(blister)"]
+)
+def test_what_may_be_one_container_or_another_has_no_type(notes: str) -> None:
+    found = said(f", 28 comprimidos {notes}")
+
+    assert found["items"]["value"] == "28"
+    assert "type" not in found
+    assert said(", 28 comprimidos (Blister PVC o PVDC)")["type"] == "pack-blister"
+
+
+@pytest.mark.parametrize(
     ("rest", "containers", "kind", "each"),
     [
         (", 1 vial", 1, "pack-vial", None),
