@@ -254,8 +254,8 @@ def _nothing_left_out(trial: Trial) -> None:
     assert kinds.count("MedicinalProductDefinition") == kinds.count("RegulatedAuthorization") == 1
     packs = {pack["cn"] for pack in product.get("presentaciones") or ()}
     assert kinds.count("PackagedProductDefinition") == len(packs)
-    substances = [*(product.get("principiosActivos") or ()), *(product.get("excipientes") or ())]
-    said = [one for one in substances if any((one.get(name) or "").strip() for name in ("nombre", "codigo"))]
+    codes = {"principiosActivos": "codigo", "excipientes": "id"}
+    said = [one for kind, code in codes.items() for one in product.get(kind) or () if _known(one, "nombre", code)]
     assert kinds.count("Ingredient") == len(said)
     documents = {doc["tipo"] for doc in product.get("docs") or () if doc.get("secc") and doc["tipo"] in (1, 2)}
     bundles = {ref.id.split("-")[3]: body for ref, body in mapped.items() if ref.type == "Bundle"}
@@ -265,6 +265,10 @@ def _nothing_left_out(trial: Trial) -> None:
         sent = _said(trial.product, f"docSegmentado/contenido/{tipo}")
         outer = bundles[{1: "ft", 2: "p"}[tipo]]["entry"][0]["resource"]["section"][0]
         assert len(outer.get("section", ())) == len(json.loads(sent) if sent else ())
+
+
+def _known(one: Tree, *names: str) -> bool:
+    return any(str(one[name]).strip() for name in names if one.get(name) is not None)
 
 
 def _said(product: Product, call: str) -> bytes:

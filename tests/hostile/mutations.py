@@ -16,7 +16,7 @@ from typing import Any
 PLANTED = "PLANTED-VALUE"
 """Stands in many a changed member; no report may show it."""
 
-UNMAPPED = frozenset("pactivos psum notas materialesInf orden".split())
+UNMAPPED = frozenset("pactivos orden".split())
 """Members of which nothing is mapped, whatever they hold."""
 
 _AGAIN, _RAW = "\ue000", "\ue001"  # private characters: a key written twice, a token written as it is
