@@ -77,11 +77,11 @@ load-cima: $(VENV)/ready-to-test ## a first load of the made-up register, interr
 
 fire: ## the promise under fire, ten minutes: four rings, and the sum of what was lost, doubled or falsely green
 	-$(MAKE) fire-inside FIRE=500
-	-$(MAKE) fire-processes FIRE=8
+	-$(MAKE) fire-processes FIRE=6
 	-$(MAKE) fire-processes FIRE=6 STORE=postgres
-	-$(MAKE) fire-runners FIRE=8
+	-$(MAKE) fire-runners FIRE=6
 	-$(MAKE) fire-servers KILLS=25
-	$(FIRE_SUM) --need 'in process=500' 'real process, sqlite=8' 'real process, postgres=6' 'two runners=8' \
+	$(FIRE_SUM) --need 'in process=500' 'real process, sqlite=6' 'real process, postgres=6' 'two runners=6' \
 	  'real servers=25 kills'
 
 fire-long: ## the same for hours, hostile input and the state machine too, then docs/fire.md; ended, it goes on where it was
