@@ -1,8 +1,8 @@
 """Killed before and after every call of sink and store, the next run completes: nothing lost, nothing doubled.
 
-Each child is a real process that ends by `os._exit`; the points are counted, not listed, so none can be forgotten.  Every
-third of them is tried, on PostgreSQL every seventh (of odd steps one dies before a call and the next after one), and all
-where TSI_CRASH=all, as in `make fire-crash`.
+Each child is a real process that ends by `os._exit`; the points are counted, not listed, so none can be forgotten.
+Every third of them is tried, on PostgreSQL every seventh (of odd steps one dies before a call and the next after one),
+and all where TSI_CRASH=all, as in `make fire-crash`.
 """
 
 from __future__ import annotations
