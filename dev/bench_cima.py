@@ -18,6 +18,7 @@ import dataclasses
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -197,6 +198,7 @@ def arguments() -> argparse.ArgumentParser:
 
 def main() -> None:
     given = arguments().parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: servers and registers with it
     there = {"cores": os.cpu_count(), "python": platform.python_version(), "load": round(os.getloadavg()[0], 1)}
     print(f"{there['cores']} cores, Python {there['python']}, load {there['load']}")
     sizes, found = into_folders(given) if given.products else ([], [])
