@@ -2,11 +2,13 @@
 
     python -m dev.bench_cima [--products 25400] [--few 2540] [--latency 50] [--json FILE]
     python -m dev.bench_cima --products 254 --few 64          # to see that it works: a minute or two
+    python -m dev.bench_cima --products 0 --hapi [--apart]    # into a real HAPI; needs Java: a quarter of an hour
 
 The register (dev/cima/) is served by a process of its own; the sink is a folder, the store an SQLite file; each run is
 a process of its own.  A first load is held against two limits of the same register: a bare client that asks the same
 URLs with as many connections and throws the answers away, and the folder given the same bytes.  What a rate limit makes
-of it is told on paper, from the requests that were counted.  docs/performance.md says how to read it.
+of it is told on paper, from the requests that were counted.  `--hapi`: see dev/bench_cima_hapi.py.  docs/performance.md
+says how to read it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import dataclasses
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from dev import bench_cima_hapi
 from dev.bench_cima_trial import Measured, Trial, urls_of
 from dev.cima.wire import GeneratedProcess
 
@@ -160,6 +164,10 @@ def aims(large: Size, few: Size | None) -> list[Aim]:
     return found
 
 
+def aim_of(load: bench_cima_hapi.Load) -> Aim:
+    return Aim(f"{load.cost.name}, into HAPI, by the slower of its two limits", load.ratio, AIM_RATIO)
+
+
 def on_paper(large: Size, hours: float) -> Iterator[str]:
     """What the counted requests of each run take at a polite pace."""
     yield f"\nOn paper, in nights of {hours:g} hours:"
@@ -171,7 +179,7 @@ def on_paper(large: Size, hours: float) -> Iterator[str]:
 
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--products", type=int, default=25_400)
+    parser.add_argument("--products", type=int, default=25_400, help="into a folder; 0: none")
     parser.add_argument("--few", type=int, default=2_540, help="a smaller register, for the memory; 0: none")
     parser.add_argument("--changes", type=int, default=45, help="products that change in a usual night")
     parser.add_argument("--latency", type=float, default=50, help="milliseconds until the register answers")
@@ -180,23 +188,37 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--night-rate", type=float, default=20, help="requests a second of one more night; 0: none")
     parser.add_argument("--hours", type=float, default=8, help="of a night, on paper")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--hapi", action="store_true", help="also into a real HAPI on PostgreSQL: needs Java")
+    parser.add_argument("--hapi-products", type=int, default=300, help="of each load into it")
+    parser.add_argument("--hapi-url", help="a server that runs already, instead of a new one; it is written to")
+    parser.add_argument("--apart", action="store_true", help="HAPI on one half of the cores, all else on the other")
     parser.add_argument("--json", type=Path, help="a file for the figures")
     return parser
 
 
 def main() -> None:
     given = arguments().parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: servers and registers with it
     there = {"cores": os.cpu_count(), "python": platform.python_version(), "load": round(os.getloadavg()[0], 1)}
-    print(f"{there['cores']} cores, Python {there['python']}, load {there['load']}\n\n{HEAD}")
+    print(f"{there['cores']} cores, Python {there['python']}, load {there['load']}")
+    sizes, found = into_folders(given) if given.products else ([], [])
+    loads = bench_cima_hapi.measure(given, _child) if given.hapi or given.hapi_url else []
+    found += map(aim_of, loads)
+    print("\n".join(["", *(aim.printed() for aim in found)]))
+    if given.json:
+        judged = [{**dataclasses.asdict(aim), "hit": aim.hit} for aim in found]
+        figures = {"machine": there, "sizes": [dataclasses.asdict(size) for size in sizes], "aims": judged}
+        figures["hapi"] = [load.to_json() for load in loads]
+        given.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def into_folders(given: argparse.Namespace) -> tuple[list[Size], list[Aim]]:
+    """What was measured, and what of it was aimed at."""
+    print(f"\n{HEAD}")
     few = measure(given.few, given, limits=False) if given.few else None
     large = measure(given.products, given, limits=True)
-    print("\n".join(on_paper(large, given.hours)), end="\n\n")
-    found = aims(large, few)
-    print("\n".join(aim.printed() for aim in found))
-    if given.json:
-        sizes = [dataclasses.asdict(size) for size in (few, large) if size]
-        judged = [{**dataclasses.asdict(aim), "hit": aim.hit} for aim in found]
-        given.json.write_text(json.dumps({"machine": there, "sizes": sizes, "aims": judged}, indent=1) + "\n")
+    print("\n".join(on_paper(large, given.hours)))
+    return [size for size in (few, large) if size], aims(large, few)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,15 +26,19 @@ import httpx
 from dev.bench_memory import resident
 from dev.bench_trial import cpu
 from jobs import collecting
+from sinks.fhir.options import FhirOptions
+from sinks.fhir.server import FhirServer
 from sinks.folder import Folder, FolderOptions
+from sources.cima.identity import PREFIX
 from sources.cima.options import CimaOptions
 from sources.cima.source import Cima
 from store.handle import open_store
 from tsi_fetch.clock import Clock, SystemClock
 from tsi_fetch.http.limit import Pace, SteadyPace
 from tsi_fetch.http.wire import Wire
+from tsi_fetch.ports import Sink
 from tsi_fetch.run import Ports, Settings, run_job
-from tsi_fetch.words import Ref, RunRecord, Write, WriteAction
+from tsi_fetch.words import Change, Ref, Row, RunRecord, Upsert, Write, WriteAction
 
 JOB = "cima"
 AT_ONCE = 160  # resources: what the folder is given together; those of a batch of eight products
@@ -42,9 +47,11 @@ PATIENCE = 60.0  # seconds for one answer
 
 @dataclass(frozen=True)
 class Trial:
-    """`what`: run, answers (the same URLs asked, the answers thrown away), folder (the same bytes written).
+    """`what`: run, answers (the same URLs asked, the answers thrown away), folder (the same bytes written), saturate
+    (the same bytes posted to the server at `url`, ready-made).
 
     `folder` keeps the store, the sink and the URLs from one run to the next.  `rate`: requests a second, 0: no limit.
+    `url`: a FHIR server in the folder's place.  `ids`: what all ids begin with there, as long as CIMA's own beginning.
     """
 
     what: str
@@ -54,6 +61,8 @@ class Trial:
     rate: float = 0.0
     connections: int = 4
     validate: str = "refuse"
+    url: str = ""
+    ids: str = PREFIX
 
 
 @dataclass
@@ -114,6 +123,44 @@ def urls_of(trial: Trial) -> Path:
     return Path(trial.folder) / f"urls-{trial.run}.txt"
 
 
+class Elsewhere(Cima):
+    """The register, with other ids: a server that holds its products already is loaded with them once more.
+
+    They are as long as the true ones, so that the bodies have as many bytes.
+    """
+
+    ids = PREFIX
+
+    def to_changes(self, row: Row) -> Sequence[Change]:
+        return [self._elsewhere(change) for change in super().to_changes(row)]
+
+    def _elsewhere(self, change: Change) -> Change:
+        if self.ids == PREFIX or not isinstance(change, Upsert):
+            return change
+        ref = Ref(change.ref.type, change.ref.id.replace(PREFIX, self.ids, 1))
+        return dataclasses.replace(change, ref=ref, body=change.body.replace(PREFIX.encode(), self.ids.encode()))
+
+
+def source_of(trial: Trial, clock: Clock, wire: httpx.BaseTransport) -> Elsewhere:
+    """ValueError where the ids would not be as long."""
+    if len(trial.ids) != len(PREFIX):
+        raise ValueError(f"ids begin with {len(PREFIX)} characters")
+    options = CimaOptions(base_url=trial.base_url, connections=trial.connections)
+    source = Elsewhere(options, clock, wire=wire, pace=pace_of(trial.base_url, trial.rate, clock))
+    source.ids = trial.ids
+    return source
+
+
+@contextmanager
+def sink_of(trial: Trial, clock: Clock, store_id: str) -> Iterator[Sink]:
+    """The folder, or the server with the sink's own defaults."""
+    if not trial.url:
+        yield Folder(FolderOptions(path=Path(trial.folder) / "sink", release="R5"), clock, trial.run)
+        return
+    with FhirServer(FhirOptions.model_validate({"url": trial.url}), clock, trial.run, JOB, store_id) as sink:
+        yield sink
+
+
 def run(trial: Trial) -> Measured:
     """A run as the command line wires it, but for its pace and the list of its URLs."""
     open_store(f"sqlite:///{trial.folder}/store.db", create=True).close()  # making its tables happens once in its life
@@ -121,10 +168,12 @@ def run(trial: Trial) -> Measured:
     wire = Noted(Wire(trial.connections), urls_of(trial))
     with open_store(f"sqlite:///{trial.folder}/store.db", create=True) as stored:
         clock = stored.clock()
-        options = CimaOptions(base_url=trial.base_url, connections=trial.connections)
-        source = Cima(options, clock, wire=wire, pace=pace_of(trial.base_url, trial.rate, clock))
-        sink = Folder(FolderOptions(path=Path(trial.folder) / "sink", release="R5"), clock, trial.run)
-        with stored.lease(JOB, "folder", trial.run, wait=clock.sleep) as store, collecting.seldom():
+        source = source_of(trial, clock, wire)
+        with (
+            stored.lease(JOB, "sink", trial.run, wait=clock.sleep) as store,
+            sink_of(trial, clock, stored.store_id) as sink,
+            collecting.seldom(),
+        ):
             store.begin_run(record := RunRecord(trial.run, JOB, clock.now()))
             report = run_job(Ports(source, sink, store, clock), Settings(JOB, trial.run, validate=trial.validate))
             ended = dataclasses.replace(record, ended=report.ended, outcome=report.outcome)
@@ -187,7 +236,23 @@ def _found(path: Path) -> Iterator[list[Write]]:
         yield [Write(Ref(f.parent.name, f.stem), WriteAction.PUT, None, f.read_bytes()) for f in some]
 
 
-WHAT: dict[str, Callable[[Trial], Measured]] = {"run": run, "answers": answers, "folder": folder}
+def saturate(trial: Trial) -> Measured:
+    """The server alone: transactions that are ready before the clock starts, by as many writers as the sink has."""
+    from dev.bench_cima_ready import ready_made, send
+
+    options = FhirOptions.model_validate({"url": trial.url})
+    ready = ready_made(trial, options.entries)
+    begun, spent = time.perf_counter(), cpu()
+    send(trial.url, ready, options.writers)
+    return Measured(time.perf_counter() - begun, cpu() - spent, requests=ready.requests, written=ready.resources)
+
+
+WHAT: dict[str, Callable[[Trial], Measured]] = {
+    "run": run,
+    "answers": answers,
+    "folder": folder,
+    "saturate": saturate,
+}
 
 
 def main() -> None:

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
-from dev.bench_cima import LISTS, Aim, Size, aims, arguments, beyond, measure, on_paper
-from dev.bench_cima_trial import Measured, Unhurried, pace_of
+from dev import bench_cima_hapi
+from dev.bench_cima import LISTS, Aim, Size, aim_of, aims, arguments, beyond, measure, on_paper
+from dev.bench_cima_hapi import Cost, Limits, Load
+from dev.bench_cima_ready import ready_made
+from dev.bench_cima_trial import WHAT, Measured, Trial, Unhurried, pace_of, source_of
+from dev.cima.generated import Generated, Settings
+from dev.cima.wire import GeneratedServer
 from tsi_fetch.clock import SystemClock
 from tsi_fetch.http.limit import SteadyPace
+from tsi_fetch.http.wire import Wire
 
 BASE = "http://127.0.0.1:1/cima/rest"
 
@@ -68,3 +81,65 @@ def test_only_a_register_on_this_machine_may_be_asked_without_a_limit(url: str) 
 def test_one_on_this_machine_may() -> None:
     assert isinstance(pace_of(BASE, 0, SystemClock()), Unhurried)
     assert isinstance(pace_of("http://[::1]:80/cima/rest", 0, SystemClock()), Unhurried)
+
+
+@pytest.fixture
+def taker() -> Iterator[str]:
+    """A FHIR server that takes everything and checks nothing."""
+    command = [sys.executable, "-m", "dev.bench_echo"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as process:
+        assert process.stdout
+        yield process.stdout.readline().strip()
+        process.terminate()
+
+
+def test_a_load_into_a_server_stands_between_its_limits(taker: str, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny = f"--hapi-url {taker} --hapi-products 5 --latency 0 --text-bytes 3000".split()
+    plain, validated = bench_cima_hapi.measure(arguments().parse_args(tiny), lambda trial: WHAT[trial.what](trial))
+    assert (plain.cost.measured.outcome, validated.cost.measured.outcome) == ("done", "done")
+    assert "validate" in validated.cost.measured.phases
+    assert plain.cost.measured.written == validated.cost.measured.written > 50
+    assert plain.cost.server is None
+    assert validated.cost.register > 0
+    printed = capsys.readouterr().out
+    assert printed.count("  the answers alone") == printed.count("  the server alone") == 3
+
+
+def test_what_is_ready_made_is_all_that_a_load_writes_under_ids_of_its_own() -> None:
+    with GeneratedServer(Generated(Settings(products=5, text_bytes=3000))) as server:
+        trial = Trial("saturate", server.base_url, "", ids="es-b0007")
+        ready = ready_made(trial, 100)
+    bodies = b"".join(ready.first + ready.others)
+    assert bodies.count(b'"method":"PUT"') == ready.resources > 50
+    assert b"es-aemps" not in bodies
+    assert all(body.count(b'"method":"PUT"') <= 100 for body in ready.others)
+    assert bodies.count(b"MedicinalProductDefinition/es-b0007-mpd-") >= 5
+
+
+def test_other_ids_are_as_long_as_the_true_ones() -> None:
+    with pytest.raises(ValueError, match="8 characters"):
+        source_of(Trial("run", BASE, "", ids="short"), SystemClock(), Wire())
+
+
+def test_a_load_is_held_against_the_slower_limit() -> None:
+    limits = Limits(answers=10.0, server=100.0).mean(Limits(answers=30.0, server=60.0))
+    load = Load(Cost("first load, validated", Measured(92.0), 50.0, 2.0), limits)
+    assert load.ratio == 1.15
+    assert aim_of(load).hit
+    assert next(load.printed()).strip() == "1.15 of the server alone, 4.60 of the answers alone"
+    assert not aim_of(dataclasses.replace(load, limits=Limits(10.0, 79.0))).hit
+
+
+def test_the_processor_time_of_a_process_is_that_of_all_below_it() -> None:
+    before = bench_cima_hapi.spent([os.getpid()])
+    busy = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'sum(range(3_000_000))'])"
+    subprocess.run([sys.executable, "-c", busy], check=True)
+    assert bench_cima_hapi.spent([os.getpid()]) > before > 0
+
+
+def test_cores_are_given_back() -> None:
+    cores = os.sched_getaffinity(0)
+    one = sorted(cores)[:1]
+    with bench_cima_hapi.on_cores(one):
+        assert os.sched_getaffinity(0) == set(one)
+    assert os.sched_getaffinity(0) == cores

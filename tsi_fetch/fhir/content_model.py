@@ -12,7 +12,7 @@ _INLINE = frozenset("span b em i strong small big tt dfn q var abbr acronym cite
 _EMPTY = frozenset("br hr".split())
 _WORDS = _INLINE | {"br"}
 _FLOW = _WORDS | frozenset("p div h1 h2 h3 h4 h5 h6 blockquote ul ol dl table hr".split())
-_WORDLESS = {
+WORDLESS = {
     "narrative": frozenset({"div"}),
     **dict.fromkeys(("ul", "ol"), frozenset({"li"})),
     "dl": frozenset({"dt", "dd"}),
@@ -21,16 +21,16 @@ _WORDLESS = {
     "tr": frozenset({"td", "th"}),
 }
 MODEL = {
-    **_WORDLESS,
+    **WORDLESS,
     **dict.fromkeys((*_INLINE, *"p h1 h2 h3 h4 h5 h6 dt".split()), _WORDS),
     **dict.fromkeys("div blockquote li dd td th".split(), _FLOW),
 }
 """What may stand in what."""
 
 MAY_BE_EMPTY = frozenset("td th li dt dd".split())
-_DEPTH = 100
+DEPTH = 100
 _TOKEN = re.compile(r"<(/?)([a-z0-9]+)(?:\s[^<>]*)?/?>([^<]*)")
-_BLANKS = " \t\n"  # any other one, in a table, is a word that goes before it
+BLANKS = " \t\n"  # any other one, in a table, is a word that goes before it
 
 
 def plain(div: str) -> bool:
@@ -47,8 +47,8 @@ def plain(div: str) -> bool:
         elif tag not in _EMPTY:
             within.append(tag)
         opened = not (closing or text or tag in _EMPTY)
-        if text and within[-1] in _WORDLESS and text.strip(_BLANKS):
+        if text and within[-1] in WORDLESS and text.strip(BLANKS):
             return False
-        if len(within) > _DEPTH:
+        if len(within) > DEPTH:
             return False
     return True

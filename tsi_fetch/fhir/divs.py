@@ -36,6 +36,6 @@ def _well_formed(token: bytes) -> bool:
     parser.UseForeignDTD(True)  # else an entity that is not XML's own ends the parsing
     try:
         parser.Parse(_text.decode(token), True)
-    except (msgspec.DecodeError, ExpatError):  # half a surrogate is no text
+    except (msgspec.DecodeError, UnicodeDecodeError, ExpatError):  # half a surrogate is no text
         return False
     return not strange and roots[0].rpartition(" ")[2] == "div"

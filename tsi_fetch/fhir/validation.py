@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from tsi_fetch.fhir.divs import malformed
+from tsi_fetch.fhir.familiar import Familiar, items, members
 from tsi_fetch.words import Fault, Ref
 
 R4_ONLY = frozenset(
@@ -27,8 +28,7 @@ R4_ONLY = frozenset(
 
 _PACKAGE = {"R5": "fhir.resources", "R4": "fhir.resources.R4B"}
 _MOST_FAULTS = 5
-_members: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_items: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
+_familiar = {release: Familiar() for release in _PACKAGE}
 
 
 class UnknownType(ValueError):
@@ -70,9 +70,20 @@ def validate(body: bytes, ref: Ref, release: str, sound: Collection[bytes] = ())
         model = _model(release, ref.type)
     except UnknownType:
         return (Fault("fhir-unknown-type", "resourceType", f"{release} has no resource of this type"),)
+    body = _unseen(body, sound) if ref.type == "Bundle" and sound else body
+    faults = (
+        _of_composition(model, body, ref, release)
+        if ref.type == "Composition"
+        else _of_model(model, body, ref, release)
+    )
+    if not faults and malformed(body):
+        return (Fault("fhir-narrative", "div", "must be well-formed XHTML"),)
+    return faults
+
+
+def _of_model(model: Any, body: bytes, ref: Ref, release: str) -> tuple[Fault, ...]:
     from pydantic import ValidationError  # heavy; comes with fhir.resources
 
-    body = _unseen(body, sound) if ref.type == "Bundle" and sound else body
     try:
         made = model.model_validate_json(body)
     except ValidationError as e:
@@ -83,14 +94,22 @@ def validate(body: bytes, ref: Ref, release: str, sound: Collection[bytes] = ())
         return (Fault("fhir-unknown-type", "entry.resource", f"{release} has no resource of an entry's type"),)
     if made.id != ref.id:
         return (Fault("fhir-id", "id", "the resource's id is not the id it is written to"),)
-    return (Fault("fhir-narrative", "div", "must be well-formed XHTML"),) if malformed(body) else ()
+    return ()
+
+
+def _of_composition(model: Any, body: bytes, ref: Ref, release: str) -> tuple[Fault, ...]:
+    shorter, kinds = _familiar[release].without(body)
+    if _of_model(model, shorter, ref, release):
+        return _of_model(model, body, ref, release)  # by the places that things have in the whole
+    _familiar[release].learn(kinds)
+    return ()
 
 
 def _unseen(body: bytes, sound: Collection[bytes]) -> bytes:
     """The Bundle without what is sound of it; as it is where it is none that has entries."""
     try:
-        bundle = _members.decode(body)
-        entries = [_members.decode(entry) for entry in _items.decode(bundle["entry"])]
+        bundle = members.decode(body)
+        entries = [members.decode(entry) for entry in items.decode(bundle["entry"])]
     except (msgspec.DecodeError, RecursionError, KeyError):
         return body
     for entry in entries:

@@ -1,0 +1,118 @@
+"""The tags of a narrative: which HTML is kept, what the rest is rewritten as, and how it is written as XML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+BLOCKS = frozenset("p div h1 h2 h3 h4 h5 h6 blockquote pre address ul ol dl table caption".split())
+_PARTS = frozenset("li dt dd thead tbody tfoot tr th td colgroup".split())
+INLINE = frozenset("a span b em i strong small big tt dfn q var abbr acronym cite bdo kbd sub sup code samp".split())
+VOID = frozenset("br hr img col".split())
+KEPT = BLOCKS | _PARTS | INLINE | VOID
+
+
+class Look(NamedTuple):
+    """The element and style that a forbidden or newer element is rewritten as."""
+
+    tag: str
+    style: str = ""
+
+
+_UNDERLINED = Look("span", "text-decoration:underline")
+_STRUCK = Look("span", "text-decoration:line-through")
+_INLINE_LOOKS = {"u": _UNDERLINED, "ins": _UNDERLINED, "s": _STRUCK, "strike": _STRUCK, "del": _STRUCK}
+_INLINE_LOOKS |= {"font": Look("span"), "mark": Look("span")}
+_BLOCK_LOOKS = {
+    tag: Look("div")
+    for tag in (
+        "section article aside header footer main nav figure figcaption details summary dialog hgroup form fieldset"
+    ).split()
+} | {"center": Look("div", "text-align:center"), "menu": Look("ul"), "dir": Look("ul")}
+LOOKS = _INLINE_LOOKS | _BLOCK_LOOKS
+
+_STYLES = frozenset(
+    "text-decoration text-decoration-line font-weight font-style text-align vertical-align list-style-type".split()
+)
+"""Properties that carry meaning in a medicine's text; colours, sizes and positions are the reader's business."""
+
+_STYLE_VALUE = re.compile(r"[A-Za-z0-9 -]+")
+LONGEST_REMEMBERED = 400  # characters of attributes; Word gives thousands of elements the same ones
+
+Pairs = Sequence[tuple[str, str]]
+
+
+def start_tag(tag: str, given: Pairs) -> str:
+    """The start tag of an element with these attributes, in XML; of one that has no end, the whole of it."""
+    if sum(len(value) for _, value in given) > LONGEST_REMEMBERED:
+        return written(tag, given)
+    return _remembered(tag, tuple(given))
+
+
+def written(tag: str, given: Pairs) -> str:
+    """The same, for what comes once."""
+    look = LOOKS.get(tag) or Look(tag)
+    kept = [(name, value) for name, value in given if _kept(tag, name, value)]
+    style = ";".join(filter(None, (look.style, _style(dict(given).get("style", "")))))
+    if style:
+        kept.append(("style", style))
+    return f"<{look.tag}{attributes(kept)}{'/' if tag in VOID else ''}>"
+
+
+_remembered = lru_cache(maxsize=1024)(written)
+
+
+def with_alt(given: Mapping[str, str]) -> Pairs:
+    """A picture's attributes with an `alt`: HAPI turns an empty one into the word null."""
+    return [*{**given, "alt": " ".join(given.get("alt", "").split()) or "imagen"}.items()]
+
+
+def end_tag(tag: str) -> str:
+    return f"</{LOOKS[tag].tag if tag in LOOKS else tag}>"
+
+
+def attributes(pairs: Pairs) -> str:
+    return "".join(f' {name}="{_quoted(value)}"' for name, value in pairs)
+
+
+def escaped(value: str) -> str:
+    """Words as XML has them."""
+    return value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\r", "\n")
+
+
+def _quoted(value: str) -> str:
+    return escaped(" ".join(value.split())).replace('"', "&quot;")
+
+
+def _kept(tag: str, name: str, value: str) -> bool:
+    if name == "style" or (name == "href" and value.lstrip()[:5].lower() == "data:"):
+        return False
+    return bool(value.strip()) or name == "alt"
+
+
+def _style(declared: str) -> str:
+    kept = []
+    for declaration in declared.split(";"):
+        name, _, value = (part.strip().lower() for part in declaration.partition(":"))
+        # What its author hides stays hidden: shown, it would be a text that nobody published.
+        if (name in _STYLES and _STYLE_VALUE.fullmatch(value)) or (name, value) == ("display", "none"):
+            kept.append(f"{name}:{' '.join(value.split())}")
+    return ";".join(kept)
+
+
+def unwrapped(out: list[str], ends: dict[int, int]) -> list[str]:
+    """The pieces without blank ones at both ends, and without divs that merely wrap all of it.
+
+    `ends`: by the place of a start tag, that of its end tag.
+    """
+    first, last = 0, len(out) - 1
+    while True:
+        while first <= last and not out[first].strip():
+            first += 1
+        while last >= first and not out[last].strip():
+            last -= 1
+        if not (first < last and out[first] == "<div>" and ends.get(first) == last):
+            return out[first : last + 1]
+        first, last = first + 1, last - 1
