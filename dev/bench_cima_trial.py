@@ -41,7 +41,7 @@ from tsi_fetch.run import Ports, Settings, run_job
 from tsi_fetch.words import Change, Ref, Row, RunRecord, Upsert, Write, WriteAction
 
 JOB = "cima"
-AT_ONCE = 160  # resources: what the folder is given together; those of a batch of eight products
+AT_ONCE = 100  # resources: what the folder is given together; those of a batch of five products
 PATIENCE = 60.0  # seconds for one answer
 
 

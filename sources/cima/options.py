@@ -47,7 +47,7 @@ class CimaOptions(BaseModel):
     overlap_days: int = Field(
         default=2, ge=0, le=60, description="Days before the watermark that each poll asks for again."
     )
-    batch: int = Field(default=8, ge=1, le=500, description="Products that are written and remembered together.")
+    batch: int = Field(default=5, ge=1, le=500, description="Products that are written and remembered together.")
     connect_timeout: float = Field(default=10.0, gt=0, description="Seconds to wait for a connection.")
     read_timeout: float = Field(default=60.0, gt=0, description="Seconds to wait for the next bytes of an answer.")
     attempts: int = Field(
