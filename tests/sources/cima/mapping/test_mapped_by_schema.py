@@ -54,52 +54,6 @@ def test_side_answers_pass(body: Callable[[str], Any], answer: Callable[..., Ans
     assert [fault for resource in found for fault in faults(dump(resource))] == []
 
 
-ONE_EACH = dict.fromkeys(
-    "MedicinalProductDefinition RegulatedAuthorization ManufacturedItemDefinition AdministrableProductDefinition "
-    "List".split(),
-    1,
-)
-REAL = {
-    "51347": {"PackagedProductDefinition": 2, "Ingredient": 5, "DocumentReference": 4},
-    "07400013": {"PackagedProductDefinition": 1, "Ingredient": 4, "DocumentReference": 3},
-}
-"""Registration number of a recorded answer → how many resources of the types that differ, reviewed by eye."""
-
-REVIEWED = {
-    "51347": {
-        "MedicinalProductDefinition/es-aemps-mpd-51347": {"statusDate": "1973-06-01"},
-        "PackagedProductDefinition/es-aemps-ppd-651877": {"statusDate": "1996-05-01"},
-        "Ingredient/es-aemps-ing-51347-e2362": {"status": "active"},
-        "DocumentReference/es-aemps-doc-51347-ft": {"date": "2021-08-06T00:00:00Z"},
-        "DocumentReference/es-aemps-foto-51347-materialas": {"date": "2018-02-21T00:00:00Z"},
-        "List/es-aemps-list-51347": {"date": "2021-08-06"},
-    },
-    "07400013": {
-        "MedicinalProductDefinition/es-aemps-mpd-07400013": {"statusDate": "2007-07-31"},
-        "DocumentReference/es-aemps-doc-07400013-ipe": {"docStatus": "final"},
-        "List/es-aemps-list-07400013": {"date": "2007-07-31"},
-        "Bundle/es-aemps-bundle-ft-07400013": {"timestamp": "2007-07-31T00:00:00Z"},
-    },
-}
-"""Some of what these become, by reference: days above all, which go wrong first."""
-
-
-@pytest.mark.samples
-def test_every_recorded_product_becomes_what_was_reviewed(
-    samples: Path, make_whole_row: MakeRow, body: Callable[[str], Any]
-) -> None:
-    own = {tipo: body(f"contenido_{tipo}_99001") for tipo in (1, 2)}
-    paths = [path for path in sorted(samples.glob("medicamento_*.json")) if "cn" not in path.stem]
-    products = {product["nregistro"]: product for product in (json.loads(path.read_bytes()) for path in paths)}
-    assert products.keys() == REAL.keys()  # by a pack's number: refused elsewhere
-    for number, product in products.items():
-        found = mapped(make_whole_row(product, own))
-        counts = Counter(resource["resourceType"] for resource in found.values())
-        assert counts == {**ONE_EACH, **REAL[number], "Organization": 2, "Bundle": 2, "Composition": 2}
-        for ref, values in REVIEWED[number].items():
-            assert {name: found[ref][name] for name in values} == values
-
-
 @pytest.mark.samples
 def test_every_recorded_side_answer_passes(samples: Path, answer: Callable[..., Answer]) -> None:
     """Notes, materials and supply problems as they were recorded, or printed in the register's own description."""
