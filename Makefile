@@ -86,15 +86,15 @@ fire: ## the promise under fire, ten minutes: four rings, and the sum of what wa
 
 fire-long: ## the same for hours, hostile input and the state machine too, then docs/fire.md; ended, it goes on where it was
 	-$(MAKE) fire-servers KILLS=300
-	-$(MAKE) fire-runners FIRE=200
-	-$(MAKE) fire-processes FIRE=200
-	-$(MAKE) fire-processes FIRE=200 STORE=postgres
+	-$(MAKE) fire-runners FIRE=100
+	-$(MAKE) fire-processes FIRE=100
+	-$(MAKE) fire-processes FIRE=100 STORE=postgres
 	-$(MAKE) fire-inside FIRE=10000
 	-$(MAKE) fire-machine MACHINE=500
 	-$(MAKE) fire-hostile MUTATIONS=100000
 	-$(MAKE) fire-crash
-	$(FIRE_SUM) --page docs/fire.md --need 'in process=10000' 'real process, sqlite=200' 'real process, postgres=200' \
-	  'two runners=200' 'real servers=300 kills' 'machine=500 examples' 'hostile=100000 mutations' 'crash=200 points'
+	$(FIRE_SUM) --page docs/fire.md --need 'in process=10000' 'real process, sqlite=100' 'real process, postgres=100' \
+	  'two runners=100' 'real servers=300 kills' 'machine=500 examples' 'hostile=100000 mutations' 'crash=200 points'
 
 fire-inside: $(VENV)/ready-to-test ## ring 1: the loop in this process, dying at any seam (FIRE=500 trials, SEED=1)
 	$(FIRE_AT).inside --trials $(or $(FIRE),500) $(FIRE_FROM)
