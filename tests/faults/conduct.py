@@ -7,7 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sinks.fhir.options import FhirOptions
 from tsi_fetch.errors import Exit
+
+AT_ONCE: int = FhirOptions.model_fields["writers"].default
+"""Bundles that a run has on their way, at most."""
 
 TOLERANCE = timedelta(seconds=0.25)
 """Of what two processes take the store's clock for."""
@@ -37,7 +41,7 @@ def misconduct(tenures: Sequence[Tenure], sent: Sequence[Sent]) -> Iterator[str]
     """What two runners must not do: hold one lease, go on after a takeover or after their record is closed, or say that
     all is well after it.
 
-    One bundle of the predecessor may come after it: the one that was on its way.
+    Bundles of the predecessor may come after it: those that were on their way.
     """
     known = {t.run for t in tenures}
     yield from (f"{s.run} wrote, and never held the lease" for s in sent if s.run not in known)
@@ -53,7 +57,7 @@ def misconduct(tenures: Sequence[Tenure], sent: Sequence[Sent]) -> Iterator[str]
 
 def _overtaken(one: Tenure, successor: Tenure, sent: Sequence[Sent]) -> Iterator[str]:
     late = sum(s.run == one.run and s.at > successor.began + TOLERANCE for s in sent)
-    if late > 1:
+    if late > AT_ONCE:
         yield f"{one.run} sent {late} transactions after {successor.run} had taken over"
     if one.ended is not None and one.ended > successor.began + TOLERANCE:
         yield f"{one.run} closed its record after {successor.run} had taken over"

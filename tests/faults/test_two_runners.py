@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.faults.conduct import Sent, Tenure, misconduct
+from tests.faults.conduct import AT_ONCE, Sent, Tenure, misconduct
 from tests.faults.processes import folder_for_servers
 from tests.faults.two_runners import TwoRunners, template, tried
 
@@ -30,10 +30,11 @@ def test_those_who_follow_one_another_have_done_nothing_wrong() -> None:
     assert list(misconduct([SUCCESSOR, first], ORDERLY)) == []
 
 
-def test_the_bundle_that_was_on_its_way_may_come_after_the_takeover_and_no_other() -> None:
-    assert list(misconduct([PAUSED, SUCCESSOR], [*ORDERLY, Sent("one", at(7))])) == []
-    wrong = misconduct([PAUSED, SUCCESSOR], [*ORDERLY, Sent("one", at(7)), Sent("one", at(20))])
-    assert list(wrong) == ["one sent 2 transactions after two had taken over"]
+def test_bundles_that_were_on_their_way_may_come_after_the_takeover_and_no_others() -> None:
+    on_their_way = [Sent("one", at(7))] * AT_ONCE
+    assert list(misconduct([PAUSED, SUCCESSOR], [*ORDERLY, *on_their_way])) == []
+    wrong = misconduct([PAUSED, SUCCESSOR], [*ORDERLY, *on_their_way, Sent("one", at(20))])
+    assert list(wrong) == [f"one sent {AT_ONCE + 1} transactions after two had taken over"]
 
 
 @pytest.mark.parametrize(
