@@ -30,6 +30,9 @@ from tsi_fetch.marker import marker_name
 from tsi_fetch.words import Ref
 
 Rare = Literal["HAPI restarted", "HAPI's database restored"] | None
+SHARED = Ref("Organization", "es-aemps-org-aemps")
+"""What every register names; where a life ends without products, it is retired, and the next one finds it so."""
+
 _PATIENCE = ("attempts: 3, max_wait: 5", "attempts: 30, max_wait: 60")
 
 
@@ -45,6 +48,7 @@ class OnHapi(Process):
         super().__init__(dice, store, folder, first)
         self.machine, self.desk = machine, Desk(machine.url)
         self.proxy = Proxy(machine.url, self.reaper)
+        self.desk.revive(SHARED)
         self._since = datetime.now(UTC)
         self._copy = f"copy_{first}"
         self._restarts, self._restores = rare == "HAPI restarted", rare == "HAPI's database restored"

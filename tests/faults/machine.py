@@ -119,6 +119,13 @@ class Desk:
             answer = client.put(str(ref), content=body, headers={"Content-Type": "application/fhir+json"})
         return answer.status_code in (200, 201)
 
+    def revive(self, ref: Ref) -> None:
+        """What another life retired is as its source says again."""
+        with closing(self._client()) as client:
+            answer = client.get(str(ref))
+            if answer.status_code == 200 and (found := parse(answer.content)).pop("active", True) is False:
+                client.put(str(ref), content=dump(found), headers={"Content-Type": "application/fhir+json"})
+
     def delete(self, ref: Ref) -> bool:
         """Somebody deletes it; False where others refer to it."""
         with closing(self._client()) as client:

@@ -67,6 +67,7 @@ class RegisterStory:
         self._told = 0
         self._next = first
         self._stamp: int | None = None
+        self._first = first
         self._companies = [f"{company} {first}" for company in COMPANIES]
         for _ in range(size):
             self._appear(long_ago=self.dice.random() < 0.5)
@@ -104,6 +105,8 @@ class RegisterStory:
         self._next += 1
         product = copy.deepcopy(self._models.products[model])
         product["nregistro"], product["labtitular"] = key, self.dice.choice(self._companies)
+        if representative := product.get("labcomercializador"):
+            product["labcomercializador"] = f"{representative} {self._first}"
         for n, pack in enumerate(product.get("presentaciones", [])):
             presentation = copy.deepcopy(self._models.presentations.get(pack["cn"]))
             pack["cn"] = f"{key}{n}"
