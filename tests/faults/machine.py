@@ -123,8 +123,12 @@ class Desk:
         """What another life retired is as its source says again."""
         with closing(self._client()) as client:
             answer = client.get(str(ref))
-            if answer.status_code == 200 and (found := parse(answer.content)).pop("active", True) is False:
-                client.put(str(ref), content=dump(found), headers={"Content-Type": "application/fhir+json"})
+            if answer.status_code in (404, 410):
+                return
+            found = parse(answer.raise_for_status().content)
+            if found.pop("active", True) is False:
+                put = client.put(str(ref), content=dump(found), headers={"Content-Type": "application/fhir+json"})
+                put.raise_for_status()
 
     def delete(self, ref: Ref) -> bool:
         """Somebody deletes it; False where others refer to it."""
