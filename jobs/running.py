@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -43,6 +43,14 @@ from tsi_fetch.words import RunRecord
 
 ASKED = "asked"
 """Member of a recording's state: the options of the run that decide what it reads and settles."""
+
+
+class RunRecords(Protocol):
+    """Where a run's record is kept."""
+
+    def begin_run(self, record: RunRecord) -> None: ...
+
+    def end_run(self, record: RunRecord) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +157,7 @@ def as_recorded(asked: Asked, recording: Recording | None) -> Asked:
     return replace(asked, **Asked.read_back(recording.state.get(ASKED) or {}))
 
 
-def recorded(store: JobStore, record: RunRecord, clock: Clock, work: Callable[[], Report]) -> Report:
+def recorded(store: RunRecords, record: RunRecord, clock: Clock, work: Callable[[], Report]) -> Report:
     """Do the work between the two ends of its run's record, which is closed whatever happens."""
     store.begin_run(record)
     try:
@@ -166,7 +174,7 @@ def recorded(store: JobStore, record: RunRecord, clock: Clock, work: Callable[[]
     return _worse(report, trouble) if trouble else report
 
 
-def _end(store: JobStore, record: RunRecord) -> TsiFetchError | None:
+def _end(store: RunRecords, record: RunRecord) -> TsiFetchError | None:
     """Close the record; what hinders it is given back, as the report must be shown all the same."""
     try:
         store.end_run(record)

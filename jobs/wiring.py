@@ -17,6 +17,7 @@ from jobs.config.mistakes import closest
 from jobs.config.secret import Secrets, SecretUrl
 from tsi_fetch.clock import Clock
 from tsi_fetch.errors import SettingError, Usage
+from tsi_fetch.http.limit import Pace
 from tsi_fetch.http.meter import Meter
 from tsi_fetch.http.record import Recorder
 from tsi_fetch.http.recording import Recording
@@ -150,12 +151,14 @@ def make_source(
     recorder: Recorder | None = None,
     recording: Recording | None = None,
     meter: Meter | None = None,
+    pace: Pace | None = None,
     hasty: bool = False,
 ) -> Source:
-    """The job's source.  `hasty`: for somebody who waits for the answer."""
+    """The job's source.  `hasty`: for somebody who waits for the answer.  `pace`: that of others, too."""
     kind, options = configuration.source(job)
     options = hastily(options) if hasty else options
-    made: Source = load(SOURCES[kind].factory)(options, clock, recorder=recorder, recording=recording, meter=meter)
+    given = {"recorder": recorder, "recording": recording, "meter": meter, "pace": pace}
+    made: Source = load(SOURCES[kind].factory)(options, clock, **given)
     return made
 
 

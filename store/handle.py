@@ -12,11 +12,13 @@ from sqlalchemy import select
 
 from store.access import Access
 from store.bulk import now
+from store.claims import Claims
 from store.engine import Database, connect, hidden, parse, scratch
 from store.job_store import JobBook
 from store.leases import held
 from store.schema import runs, store
 from store.upgrade import is_there, make_room, newer, state_of, upgrade_on
+from store.workers import WorkerStore
 from tsi_fetch.clock import StopSignal, SystemClock
 from tsi_fetch.errors import SettingError
 
@@ -107,6 +109,21 @@ class Stored:
         """
         with held(self.database, job, run_id, expiry, wait, alone=self._private) as fence:
             yield JobBook(Access(self.database, job, sink, fence), self.store_id, replay=replay)
+
+    def worker(self, job: str, sink: str, run_id: str, list_id: int, *, expiry: float = EXPIRY) -> WorkerStore:
+        """The store of one worker of a backfill."""
+        access = Access(self.database, job, sink)
+        book = JobBook(access, self.store_id)
+        return WorkerStore(self.database, book, access, Claims(self.database, list_id, run_id, expiry), expiry)
+
+    @contextmanager
+    def beginning(self, job: str, sink: str, run_id: str, wait: Callable[[float], None]) -> Iterator[JobBook]:
+        """A view to make a backfill's list with, beside whatever run holds the job: one maker at a time.
+
+        TryAgain where another one is at it for longer than an expiry.
+        """
+        with held(self.database, f"backfill of {job}", run_id, EXPIRY, wait, alone=self._private) as fence:
+            yield JobBook(Access(self.database, job, sink, fence), self.store_id)
 
 
 def open_store(url: str, *, create: bool = False) -> Stored:

@@ -12,7 +12,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
 
@@ -27,6 +28,12 @@ BEATS = 5
 
 POLLS = 20
 """Tries per expiry of one who waits, at most a second apart."""
+
+WANTED = 3.0
+"""Seconds for which a run that waits keeps workers from taking the lease; it says so anew at each of its tries."""
+
+TURN_POLL = 0.05
+"""Seconds between the tries of a worker that waits for its turn."""
 
 _LOST = "it was taken over by another runner, or could not be kept alive: the next run goes on where this one was"
 
@@ -80,7 +87,13 @@ def held(
     TryAgain where another runner still holds it after one expiry.  Given back at the end, if it is still ours.
     """
     number = _wait_for(database, job, run_id, expiry, wait)
-    fence = Fence(job, number, expiry, alone=alone)
+    with _kept(database, Fence(job, number, expiry, alone=alone), expiry, alone=alone) as fence:
+        yield fence
+
+
+@contextmanager
+def _kept(database: Database, fence: Fence, expiry: float, *, alone: bool = False) -> Iterator[Fence]:
+    """Kept alive, and given back at the end, if it is still ours."""
     heart = Heart(database, fence, expiry)
     if not alone:
         heart.start()
@@ -89,6 +102,32 @@ def held(
     finally:
         heart.stop()
         _give_back(database, fence)
+
+
+@contextmanager
+def turn(database: Database, job: str, run_id: str, expiry: float, wait: Callable[[float], None]) -> Iterator[Fence]:
+    """Hold the lease of `job` for a worker's turn: it waits for as long as `wait` lets it, and lets runs go first."""
+    while (number := _tried(database, job, run_id, expiry)) is None:
+        wait(TURN_POLL)
+    with _kept(database, Fence(job, number, expiry, alone=False), expiry) as fence:
+        yield fence
+
+
+def wanted(conn: Connection, job: str) -> bool:
+    """Whether a run waits for the lease of `job`."""
+    until = conn.scalar(select(leases.c.wanted).where(leases.c.job == job))
+    return until is not None and until > now(conn)
+
+
+def _tried(database: Database, job: str, run_id: str, expiry: float) -> int | None:
+    """Look first: a try that fails costs no lock."""
+    with database.read() as conn:
+        row = conn.execute(select(leases).where(leases.c.job == job)).one_or_none()
+        at = now(conn)
+    if row is not None and (_is_held(row, at) or (row.wanted is not None and row.wanted > at)):
+        return None
+    with database.write() as conn:
+        return _take(conn, job, run_id, expiry, worker=True)
 
 
 def _wait_for(database: Database, job: str, run_id: str, expiry: float, wait: Callable[[float], None]) -> int:
@@ -104,19 +143,30 @@ def _wait_for(database: Database, job: str, run_id: str, expiry: float, wait: Ca
         waited += pause
 
 
-def _take(conn: Connection, job: str, run_id: str, expiry: float) -> int | None:
-    """Take a lease that is free or has expired; None where it has not."""
+def _take(conn: Connection, job: str, run_id: str, expiry: float, *, worker: bool = False) -> int | None:
+    """Take a lease that is free or has expired; None where it has not.  A run that must wait says that it does, and a
+    worker lets it go first.  Workers are no predecessors: what has become of them, their claims tell."""
     add_missing(conn, leases, [{"job": job, "fence": 0}])
+    mine = update(leases).where(leases.c.job == job)
     row = conn.execute(select(leases).where(leases.c.job == job).with_for_update()).one()
     at = now(conn)
-    if row.holder is not None and row.expires > at:
+    if _is_held(row, at):
+        if not worker:
+            conn.execute(mine.values(wanted=at + timedelta(seconds=WANTED)))
+        return None
+    if worker and row.wanted is not None and row.wanted > at:
         return None
     number = int(row.fence) + 1
-    taken = {"fence": number, "holder": run_id, "host": socket.gethostname(), "expires": at + timedelta(seconds=expiry)}
-    conn.execute(update(leases).where(leases.c.job == job).values(taken))
-    of_job = runs.c.job.in_(select(jobs.c.id).where(jobs.c.name == job))
-    conn.execute(update(runs).where(of_job, runs.c.outcome == "running").values(outcome="lost"))
+    expires = at + timedelta(seconds=expiry)
+    taken = {"fence": number, "holder": run_id, "host": socket.gethostname(), "expires": expires, "wanted": None}
+    conn.execute(mine.values(taken))
+    of_job = (runs.c.job.in_(select(jobs.c.id).where(jobs.c.name == job)), runs.c.list.is_(None))
+    conn.execute(update(runs).where(*of_job, runs.c.outcome == "running").values(outcome="lost"))
     return number
+
+
+def _is_held(row: Any, at: datetime) -> bool:
+    return row.holder is not None and row.expires > at
 
 
 def _give_back(database: Database, fence: Fence) -> None:

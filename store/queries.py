@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
 
 from store.handle import Stored
 from store.packing import unpack_payload
@@ -33,6 +33,7 @@ __all__ = [
     "quarantine",
     "quarantined",
     "run",
+    "run_rows",
     "runs",
     "seed_state",
     "status",
@@ -137,6 +138,11 @@ def runs(stored: Stored, job: str | None = None, limit: int = 20) -> list[RunRow
         return [_run(row) for row in conn.execute(query.where(jobs.c.name == job) if job else query)]
 
 
+def run_rows(conn: Connection, which: ColumnElement[bool], limit: int) -> list[RunRow]:
+    """The latest of these runs, newest first."""
+    return [_run(row) for row in conn.execute(_runs().where(which).order_by(records.c.no.desc()).limit(limit))]
+
+
 def run(stored: Stored, run_id: str) -> RunRow | None:
     with stored.database.read() as conn:
         row = conn.execute(_runs().where(records.c.id == run_id)).one_or_none()
@@ -167,11 +173,12 @@ def status(stored: Stored, job: str | None = None) -> list[StatusRow]:
 
 
 def _status(conn: Connection, number: int, job: str, sink: str) -> StatusRow:
-    mine = (records.c.job == number, records.c.replay.is_(False))
+    mine = (records.c.job == number, records.c.replay.is_(False), records.c.list.is_(None))
     last = conn.execute(_runs().where(*mine).order_by(records.c.no.desc()).limit(1)).one_or_none()
     succeeded = (records.c.outcome == SUCCESS, records.c.whole.is_(True))
     lying = (entries.c.job == number, entries.c.closed.is_(None))
-    open_list = select(func.min(lists.c.id)).where(lists.c.job == number, lists.c.state == "open")
+    of_runs = (lists.c.state == "open", lists.c.kind != "backfill")
+    open_list = select(func.min(lists.c.id)).where(lists.c.job == number, *of_runs)
     work = conn.scalar(open_list)
     marks = conn.execute(select(watermarks.c.stream, watermarks.c.value).where(watermarks.c.job == number))
     made = select(known.c.mapping, func.count()).where(known.c.job == number).group_by(known.c.mapping)

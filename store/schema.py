@@ -25,11 +25,12 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 from tsi_fetch.clock import microseconds
 
-HEAD = "0002"
+HEAD = "0003"
 """The revision this code needs; revisions are compared as text.  A test holds it against the migrations."""
 
 VERSION_TABLE = "tsi_fetch_schema"
@@ -58,6 +59,9 @@ class Item(IntEnum):
     DONE = 1
     ASIDE = 2  # tried too often; its reason says why
 
+
+HELD = text("holder IS NOT NULL")
+"""A claimed item: few at a time, however long the list."""
 
 metadata = MetaData(
     naming_convention={
@@ -209,12 +213,14 @@ work = Table(
     Column("since", Text),  # a half-open window [since, until), where the source can be asked for a range
     Column("until", Text),
     Column("attempts", Integer, nullable=False, server_default="0"),
-    Column("holder", Text),
-    Column("held_until", Instant),
+    Column("holder", Text),  # the run id of the worker that has claimed it; see claims.py
+    Column("held_until", Instant),  # with a holder: until when; without one: not to be claimed before
     Column("reason", Text),
     UniqueConstraint("list", "key"),
     Index(None, "list", "state", "id"),
 )
+
+claimed = Index("ix_work_claimed", work.c.holder, sqlite_where=HELD, postgresql_where=HELD)
 
 pending = Table(
     "pending",
@@ -304,6 +310,7 @@ leases = Table(
     Column("holder", Text),  # a run id; NULL: free
     Column("host", Text),
     Column("expires", Instant),
+    Column("wanted", Instant),  # until then a run waits for it: workers let it pass
 )
 
 runs = Table(
@@ -321,6 +328,7 @@ runs = Table(
     Column("replay", Boolean, nullable=False),
     Column("whole", Boolean, nullable=False),  # not asked for single products only
     _text("report"),
+    Column("list", _Key),  # of a worker: the backfill that it works on; lists go, so no foreign key
     Index(None, "job", "started"),
 )
 

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, case, delete, exist
 
 from store.access import Access
 from store.bulk import add_missing, adding_each, among, chosen, given, now, put
+from store.claims import withdraw
 from store.memory import STATES
 from store.notes import forget
 from store.packing import pack_payload, pack_validators, pack_version, printable
@@ -80,6 +81,7 @@ class Settling:
             self._quarantine(conn, settlement, since)
             self._checkpoint(conn, settlement)
             finish(conn, access.job_no, settlement.stream, settlement.keys)
+            withdraw(conn, access.job_no, settlement.stream, settlement.rows)
             self._depart(conn, [ids[ref] for ref in settlement.departed if ref in ids])
             if to_end.waits:
                 wait_no_more(conn, access, settlement)  # before what this very batch says has to wait

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    case,
     delete,
     exists,
     func,
@@ -44,7 +45,7 @@ _done = Prepared(
     lambda postgres: (
         update(work)
         .where(work.c.list == bindparam("number"), _is(Item.OPEN), chosen(postgres, work.c.key, "keys"))
-        .values(state=int(Item.DONE))
+        .values(state=int(Item.DONE), holder=None, held_until=None)
     )
 )
 
@@ -179,23 +180,40 @@ def finish(conn: Connection, job_no: int, stream: str, keys: Collection[str]) ->
 
 
 def lists_of(conn: Connection, job_no: int, stream: str, keys: Collection[str]) -> Mapping[str, int]:
-    """The open list that each of these keys is an item of, where it is one."""
+    """The open list that each of these keys is an item of, where it is one; where several, one that a run works off."""
     numbers = _open(conn, job_no, stream) if keys else []
     if not numbers:
         return {}
-    found = select(work.c.key, work.c.list).where(work.c.list.in_(numbers), among(conn, work.c.key, keys))
-    return {key: number for key, number in conn.execute(found)}
+    found = select(work.c.key, work.c.list).join(lists).where(work.c.list.in_(numbers), among(conn, work.c.key, keys))
+    runs_last = found.order_by(case((lists.c.kind == "backfill", 0), else_=1))
+    return {key: number for key, number in conn.execute(runs_last)}
 
 
 def reopen(conn: Connection, job_no: int, stream: str, keys: Collection[str], closed: Collection[int]) -> None:
-    """Items with these keys are to be done again: those of open lists, and those of `closed`, which opens again."""
-    numbers = {*_open(conn, job_no, stream), *closed}
+    """Items with these keys are to be done again: those of open lists, and those of `closed`, which opens again.  Of a
+    backfill, they go to a list that runs work off: nobody may ever work on it again."""
+    backfills = set(conn.scalars(select(lists.c.id).where(among(conn, lists.c.id, closed), lists.c.kind == "backfill")))
+    if backfills:
+        _ask(conn, job_no, stream, keys)
+    numbers = {*_open(conn, job_no, stream), *closed} - backfills
     if not numbers:
         return
     these = (work.c.list.in_(numbers), _is(Item.DONE), among(conn, work.c.key, keys))
     conn.execute(update(work).where(*these).values(state=Item.OPEN))
     again = update(lists).where(lists.c.id.in_(numbers), lists.c.state == "closed")
     conn.execute(again.values(state="open", closed=None))
+
+
+def _ask(conn: Connection, job_no: int, stream: str, keys: Collection[str]) -> None:
+    """Runs are to ask for these rows, whatever the feed says."""
+    mine = {"job": job_no, "stream": stream, "kind": "reconcile", "state": "open"}
+    found = select(func.min(lists.c.id)).where(*(lists.c[name] == value for name, value in mine.items()))
+    number = conn.scalar(found)
+    if number is None:
+        new = {**mine, "complete": False, "total": 0, "created": now(conn)}
+        number = conn.execute(insert(lists).values(new).returning(lists.c.id)).scalar_one()
+    add_missing(conn, work, [{"list": number, "key": key, "state": int(Item.OPEN)} for key in sorted(keys)])
+    conn.execute(update(lists).where(lists.c.id == number).values(total=_count(conn, number)))
 
 
 def _open(conn: Connection, job_no: int, stream: str) -> Sequence[int]:
@@ -206,7 +224,8 @@ def _forget_begun(conn: Connection, job_no: int, stream: str, kind: ListKind) ->
     """Forget what was begun and never opened; a backfill being listed beside a run is another matter."""
     alike = lists.c.kind == "backfill" if kind == "backfill" else lists.c.kind != "backfill"
     begun = select(lists.c.id).where(lists.c.job == job_no, lists.c.stream == stream, lists.c.state == "begun", alike)
-    conn.execute(delete(listed).where(listed.c.list.in_(begun)))
+    for table in (listed, work):  # windows are put on a list before it is opened
+        conn.execute(delete(table).where(table.c.list.in_(begun)))
     conn.execute(delete(lists).where(lists.c.id.in_(begun)))
 
 

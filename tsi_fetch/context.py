@@ -45,6 +45,7 @@ class Settings:
     identity: Identity = KEEP
     slice: int = 500  # keys taken from a work list at a time
     plan: bool = False
+    worker: bool = False  # of a backfill: the marker stays, and what is to leave is left to the next run
 
 
 def _silent(phase: str, done: int, total: int | None) -> None:
@@ -80,7 +81,7 @@ class Run:
         self.said_to_wait: set[Ref] = set()  # what the report counts as waiting
         self.air: Air  # set for as long as the loop turns
         self.tally = Tally(settings.job, settings.run_id, self.started, plan=settings.plan)
-        self.marker = Marker(ports.sink, ports.store, settings.run_id, settings.job, self.permit)
+        self.marker = Marker(ports.sink, ports.store, settings.run_id, settings.job, self.permit, still=settings.worker)
         self.policy = Policy(
             job=settings.job,
             mapping=ports.source.mapping,

@@ -21,9 +21,12 @@ def marker_name(store_id: str, job: str) -> str:
 
 
 class Marker:
-    """A job's marker during one run."""
+    """A job's marker during one run.  `still`: it is looked at, and never moved."""
 
-    def __init__(self, sink: Sink, store: JobStore, run_id: str, job: str, permit: Permit) -> None:
+    def __init__(
+        self, sink: Sink, store: JobStore, run_id: str, job: str, permit: Permit, *, still: bool = False
+    ) -> None:
+        self._still = still
         self._sink, self._store, self._run_id, self._job, self._permit = sink, store, run_id, job, permit
         self._name = marker_name(store.store_id, job)
         self._actual: Mark | None = None
@@ -48,7 +51,7 @@ class Marker:
 
     def move(self) -> None:
         """Before the run's first write."""
-        if not self._moved:
+        if not (self._moved or self._still):
             self._step()
             self._moved = True
 

@@ -9,13 +9,15 @@ and holds another one.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from contextlib import AbstractContextManager
+from datetime import datetime, tzinfo
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from tsi_fetch.words import (
     Batch,
     Change,
+    Claimed,
     Cursor,
     Doubt,
     Held,
@@ -26,11 +28,13 @@ from tsi_fetch.words import (
     Outcome,
     Pending,
     Position,
+    Progressed,
     Ref,
     Row,
     RunRecord,
     ScopeState,
     Settlement,
+    StampedPage,
     Unlisted,
     Validators,
     Waiting,
@@ -84,6 +88,27 @@ class Source(Protocol):
 
     def settled(self, batch: Batch) -> None:
         """Everything of the batch is remembered: a queue may acknowledge it now."""
+        ...
+
+
+@runtime_checkable
+class Ranged(Protocol):
+    """A source that can be asked what changed in a span of time, as often as anybody likes.  `zone`: where its days
+    begin."""
+
+    zone: tzinfo
+
+    def changed(self, since: datetime, until: datetime) -> Iterator[StampedPage]:
+        """Keys of rows that changed in [since, until), with when; more than that may come, and is left out.  Talks."""
+        ...
+
+
+@runtime_checkable
+class Forgetful(Protocol):
+    """A source that keeps answers, so as not to ask twice."""
+
+    def forget(self) -> None:
+        """What is asked from now on is asked anew."""
         ...
 
 
@@ -295,6 +320,36 @@ class JobStore(Memory, Departures, WorkLists, Waits, Ledger, Protocol):
     def permit(self) -> None:
         """LeaseLost where the last good heartbeat is older than 2/3 of the expiry."""
         ...
+
+
+class Claims(Protocol):
+    """Items of a backfill's list that one worker has claimed (`store.claims`)."""
+
+    def claim(self, count: int) -> Sequence[Claimed]: ...
+
+    def mine(self) -> frozenset[int]: ...
+
+    def renew(self) -> None: ...
+
+    def release(self) -> None: ...
+
+    def failed(self, reasons: Mapping[int, str], most: int) -> int: ...
+
+    def expand(self, window: Claimed, keys: Sequence[str], *, last: bool) -> None: ...
+
+    def progress(self) -> Progressed: ...
+
+    def close(self) -> bool: ...
+
+    def halt(self) -> None: ...
+
+
+class Turns(Protocol):
+    """The right to write, of one worker among several and beside nightly runs."""
+
+    def turn(self, run_id: str, wait: Callable[[float], None]) -> AbstractContextManager[JobStore]: ...
+
+    def wanted(self) -> bool: ...
 
 
 class Progress(Protocol):

@@ -25,7 +25,7 @@ from tsi_fetch.settle import doubted, names, remembered, so_far, take_off
 from tsi_fetch.words import Batch, Outcome, Result
 from tsi_fetch.write import write_all
 
-__all__ = ["Ports", "Settings", "run_job"]
+__all__ = ["Ports", "Settings", "air_of", "launch", "run_job"]
 
 COMMIT_AFTER = timedelta(seconds=10)
 """What the sink has acknowledged is remembered at least this often, also in the middle of a batch."""
@@ -50,10 +50,9 @@ def _everything(run: Run) -> None:
     run.held_back = run.store.recover()  # what a killed run had begun to write is no longer believed
     late.look_again(run)
     waiting.release(run)
-    air = Air(run.sink, run.permit, partial(_land, run), run.tally.failed)
-    with air as run.air, closing(passes.read_all(run)) as batches:
+    with air_of(run) as run.air, closing(passes.read_all(run)) as batches:
         for batch in batches:
-            _launch(run, *batch) if batch else air.land()
+            launch(run, *batch) if batch else run.air.land()
     if not run.settings.only:
         whole = not run.tally.partial
         run.store.recovered(whole=whole)
@@ -63,7 +62,12 @@ def _everything(run: Run) -> None:
     run.marker.close()
 
 
-def _launch(run: Run, batch: Batch, in_pass: bool) -> None:
+def air_of(run: Run) -> Air:
+    """Where the batches of a run fly, and how they land."""
+    return Air(run.sink, run.permit, partial(_land, run), run.tally.failed)
+
+
+def launch(run: Run, batch: Batch, in_pass: bool) -> None:
     """Judge one batch and begin to write it.  The order of these lines, and of those of `_land`, is the contract."""
     if not batch.rows:
         run.air.land()

@@ -97,6 +97,7 @@ def remembered(flight: Flight, outcomes: Sequence[Outcome], run: Run) -> Settlem
         waiting=tuple(_waiting(judged, outcomes, run)),
         arrived=tuple(_arrived(judged, outcomes, refused)),
         doubt=flight.doubt,
+        rows=tuple(t.row.key for t in judged.turned),
     )
 
 

@@ -400,7 +400,7 @@ class Settlement:
     `departed`: refs whose pending deletion or retirement is over (carried out, kept by policy, or quarantined).
     `waiting`: changes that begin to wait, or replace what waits for the same ref.  `arrived`: refs with the order of
     what is at the sink now, or was refused: what waits and is not newer waits no more.  `doubt`: the note that this
-    answers.
+    answers.  `rows`: the keys of all its rows, for whoever has fetched one of them meanwhile.
     """
 
     stream: str
@@ -414,6 +414,7 @@ class Settlement:
     waiting: tuple[Waiting, ...] = ()
     arrived: tuple[tuple[Ref, Order | None], ...] = ()
     doubt: int | None = None
+    rows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -444,6 +445,14 @@ class KeyPage:
     unreadable: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class StampedPage:
+    """Keys of rows with when they changed, in UTC (None: the source does not say).  `unreadable`: keys lost."""
+
+    rows: tuple[tuple[str, datetime | None], ...]
+    unreadable: int = 0
+
+
 ListKind = Literal["first", "full", "backfill", "reconcile"]
 
 
@@ -457,6 +466,29 @@ class WorkList:
     complete: bool  # the listing behind it was complete: two passes agreed
     total: int
     left: int
+
+
+class Claimed(NamedTuple):
+    """An item of a backfill's list that a worker has claimed: a row's key, or a half-open window [since, until) of
+    instants, written as ISO 8601 in UTC.  `attempts`: how often it has failed."""
+
+    number: int
+    key: str
+    since: str | None = None
+    until: str | None = None
+    attempts: int = 0
+
+
+class Progressed(NamedTuple):
+    """How far a backfill is, as of `at`.  `state`: begun, open, halted (a guard refused to go on), closed, cancelled,
+    gone; items left to do, done, and set aside.  `soonest`: when the first of those that failed may be tried again."""
+
+    state: str
+    left: int
+    done: int
+    aside: int
+    at: datetime
+    soonest: datetime | None = None
 
 
 class Unlisted(NamedTuple):

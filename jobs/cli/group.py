@@ -18,6 +18,7 @@ COMMANDS: Mapping[str, str] = {
     "runs": "jobs.cli.runs",
     "quarantine": "jobs.cli.quarantine",
     "reconcile": "jobs.cli.reconcile",
+    "backfill": "jobs.cli.backfill",
     "check": "jobs.cli.check",
     "db": "jobs.cli.db",
 }

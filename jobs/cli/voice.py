@@ -46,6 +46,13 @@ class Voice:
         """A result: `value` as JSON where that was asked for, else `text`."""
         self._write(sys.stdout, _line(self.secrets.redact_all(value)) if self.as_json else self._fit(text))
 
+    def say(self, text: str) -> None:
+        """What is about to be done: for whoever watches, so not among the results."""
+        if self._logs_json():
+            self._json_line("about to", "info", {"what": text})
+        else:
+            self._write(sys.stderr, self._fit(text))
+
     def clean(self, value: Any) -> Any:
         """A JSON value, for a table: secrets are struck out before a narrow column may break them in two."""
         return visible_all(self.secrets.redact_all(value))
@@ -97,8 +104,11 @@ class Voice:
         return self._configured and self.log == "json"
 
     def _json_error(self, event: str, fields: Mapping[str, Any]) -> None:
+        self._json_line(event, "error", fields)
+
+    def _json_line(self, event: str, level: str, fields: Mapping[str, Any]) -> None:
         now = datetime.now(UTC).isoformat()  # the line's own stamp, as structlog's: nothing is decided by it
-        line = {"event": event, "level": "error", "timestamp": now, **self.secrets.redact_all(fields)}
+        line = {"event": event, "level": level, "timestamp": now, **self.secrets.redact_all(fields)}
         self._write(sys.stderr, _line(line))
 
     @staticmethod

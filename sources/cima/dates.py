@@ -17,7 +17,15 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def madrid_date(milliseconds: int) -> date:
     """The day in Spain of an instant of CIMA's; ValueError where no calendar reaches it."""
     try:
-        return (_EPOCH + timedelta(milliseconds=milliseconds)).astimezone(MADRID).date()
+        return instant_of(milliseconds).astimezone(MADRID).date()
+    except OverflowError as e:
+        raise ValueError("beyond the years 1 to 9999") from e
+
+
+def instant_of(milliseconds: int) -> datetime:
+    """An instant of CIMA's, in UTC; ValueError where no calendar reaches it."""
+    try:
+        return _EPOCH + timedelta(milliseconds=milliseconds)
     except OverflowError as e:
         raise ValueError("beyond the years 1 to 9999") from e
 

@@ -14,6 +14,7 @@ import httpx
 from sources.cima import mapping
 from sources.cima.calendar import day_of
 from sources.cima.client import CimaClient
+from sources.cima.dates import MADRID, instant_of
 from sources.cima.feed import FEED_ROW, UnreadableRow, Work, collapse, next_cursor, read_feed
 from sources.cima.listing import read_listing
 from sources.cima.mapping.composition import SOURCE
@@ -27,7 +28,7 @@ from tsi_fetch.http.meter import Meter
 from tsi_fetch.http.record import Recorder
 from tsi_fetch.http.recording import Recording
 from tsi_fetch.ports import NOTHING
-from tsi_fetch.words import Batch, Change, Cursor, Fault, KeyPage, Position, Row, Validators
+from tsi_fetch.words import Batch, Change, Cursor, Fault, KeyPage, Position, Row, StampedPage, Validators
 
 TYPES = frozenset(
     "AdministrableProductDefinition Bundle Composition DocumentReference Ingredient List ManufacturedItemDefinition"
@@ -49,6 +50,7 @@ class Cima:
     mapping = mapping.MAPPING_VERSION
     types = TYPES
     attribution = SOURCE
+    zone = MADRID
 
     def __init__(
         self,
@@ -111,6 +113,16 @@ class Cima:
         rows = self._rows(iter(keys), known)
         while some := tuple(islice(rows, self._options.batch)):
             yield self._batch(some)
+
+    def changed(self, since: datetime, until: datetime) -> Iterator[StampedPage]:
+        """Products that the change feed names since the day of `since` in Madrid: it knows no end."""
+        feed = read_feed(self._client, day_of(since))
+        rows = tuple((row.nregistro, instant_of(row.stamp)) for row in feed.rows)
+        yield StampedPage(rows, len(feed.unreadable))
+
+    def forget(self) -> None:
+        """What was fetched before is fetched anew."""
+        self._client.forget()
 
     def to_changes(self, row: Row) -> Sequence[Change]:
         """Map one row.  Unusable where the row, or what is in it, cannot be read."""

@@ -1,0 +1,155 @@
+"""Backfills as they are looked at: listed, shown, found by their number, cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from jobs.config.duration import show_duration
+from jobs.crews import figures
+from jobs.looking import Where
+from jobs.reporting.table import table_text
+from store import backfills
+from store.backfills import Backfill
+from store.handle import Stored
+from store.queries import RunRow
+from tsi_fetch.errors import Usage
+
+SHOWN = 20
+"""Items set aside that are shown; the rest are counted."""
+
+Figures = dict[str, Any]
+
+
+def rows(where: Where, job: str | None, limit: int) -> list[Figures]:
+    """Backfills of all jobs or one, the latest first of each store."""
+    found: dict[tuple[str, int], Figures] = {}
+    for stored, name in _stores(where, job):
+        for one in backfills.backfills(stored, name if job else None, limit):
+            found[stored.store_id, one.id] = figures(one)
+    return list(found.values())
+
+
+def lines(found: list[Figures]) -> list[Figures]:
+    """One line each."""
+    return [
+        {
+            "id": one["id"],
+            "job": one["job"],
+            "what": asked_text(one["asked"]),
+            "state": one["state"],
+            "done": f"{one['done']:,} of {one['items']:,}",
+            "aside": one["aside"],
+            "begun": one["created"],
+        }
+        for one in found
+    ]
+
+
+def asked_text(asked: Figures) -> str:
+    """What was asked for, in a few words."""
+    if "from" in asked:
+        return f"from {asked['from']}" + (f" to {asked['to']}" if "to" in asked else "")
+    return f"keys in {asked['keys']}" if "keys" in asked else "all"
+
+
+def located(where: Where, number: int) -> Backfill:
+    """The backfill of this number, in whichever store it is.  Usage where there is none, or one in several stores."""
+    found = dict(_everywhere(where, number))
+    if not found:
+        raise Usage(f"there is no backfill {number}", "tsi-fetch backfill list")
+    if len(found) > 1:
+        raise Usage(f"several stores have a backfill {number}", "name one with --store")
+    return next(iter(found.values()))
+
+
+def whole(where: Where, number: int) -> Figures:
+    """One backfill with what was set aside, its workers, and about how long it still takes."""
+    one = located(where, number)
+    for stored, _ in _stores(where, one.job):
+        workers = backfills.workers(stored, number)
+        aside = [
+            {"key": a.key, "attempts": a.attempts, "reason": a.reason} for a in backfills.asides(stored, number, SHOWN)
+        ]
+        shown = [_worker(row) for row in workers]
+        return figures(one) | {"seconds_left": _estimate(one, workers), "set_aside": aside, "workers": shown}
+    raise Usage(f"there is no backfill {number}", "tsi-fetch backfill list")
+
+
+def cancelled(where: Where, number: int) -> Figures:
+    one = located(where, number)
+    for stored, _ in _stores(where, one.job):
+        backfills.cancel(stored, number)
+        one = backfills.backfill(stored, number) or one
+    return figures(one)
+
+
+def text(found: Figures) -> str:
+    """The same for a person."""
+    parts = [f"backfill {found['id']} of {found['job']} into {found['sink']}: {asked_text(found['asked'])}"]
+    left = f", {found['left']:,} left" if found["left"] else ""
+    about = found["seconds_left"]
+    estimate = f" (about {show_duration(timedelta(seconds=about))})" if about else ""
+    parts.append(f"{found['state']}: {found['done']:,} of {found['items']:,} done{left}{estimate}")
+    if found["aside"]:
+        more = f", the first {len(found['set_aside'])}" if found["aside"] > len(found["set_aside"]) else ""
+        parts.append(f"\n{found['aside']:,} set aside{more}; tsi-fetch backfill resume {found['id']} tries them anew")
+        parts.append(table_text(found["set_aside"]))
+    if found["workers"]:
+        parts += ["\nworkers", table_text(found["workers"])]
+    return "\n".join(parts)
+
+
+def _worker(row: RunRow) -> Figures:
+    record = row.record
+    report = record.report
+    reasons = "; ".join(reason["what"] for reason in report.get("reasons", ())) or report.get("error")
+    return {
+        "run": record.id,
+        "host": row.host,
+        "started": record.started.isoformat(timespec="seconds"),
+        "ended": record.ended.isoformat(timespec="seconds") if record.ended else None,
+        "outcome": record.outcome,
+        "why": reasons,
+    }
+
+
+def _estimate(one: Backfill, workers: Any) -> int | None:
+    """Seconds that it still takes, at the pace of the time in which anybody has worked on it.  None where nobody
+    works on it, or nothing is done yet."""
+    running = [row.record.started for row in workers if row.record.outcome == "running"]
+    spans = [
+        (row.record.started, row.record.ended or one.progress.at) for row in workers if row.record.outcome != "lost"
+    ]
+    if not running or not one.progress.done:
+        return None
+    return round(_covered(spans) / one.progress.done * one.progress.left)
+
+
+def _covered(spans: list[tuple[datetime, datetime]]) -> float:
+    """Seconds that lie in any of these spans."""
+    total, until = 0.0, None
+    for begin, end in sorted(spans):
+        start = begin if until is None else max(begin, until)
+        total += max((end - start).total_seconds(), 0.0)
+        until = end if until is None else max(until, end)
+    return total
+
+
+def _everywhere(where: Where, number: int) -> Iterator[tuple[str, Backfill]]:
+    for stored, _ in _stores(where, None):
+        if found := backfills.backfill(stored, number):
+            yield stored.store_id, found
+
+
+def _stores(where: Where, job: str | None) -> Iterator[tuple[Stored, str]]:
+    """The stores of the job file, or the one that was named, each once, with a job of it."""
+    configuration = where.configuration(job)
+    seen: set[str] = set()
+    for name in configuration.settings.jobs:
+        if job in (None, name):
+            with where.opened(configuration, name) as stored:
+                if stored and stored.store_id not in seen:
+                    seen.add(stored.store_id)
+                    yield stored, name

@@ -1,0 +1,317 @@
+"""tsi-fetch backfill"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobs.cli.options import (
+    Span,
+    accept_refusals_option,
+    config_option,
+    json_option,
+    log_option,
+    look_option,
+    sink_option,
+    store_option,
+    together,
+)
+from jobs.cli.voice import Voice
+from jobs.reporting.place import Place
+
+if TYPE_CHECKING:
+    from jobs import backfilling
+
+
+class Backfills(click.Group):
+    """`backfill JOB …` begins one, as `backfill start JOB …` does."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands:
+            return "start", self.commands["start"], args
+        return super().resolve_command(ctx, args)
+
+
+@click.group("backfill", cls=Backfills, short_help="Load a whole register, a span of days or some keys.")
+def command() -> None:
+    """Load much, beside the nightly runs and without disturbing them.
+
+    \b
+    tsi-fetch backfill cima --all                     everything that is listed
+    tsi-fetch backfill cima --from 2026-03-01         what changed since then
+    tsi-fetch backfill cima --keys FILE --workers 4   one key a line; four processes (PostgreSQL)
+    tsi-fetch backfill list                           how far they are
+    tsi-fetch backfill resume 7                       go on with one that was ended
+
+    A backfill is a list in the store.  It never reads or moves the watermark, and deletes nothing; whatever a nightly
+    run brings meanwhile is newer, and stays.
+    """
+
+
+workers_option = click.option(
+    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes; several need PostgreSQL."
+)
+duration_option = click.option(
+    "--max-duration", type=Span(), metavar="2h", help="End by plan after so long; `backfill resume` goes on."
+)
+id_argument = click.argument("number", metavar="ID", type=click.IntRange(1))
+how_to_work = together(accept_refusals_option, duration_option, store_option, sink_option)
+
+
+@command.command("start", short_help="Begin one, and work on it.")
+@click.argument("job")
+@click.option("--all", "everything", is_flag=True, help="Everything that the source lists.")
+@click.option("--from", "since", metavar="D", help="What changed since this day (or instant).")
+@click.option("--to", "until", metavar="D", help="Up to this day (or instant), which is not in it any more.")
+@click.option(
+    "--keys", type=click.Path(path_type=Path), metavar="FILE", help="The keys in FILE, one a line; - is stdin."
+)
+@workers_option
+@click.option("--later", is_flag=True, help="Make the list only; `backfill work ID` works on it.")
+@click.option("--again", is_flag=True, help="Write even what has not changed.")
+@click.option(
+    "--attempts", type=click.IntRange(1, 20), default=3, show_default=True, help="Tries before an item is set aside."
+)
+@how_to_work
+@config_option
+@json_option
+@log_option
+@click.pass_obj
+def start(
+    voice: Voice,
+    /,
+    *,
+    job: str,
+    everything: bool,
+    since: str | None,
+    until: str | None,
+    keys: Path | None,
+    workers: int,
+    later: bool,
+    again: bool,
+    attempts: int,
+    accept_refusals: int,
+    max_duration: timedelta | None,
+    store: str | None,
+    sink: str | None,
+    config: Path | None,
+    as_json: bool,
+    log: str | None,
+) -> int:
+    """Make a list of what JOB is to load, and work on it until nothing is left.
+
+    \b
+    tsi-fetch backfill cima --all
+    tsi-fetch backfill cima --from 2026-03-01 --to 2026-04-01
+    tsi-fetch backfill cima --all --later       for the Job in k8s-cronjobs/backfill
+
+    Killed or interrupted, `tsi-fetch backfill resume ID` goes on.  Exit code 65: some items could not be done and are
+    set aside with their reasons (`tsi-fetch backfill show ID`), or rows went to quarantine.
+    """
+    voice.speak(log=log, as_json=as_json, place=Place(config, store, sink))
+    from jobs import backfilling
+    from jobs.signals import listening
+
+    where = _place(voice, job, config, store, sink)
+    backfilling.check_workers(where, workers)
+    which = backfilling.Which(everything, since, until, keys)
+    which.check()
+    with listening() as stop:
+        with voice.progress() as progress:
+            made = backfilling.start(where, which, again=again, attempts=attempts, stop=stop, progress=progress)
+        if later:
+            return _told(voice, made)
+        voice.say(f"backfill {made.id}: loads {which.words()} of {job} into {made.sink}; deletes nothing")
+        return _work(voice, where, made.id, backfilling.Effort(max_duration, accept_refusals, workers), stop)
+
+
+@command.command("resume", short_help="Go on with one that was ended.")
+@id_argument
+@workers_option
+@how_to_work
+@config_option
+@json_option
+@log_option
+@click.pass_obj
+def resume(
+    voice: Voice,
+    /,
+    *,
+    number: int,
+    workers: int,
+    accept_refusals: int,
+    max_duration: timedelta | None,
+    store: str | None,
+    sink: str | None,
+    config: Path | None,
+    as_json: bool,
+    log: str | None,
+) -> int:
+    """Go on with backfill ID where it was, whatever ended it; what was set aside is tried anew.
+
+    \b
+    tsi-fetch backfill resume 7
+    tsi-fetch backfill resume 7 --workers 4
+    tsi-fetch backfill resume 7 --accept-refusals 200     past the guard that halted it
+    """
+    voice.speak(log=log, as_json=as_json, place=Place(config, store, sink))
+    from jobs import backfilling
+    from jobs.signals import listening
+
+    where = _place_of(voice, number, config, store, sink)
+    backfilling.check_workers(where, workers)
+    backfilling.resume(where, number)
+    with listening() as stop:
+        return _work(voice, where, number, backfilling.Effort(max_duration, accept_refusals, workers), stop)
+
+
+@command.command("work", short_help="Work on one, as one of several workers.")
+@id_argument
+@click.option("--as", "run_id", hidden=True, help="The id of the worker's run.")
+@accept_refusals_option
+@duration_option
+@click.option("--store", metavar="URL", envvar="TSI_FETCH_BACKFILL_STORE", help="Another store, with --sink.")
+@sink_option
+@config_option
+@json_option
+@log_option
+@click.pass_obj
+def work(
+    voice: Voice,
+    /,
+    *,
+    number: int,
+    run_id: str | None,
+    accept_refusals: int,
+    max_duration: timedelta | None,
+    store: str | None,
+    sink: str | None,
+    config: Path | None,
+    as_json: bool,
+    log: str | None,
+) -> int:
+    """Work on backfill ID until nothing of it is left, beside whoever else does: in a Kubernetes Job, say.
+
+    \b
+    tsi-fetch backfill work 7
+
+    Items whose worker died are taken over when its claim has expired (the job's lease_expiry).  Exit code 0: nothing
+    is left.
+    """
+    voice.speak(log=log, as_json=as_json, place=Place(config, store, sink))
+    from jobs import backfilling
+    from jobs.signals import listening
+
+    where = _place_of(voice, number, config, store, sink)
+    with listening() as stop:
+        return _work(voice, where, number, backfilling.Effort(max_duration, accept_refusals, run_id=run_id), stop)
+
+
+@command.command("list", short_help="List backfills.")
+@click.option("--job", metavar="JOB", help="Only of this job.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="So many, the latest first.")
+@look_option
+@config_option
+@json_option
+@click.pass_obj
+def list_(
+    voice: Voice, /, *, job: str | None, limit: int, store: str | None, config: Path | None, as_json: bool
+) -> int:
+    """List backfills, the latest first: what was asked, and how far each is.
+
+    \b
+    tsi-fetch backfill list
+    tsi-fetch backfill list --job cima --json
+    """
+    voice.speak(as_json=as_json, place=Place(config, store))
+    from jobs import backfill_views
+    from jobs.looking import Where
+    from jobs.reporting.table import table_text
+
+    rows = backfill_views.rows(Where(config, voice.secrets, store), job, limit)
+    voice.show({"backfills": rows}, table_text(voice.clean(backfill_views.lines(rows)), "there is no backfill"))
+    return 0
+
+
+@command.command("show", short_help="Show one: how far it is, and what was set aside.")
+@id_argument
+@look_option
+@config_option
+@json_option
+@click.pass_obj
+def show(voice: Voice, /, *, number: int, store: str | None, config: Path | None, as_json: bool) -> int:
+    """Show backfill ID: how far it is, about when it ends, what was set aside and why, and its workers.
+
+    \b
+    tsi-fetch backfill show 7
+    """
+    voice.speak(as_json=as_json, place=Place(config, store))
+    from jobs import backfill_views
+    from jobs.looking import Where
+
+    found = backfill_views.whole(Where(config, voice.secrets, store), number)
+    voice.show(found, voice.place.completed(backfill_views.text(voice.clean(found))))
+    return 0
+
+
+@command.command("cancel", short_help="End one for good.")
+@id_argument
+@look_option
+@config_option
+@json_option
+@click.pass_obj
+def cancel(voice: Voice, /, *, number: int, store: str | None, config: Path | None, as_json: bool) -> int:
+    """End backfill ID for good: its workers end after what they are writing.  What is loaded stays.
+
+    \b
+    tsi-fetch backfill cancel 7
+    """
+    voice.speak(as_json=as_json, place=Place(config, store))
+    from jobs import backfill_views
+    from jobs.looking import Where
+
+    found = backfill_views.cancelled(Where(config, voice.secrets, store), number)
+    told = f"backfill {number} is {found['state']}; {found['done']} of {found['items']} items are done, and stay"
+    voice.show(found, told)
+    return 0
+
+
+def _place(voice: Voice, job: str, config: Path | None, store: str | None, sink: str | None) -> backfilling.Place:
+    from jobs import backfilling
+    from jobs.wiring import Asked
+
+    asked = Asked(job, config=config, store=store, sink=sink)
+    return backfilling.place(asked, asked.configuration(voice.secrets))
+
+
+def _place_of(voice: Voice, number: int, config: Path | None, store: str | None, sink: str | None) -> backfilling.Place:
+    """Where a backfill lives, of which only the number is told."""
+    from jobs import backfill_views, backfilling
+    from jobs.looking import Where
+
+    found = backfill_views.located(Where(config, voice.secrets, store), number)
+    where = _place(voice, found.job, config, store, sink)
+    backfilling.check_sink(where, found)
+    return where
+
+
+def _work(voice: Voice, where: backfilling.Place, number: int, effort: backfilling.Effort, stop: Any) -> int:
+    from jobs.crews import merged, work_together
+
+    with voice.progress() as progress:
+        worked = work_together(where, number, effort, stop=stop, progress=progress, log=voice.log)
+    voice.report(merged(worked))
+    return worked.exit_code
+
+
+def _told(voice: Voice, made: Any) -> int:
+    from jobs.crews import figures
+
+    what = f"backfill {made.id} of {made.job}: {made.progress.left:,} items"
+    voice.show(figures(made), voice.place.completed(f"{what}; work on it: tsi-fetch backfill work {made.id}"))
+    return 0

@@ -1,0 +1,166 @@
+"""Backfills as they are begun, listed, cancelled and resumed.  What their workers do is in `claims`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, insert, select, update
+
+from store.bulk import now
+from store.claims import progress
+from store.handle import Stored
+from store.job_store import JobBook
+from store.queries import RunRow, run_rows
+from store.schema import Item, jobs, lists, runs, sinks, work
+from tsi_fetch.errors import Usage
+from tsi_fetch.words import Json, Progressed
+
+PAGE = 1000
+"""Keys that are stored together."""
+
+NOT_OVER = ("open", "halted")
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """A backfill as it is listed.  `asked`: what it was asked for, as JSON."""
+
+    id: int
+    job: str
+    sink: str
+    stream: str
+    created: datetime
+    closed: datetime | None
+    total: int
+    asked: Json
+    progress: Progressed
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """An item that could not be done."""
+
+    key: str
+    attempts: int
+    reason: str
+
+
+def under_way(stored: Stored, job: str, sink: str) -> Backfill | None:
+    """The backfill of this job that is not over."""
+    with stored.database.read() as conn:
+        mine = (jobs.c.name == job, sinks.c.name == sink, lists.c.state.in_(NOT_OVER))
+        row = conn.execute(_all().where(*mine).order_by(lists.c.id).limit(1)).one_or_none()
+        return _backfill(conn, row) if row else None
+
+
+def begin(book: JobBook, stored: Stored, stream: str, asked: Json) -> int:
+    """A new list, not yet open.  Usage where another backfill of the job is not over."""
+    if other := under_way(stored, book.job, book.sink):
+        raise Usage(
+            f"backfill {other.id} of {book.job} is not over",
+            f"tsi-fetch backfill resume {other.id}, or: tsi-fetch backfill cancel {other.id}",
+        )
+    number = book.begin_list("backfill", stream)
+    with stored.database.write() as conn:
+        conn.execute(update(lists).where(lists.c.id == number).values(options=json.dumps(asked)))
+    return number
+
+
+def note_all(book: JobBook, list_id: int, keys: Iterable[str]) -> None:
+    """Keys of a file, as the first and only pass."""
+    rest = iter(keys)
+    while some := list(islice(rest, PAGE)):
+        book.note_keys(list_id, 1, some)
+
+
+def add_window(stored: Stored, list_id: int, since: datetime, until: datetime) -> None:
+    """A half-open window, which a worker makes keys of."""
+    name = f"{since.isoformat()} to {until.isoformat()}"
+    bounds = {"since": since.isoformat(), "until": until.isoformat()}
+    with stored.database.write() as conn:
+        conn.execute(insert(work).values(list=list_id, key=name, state=int(Item.OPEN), **bounds))
+
+
+def backfill(stored: Stored, number: int) -> Backfill | None:
+    with stored.database.read() as conn:
+        row = conn.execute(_all().where(lists.c.id == number)).one_or_none()
+        return _backfill(conn, row) if row else None
+
+
+def backfills(stored: Stored, job: str | None = None, limit: int = 20) -> list[Backfill]:
+    """The latest first."""
+    query = _all().order_by(lists.c.id.desc()).limit(limit)
+    with stored.database.read() as conn:
+        found = conn.execute(query.where(jobs.c.name == job) if job else query).all()
+        return [_backfill(conn, row) for row in found]
+
+
+def asides(stored: Stored, number: int, limit: int) -> list[Aside]:
+    """What was set aside, in the order of the list."""
+    these = (work.c.list == number, work.c.state == Item.ASIDE)
+    query = select(work.c.key, work.c.attempts, work.c.reason).where(*these).order_by(work.c.id).limit(limit)
+    with stored.database.read() as conn:
+        return [Aside(row.key, row.attempts, row.reason or "") for row in conn.execute(query)]
+
+
+def workers(stored: Stored, number: int, limit: int = 100) -> Sequence[RunRow]:
+    """The records of its workers, the latest first."""
+    with stored.database.read() as conn:
+        return run_rows(conn, runs.c.list == number, limit)
+
+
+def cancel(stored: Stored, number: int) -> None:
+    """Its workers end as soon as they look."""
+    with stored.database.write() as conn:
+        mine = (lists.c.id == number, lists.c.state.in_(NOT_OVER))
+        conn.execute(update(lists).where(*mine).values(state="cancelled", closed=now(conn)))
+        _mark_lost(conn, number)
+
+
+def resume(stored: Stored, number: int) -> None:
+    """What was set aside is to be tried anew, and a halted list is open again; so is a closed one of which something
+    was set aside."""
+    with stored.database.write() as conn:
+        aside = (work.c.list == number, work.c.state == Item.ASIDE)
+        again = {"state": int(Item.OPEN), "attempts": 0, "holder": None, "held_until": None}
+        tried = conn.execute(update(work).where(*aside).values(again)).rowcount
+        states = ("halted", "closed") if tried else ("halted",)
+        mine = (lists.c.id == number, lists.c.state.in_(states))
+        conn.execute(update(lists).where(*mine).values(state="open", closed=None))
+        later = (work.c.list == number, work.c.state == Item.OPEN, work.c.holder.is_(None))
+        conn.execute(update(work).where(*later).values(held_until=None))
+        _mark_lost(conn, number)
+
+
+def lost(stored: Stored, run_id: str) -> None:
+    """Whoever waited for this worker saw it die: what it had claimed is anybody's."""
+    with stored.database.write() as conn:
+        conn.execute(update(runs).where(runs.c.id == run_id, runs.c.outcome == "running").values(outcome="lost"))
+        conn.execute(update(work).where(work.c.holder == run_id).values(holder=None, held_until=None))
+
+
+def _mark_lost(conn: Connection, number: int) -> None:
+    """Workers of which no claim is alive; one that is between two slices says how it ended when it does."""
+    alive = select(work.c.holder).where(
+        work.c.list == number, work.c.holder.is_not(None), work.c.held_until > now(conn)
+    )
+    gone = (runs.c.list == number, runs.c.outcome == "running", runs.c.id.not_in(alive))
+    conn.execute(update(runs).where(*gone).values(outcome="lost"))
+
+
+def _all() -> Select[*tuple[Any, ...]]:
+    columns = (lists.c.id, lists.c.stream, lists.c.created, lists.c.closed, lists.c.total, lists.c.options)
+    named = lists.join(jobs, jobs.c.id == lists.c.job).join(sinks, sinks.c.id == jobs.c.sink)
+    query = select(*columns, jobs.c.name.label("job"), sinks.c.name.label("sink")).select_from(named)
+    return query.where(lists.c.kind == "backfill", lists.c.state != "begun")
+
+
+def _backfill(conn: Connection, row: Row[*tuple[Any, ...]]) -> Backfill:
+    asked = json.loads(row.options or "{}")
+    there = progress(conn, row.id)
+    return Backfill(row.id, row.job, row.sink, row.stream, row.created, row.closed, row.total, asked, there)
