@@ -64,19 +64,20 @@ class Memory:
             return {}
         with self._access.read() as conn:
             rows = _scopes_by_key.all(conn, job=self._access.job_no, keys=given(conn, keys))
-            names = self._access.type_names(conn, {row[3] for row in rows} - {None})
-            owners = self._access.owners(conn, {row[5] for row in rows} - {None})
+            names = self._access.type_names(conn, {row[4] for row in rows} - {None})
+            owners = self._access.owners(conn, {row[6] for row in rows} - {None})
         mine = self._access.run[0] if self._access.run else None
-        heads: dict[str, tuple[bytes | None, int | None]] = {}
+        heads: dict[str, tuple[bytes | None, int | None, int | None]] = {}
         held: dict[str, dict[Ref, Known]] = {}
-        for key, raw, mapping, kind, ident, *values in rows:
+        for key, raw, mapping, order, kind, ident, *values in rows:
             if key not in heads:
-                heads[key], held[key] = (raw, mapping), {}
+                heads[key], held[key] = (raw, mapping, order), {}
             if kind is not None:
                 ref = Ref(names[kind], ident)
                 held[key][ref] = _known(ref, values, owners, mine)
         return {
-            key: ScopeState(key, frozenset(held[key]), raw, mapping, held[key]) for key, (raw, mapping) in heads.items()
+            key: ScopeState(key, frozenset(held[key]), raw, mapping, held[key], order)
+            for key, (raw, mapping, order) in heads.items()
         }
 
     def validators(self, keys: Sequence[str], mapping: int) -> Mapping[str, Validators]:
@@ -133,7 +134,8 @@ def _scopes_with_known(postgres: bool) -> Executable:
         held = select(holds.c.known).where(holds.c.scope == scopes.c.id).offset(0).lateral("held")
         entry = select(known).where(known.c.id == held.c.known).offset(0).lateral("entry")
         joined = scopes.outerjoin(held, true()).outerjoin(entry, true())
-    columns = (scopes.c.key, scopes.c.raw, scopes.c.mapping, *(entry.c[name] for name in ("type", "ident", *_KNOWN)))
+    own = (scopes.c.key, scopes.c.raw, scopes.c.mapping, scopes.c.order)
+    columns = (*own, *(entry.c[name] for name in ("type", "ident", *_KNOWN)))
     query = select(*columns).select_from(joined)
     return query.where(scopes.c.job == bindparam("job"), chosen(postgres, scopes.c.key, "keys"))
 

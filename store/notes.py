@@ -230,7 +230,9 @@ def doubted(
     for s in doubt.scopes:
         state = states.get(s.key, ScopeState(s.key))
         held = settled[s.key].refs if s.key in settled else state.refs
-        settled[s.key] = ScopeSettled(s.key, held | (s.refs & new), frozenset(), None, state.mapping, s.row)
+        settled[s.key] = ScopeSettled(
+            s.key, held | (s.refs & new), frozenset(), None, state.mapping, s.row, order=state.order
+        )
     seen = [before[ref] for ref in sorted(before)]
     known = [k if k.digest == FORGOTTEN else replace(k, digest=DOUBTED) for k in seen]
     return Settlement("", known=(*known, *never_seen), scopes=tuple(settled.values()))

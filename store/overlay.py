@@ -284,7 +284,7 @@ class Overlay:
 
 
 def _as_it_is(state: ScopeState, row: str) -> ScopeSettled:
-    return ScopeSettled(state.key, state.refs, frozenset(), state.raw, state.mapping, row)
+    return ScopeSettled(state.key, state.refs, frozenset(), state.raw, state.mapping, row, order=state.order)
 
 
 def _leaving(state: ScopeState, pending: Pending) -> ScopeSettled:

@@ -77,6 +77,7 @@ class Settling:
             self._know(conn, settlement.known, kinds, owners)  # first, since scopes hold only what is known
             ids = access.ids(conn, _refs(settlement))
             self._hold(conn, settlement, ids, cancel=to_end.pending)
+            self._replayed(conn, settlement)
             since = self._close(conn, settlement) if to_end.troubles else {}  # before the same keys' new ones open
             self._quarantine(conn, settlement, since)
             self._checkpoint(conn, settlement)
@@ -116,6 +117,7 @@ class Settling:
                 "raw": s.raw,
                 "mapping": s.mapping,
                 "row": None if s.row == s.key else s.row,
+                "order": s.order,
                 "validators": pack_validators(s.validators),
             }
             for s in settled
@@ -164,6 +166,14 @@ class Settling:
             chosen = among(conn, quarantine.c.id, over)
             conn.execute(update(quarantine).where(chosen).values(closed=now(conn), why="overtaken"))
         return since
+
+    def _replayed(self, conn: Connection, settlement: Settlement) -> None:
+        """Entries whose rows went through the loop once more are over, but for what this very batch says again."""
+        if settlement.replayed:
+            again = [q.digest for q in settlement.quarantined]
+            mine = (quarantine.c.job == self._access.job_no, quarantine.c.closed.is_(None))
+            these = (*mine, among(conn, quarantine.c.id, settlement.replayed), quarantine.c.digest.not_in(again))
+            conn.execute(update(quarantine).where(*these).values(closed=now(conn), why="replayed"))
 
     def _quarantine(self, conn: Connection, settlement: Settlement, since: Mapping[str, datetime]) -> None:
         if settlement.quarantined:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tsi_fetch.clock import Clock, StopSignal
 from tsi_fetch.decide import Policy
@@ -16,7 +16,7 @@ from tsi_fetch.identity import KEEP, Identity
 from tsi_fetch.marker import Marker
 from tsi_fetch.ports import JobStore, Progress, Sink, Source
 from tsi_fetch.report import Tally
-from tsi_fetch.words import Held, Ref
+from tsi_fetch.words import Held, Ref, Row
 
 if TYPE_CHECKING:
     from tsi_fetch.flight import Air
@@ -45,7 +45,15 @@ class Settings:
     identity: Identity = KEEP
     slice: int = 500  # keys taken from a work list at a time
     plan: bool = False
+    replays: bool = False  # stored answers of quarantined rows: older ones say nothing, and none are asked for
     worker: bool = False  # of a backfill: the marker stays, and what is to leave is left to the next run
+
+
+class Replayed(NamedTuple):
+    """A row that lay in quarantine, as it was received, and the numbers of its entries."""
+
+    row: Row
+    entries: tuple[int, ...]
 
 
 def _silent(phase: str, done: int, total: int | None) -> None:
@@ -77,6 +85,7 @@ class Run:
         self.expects_nothing = False  # the sink held nothing of what was looked up last: guards alone will do
         self.released: set[Ref] = set()  # what waited, and was written by this run before the source was asked
         self.held_back: frozenset[Ref] = frozenset()  # what waits, and may be older than what a killed run wrote
+        self.replaying: dict[bytes, Replayed] = {}  # by the digest of the row
         self.said_incomplete = False  # that the listing which is worked off was not complete
         self.said_to_wait: set[Ref] = set()  # what the report counts as waiting
         self.air: Air  # set for as long as the loop turns

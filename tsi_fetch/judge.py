@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 ACKNOWLEDGED = frozenset({Result.CREATED, Result.UPDATED, Result.UNCHANGED})
 WRITTEN = frozenset({Action.CREATE, Action.UPDATE})
+OVERTAKEN = Fault("overtaken", "$", "newer answers have come since of all that it speaks for: they stay")
 WORDS = {Result.MISSING: "waiting"}
 """What a report calls an outcome, where it is not the outcome's own name."""
 
@@ -195,6 +196,10 @@ def _turn_row(row: Row, states: Mapping[str, ScopeState], run: Run) -> Turned:
         return Turned(row, fault=row.unfetched)
     if row.unmodified:
         return _unmodified(row, states, run)
+    if run.settings.replays:
+        row = replace(row, scopes=tuple(claim for claim in row.scopes if not _overtaken(row, states.get(claim.key))))
+        if not row.scopes:
+            return Turned(row, fault=OVERTAKEN)
     raw = raw_digest(row, run) if row.scopes else None
     if raw is not None and not run.settings.again and _mapped_before(row, raw, states, run):
         return Turned(row, raw, skipped=True)
@@ -202,12 +207,24 @@ def _turn_row(row: Row, states: Mapping[str, ScopeState], run: Run) -> Turned:
         changes = run.settings.identity.apply(run.source.to_changes(row))
     except Unusable as e:
         return Turned(row, raw, fault=e.fault)
+    told = {claim.key for claim in row.scopes} if run.settings.replays else None
+    changes = [c for c in changes if told is None or c.scope in told]
     return Turned(
         row,
         raw,
         tuple(c for c in changes if isinstance(c, Upsert)),
         tuple(c for c in changes if isinstance(c, Deletion)),
     )
+
+
+def _overtaken(row: Row, state: ScopeState | None) -> bool:
+    """Was the scope mapped from newer answers than these?  Where it is not known what it was mapped from last, what is
+    known of its refs tells."""
+    if state is None or row.order is None:
+        return False
+    known = [k.order for k in state.known.values() if k.order is not None]
+    newest = state.order if state.order is not None else max(known, default=None)
+    return newest is not None and newest > row.order
 
 
 def _unmodified(row: Row, states: Mapping[str, ScopeState], run: Run) -> Turned:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tsi_fetch.decide import FOREIGN, GONE, leaving
+from tsi_fetch.errors import Exit
 from tsi_fetch.flight import Flight
-from tsi_fetch.judge import ACKNOWLEDGED, Judged, Turned
+from tsi_fetch.judge import ACKNOWLEDGED, OVERTAKEN, Judged, Turned
 from tsi_fetch.refusals import quarantine_digest
 from tsi_fetch.validators import kept as kept_validators
 from tsi_fetch.words import (
@@ -24,6 +25,7 @@ from tsi_fetch.words import (
     Quarantined,
     Ref,
     Result,
+    Row,
     ScopeSettled,
     Settlement,
     State,
@@ -86,19 +88,28 @@ def remembered(flight: Flight, outcomes: Sequence[Outcome], run: Run) -> Settlem
     known = [*judged.acknowledged(outcomes, run.policy), *judged.unchanged(run.policy), *judged.moved_on()]
     known += _awaited(judged, outcomes, run)
     known += _disbelieved(judged, outcomes)
+    replays = run.settings.replays
     return Settlement(
         stream=flight.batch.stream,
         known=tuple(known),
         scopes=tuple(s for t in judged.turned if not (t.fault or t.skipped) for s in _scopes(t, judged, unsure, run)),
         quarantined=tuple(quarantined),
         checkpoint=tuple(key for t in judged.turned for key in t.row.settles) if flight.in_pass else (),
-        keys=() if run.settings.only else tuple(fetched),
-        closed=(*_overtaken(judged), *map(removal_of, judged.decisions)),
+        keys=() if run.settings.only or replays else tuple(fetched),
+        closed=() if replays else (*_overtaken(judged), *map(removal_of, judged.decisions)),
         waiting=tuple(_waiting(judged, outcomes, run)),
         arrived=tuple(_arrived(judged, outcomes, refused)),
         doubt=flight.doubt,
-        rows=tuple(t.row.key for t in judged.turned),
+        rows=() if replays else tuple(t.row.key for t in judged.turned),
+        replayed=tuple(_replayed(judged, run)),
     )
+
+
+def _replayed(judged: Judged, run: Run) -> Iterator[int]:
+    """Entries of the quarantine whose answers were mapped; of what was overtaken they stay, with their reason."""
+    for t in judged.turned:
+        if run.replaying and t.fault is not OVERTAKEN and (replayed := run.replaying.get(t.row.digest)):
+            yield from replayed.entries
 
 
 def _overtaken(judged: Judged) -> Iterator[str]:
@@ -173,20 +184,35 @@ def _touched(judged: Judged, refs: set[Ref]) -> Iterator[ScopeSettled]:
         for claim in t.row.scopes:
             named = frozenset(u.ref for u in t.upserts if u.scope == claim.key and u.ref in refs)
             if named:
-                yield ScopeSettled(claim.key, named, frozenset(), None, None, t.row.key)
+                yield ScopeSettled(claim.key, named, frozenset(), None, None, t.row.key, order=t.row.order)
 
 
 def _quarantined(judged: Judged, refused: list[tuple[Upsert, Fault]], run: Run) -> list[Quarantined]:
-    result = [Quarantined(t.row.key, t.row.digest, t.fault, t.row) for t in judged.turned if t.fault]
+    result = [
+        Quarantined(t.row.key, t.row.digest, t.fault, _received(t.row, run))
+        for t in judged.turned
+        if t.fault and t.fault is not OVERTAKEN
+    ]
     faults = {upsert.ref: fault for upsert, fault in refused}
     for row, upsert in (
         (t.row, u) for t in judged.turned for u in t.upserts if u.ref in faults
     ):  # each that asks for it
         digest = quarantine_digest(row, upsert.ref)
-        result.append(Quarantined(row.key, digest, faults[upsert.ref], row, upsert.ref, upsert.body))
+        received = _received(row, run)
+        result.append(Quarantined(row.key, digest, faults[upsert.ref], received, upsert.ref, upsert.body))
+    for t in judged.turned:
+        if t.fault is OVERTAKEN:
+            hint = f"tsi-fetch quarantine drop, or fetch it anew: tsi-fetch run {run.settings.job} --only '{t.row.key}'"
+            run.tally.reason(Exit.QUARANTINE, f"{t.row.key}: {OVERTAKEN.rule}", hint)
     for q in result:
         run.tally.trouble(f"{q.key} {q.ref}" if q.ref else q.key, q.fault)
     return result
+
+
+def _received(row: Row, run: Run) -> Row:
+    """The row as it lay in quarantine, where it speaks for less by now."""
+    replayed = run.replaying.get(row.digest) if run.replaying else None
+    return replayed.row if replayed else row
 
 
 def _scopes(turned: Turned, judged: Judged, unsure: set[Ref], run: Run) -> list[ScopeSettled]:
@@ -206,5 +232,6 @@ def _scopes(turned: Turned, judged: Judged, unsure: set[Ref], run: Run) -> list[
         mapping = run.source.mapping if sure else None
         found = turned.row.validators if sure and not n and claim.whole else None
         validators = kept_validators(found, run.settings.identity)
-        result.append(ScopeSettled(claim.key, kept, gone, raw, mapping, turned.row.key, validators))
+        order = turned.row.order
+        result.append(ScopeSettled(claim.key, kept, gone, raw, mapping, turned.row.key, validators, order))
     return result

@@ -228,7 +228,8 @@ class Known:
 class ScopeState:
     """A scope as remembered: its refs, and the digest of the raw answers it was mapped from, under which mapping.
 
-    `known`: what was known of the refs, of as many as the store had at hand, when the scope was read.
+    `known`: what was known of the refs, of as many as the store had at hand, when the scope was read.  `order`: of the
+    row that it was mapped from last.
     """
 
     key: str
@@ -236,6 +237,7 @@ class ScopeState:
     raw: bytes | None = None
     mapping: int | None = None
     known: Mapping[Ref, Known] = field(default_factory=dict, compare=False, repr=False)
+    order: Order | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,7 +350,8 @@ class ScopeSettled:
     """What a batch says of a scope: refs it holds now; `leaving` are held no longer (pending until past the guard).
 
     `raw` is None where a change of the scope was not acknowledged: the answers are then mapped again next time.
-    `row`: the key of the row that said so.  `validators`: what its answers can be asked for by, next time.
+    `row`: the key of the row that said so, of that `order`.  `validators`: what its answers can be asked for by, next
+    time.
     """
 
     key: str
@@ -358,6 +361,7 @@ class ScopeSettled:
     mapping: int | None
     row: str
     validators: Validators | None = None
+    order: Order | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,6 +405,7 @@ class Settlement:
     `waiting`: changes that begin to wait, or replace what waits for the same ref.  `arrived`: refs with the order of
     what is at the sink now, or was refused: what waits and is not newer waits no more.  `doubt`: the note that this
     answers.  `rows`: the keys of all its rows, for whoever has fetched one of them meanwhile.
+    `replayed`: numbers of quarantined entries whose rows these were.
     """
 
     stream: str
@@ -415,6 +420,7 @@ class Settlement:
     arrived: tuple[tuple[Ref, Order | None], ...] = ()
     doubt: int | None = None
     rows: tuple[str, ...] = ()
+    replayed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

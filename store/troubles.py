@@ -1,0 +1,91 @@
+"""Entries of the quarantine, for whoever replays, drops or exports them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, insert, select, update
+
+from store.bulk import among, now
+from store.handle import Stored
+from store.packing import unpack_payload
+from store.schema import audit, jobs, quarantine, sinks
+from tsi_fetch.words import Fault, Row
+
+PAGE = 20
+"""Entries whose bodies are held in memory together."""
+
+
+class Whole(NamedTuple):
+    """An open entry, whole: the row as received, and the refused resource."""
+
+    number: int
+    job: str
+    key: str
+    ref: str | None
+    fault: Fault
+    row: Row
+    body: bytes | None
+
+
+class Which(NamedTuple):
+    """Entries of one job (at one sink, of one stream), these numbers or all; of one code or of all."""
+
+    job: str
+    sink: str | None = None
+    stream: str | None = None
+    numbers: frozenset[int] | None = None
+    code: str | None = None
+
+
+def numbers(stored: Stored, which: Which) -> Sequence[int]:
+    """The open entries, in the order in which they came."""
+    with stored.database.read() as conn:
+        query = select(quarantine.c.id).select_from(quarantine.join(jobs).join(sinks))
+        query = query.where(jobs.c.name == which.job, quarantine.c.closed.is_(None))
+        if which.sink is not None:
+            query = query.where(sinks.c.name == which.sink)
+        if which.stream is not None:
+            query = query.where(quarantine.c.stream == which.stream)
+        if which.numbers is not None:
+            query = query.where(among(conn, quarantine.c.id, sorted(which.numbers)))
+        if which.code is not None:
+            query = query.where(quarantine.c.code == which.code)
+        return list(conn.scalars(query.order_by(quarantine.c.id)))
+
+
+def whole(stored: Stored, some: Sequence[int]) -> Iterator[Whole]:
+    """Those of these entries that are still open, a page in memory at a time."""
+    for page in (some[i : i + PAGE] for i in range(0, len(some), PAGE)):
+        with stored.database.read() as conn:
+            found = _page(conn, page)
+        yield from found
+
+
+def _page(conn: Connection, page: Collection[int]) -> list[Whole]:
+    names = ("id", "key", "ref", "code", "path", "rule", "payload")
+    query = select(*(quarantine.c[name] for name in names), jobs.c.name.label("job")).join(jobs)
+    rows = conn.execute(query.where(among(conn, quarantine.c.id, page), quarantine.c.closed.is_(None)))
+    found: list[Whole] = []
+    for row in sorted(rows, key=lambda row: int(row.id)):
+        payload = unpack_payload(row.payload)
+        fault = Fault(row.code, row.path, row.rule)
+        found.append(Whole(row.id, row.job, row.key, row.ref, fault, payload.row, payload.body))
+    return found
+
+
+def drop(stored: Stored, number: int, why: str, actor: str) -> bool:
+    """Close an entry for good, and say so in the audit trail, in one transaction; False where it is not open."""
+    with stored.database.write() as conn:
+        mine = (quarantine.c.id == number, quarantine.c.closed.is_(None))
+        found = conn.execute(select(quarantine.c.job, quarantine.c.key, quarantine.c.ref).where(*mine)).one_or_none()
+        if found is None:
+            return False
+        at = now(conn)
+        conn.execute(update(quarantine).where(*mine).values(closed=at, why=f"dropped: {why}"))
+        detail = msgspec.json.encode({"entry": number, "key": found.key, "resource": found.ref}).decode()
+        row = {"at": at, "job": found.job, "actor": actor, "action": "quarantine drop", "why": why, "detail": detail}
+        conn.execute(insert(audit).values(row))
+        return True

@@ -1,0 +1,76 @@
+"""Quarantined rows once more: their stored answers through today's code, and the source is not asked.
+
+They go through the very loop of a run.  Answers that are older than what their scopes were mapped from last say
+nothing, and what still fails stays in quarantine, with one more attempt.  What no longer belongs to a scope is left to
+the next run, whose guard stands before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import NamedTuple
+
+from tsi_fetch import waiting
+from tsi_fetch.context import Ports, Replayed, Run, Settings
+from tsi_fetch.errors import Exit, TsiFetchError
+from tsi_fetch.report import Report
+from tsi_fetch.run import air_of, launch
+from tsi_fetch.words import Batch, Row
+
+AT_ONCE = 5
+"""Rows that are written and remembered together: what bounds the memory."""
+
+
+class Entry(NamedTuple):
+    """An entry of the quarantine: its number, and the row as it was received."""
+
+    number: int
+    row: Row
+
+
+def replay(ports: Ports, settings: Settings, entries: Iterable[Entry]) -> Report:
+    """Send these entries, of one stream, through the loop, under the job's lease, and report; what ends it early
+    (TsiFetchError) is in the report.
+
+    An entry of which no answers are stored (it could not be fetched, or was refused when it was to be removed) is told,
+    and stays.
+    """
+    run = Run(ports, replace(settings, replays=True))
+    try:
+        with run.tally.phases.running():
+            _everything(run, iter(entries))
+    except TsiFetchError as e:
+        run.tally.failed(e)
+    return run.tally.report(ports.clock.now())
+
+
+def _everything(run: Run, entries: Iterator[Entry]) -> None:
+    run.sink.open(run.source.types)
+    run.marker.check()
+    run.held_back = run.store.recover()
+    with air_of(run) as run.air:
+        while some := list(islice(entries, AT_ONCE)):
+            run.stop.check()
+            rows = _rows(run, some)
+            if rows:
+                launch(run, Batch(run.source.stream, rows), in_pass=False)
+            run.progress("replayed", run.tally.rows["read"], None)
+    waiting.release(run)
+    run.marker.close()
+
+
+def _rows(run: Run, entries: Sequence[Entry]) -> tuple[Row, ...]:
+    """The rows, each once, however many of its changes were refused."""
+    rows: dict[bytes, Row] = {}
+    for number, row in entries:
+        if not row.answers:
+            hint = f"tsi-fetch run {run.settings.job} --only '{row.key}'"
+            run.tally.reason(Exit.QUARANTINE, f"entry {number} ({row.key}) has no stored answers to replay", hint)
+            continue
+        digest = row.digest
+        before = run.replaying.get(digest)
+        run.replaying[digest] = Replayed(row, (*(before.entries if before else ()), number))
+        rows[digest] = row
+    return tuple(rows.values())
