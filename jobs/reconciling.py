@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 from contextlib import ExitStack, closing
 from typing import Any
 
+from jobs.actor import actor
 from jobs.config.load import Configuration
 from jobs.wiring import Asked, Target, make_sink, new_run_id, source_class, target
 from store.handle import NoStore, Stored, open_scratch, open_store
@@ -31,7 +30,7 @@ def reconcile(
         sink = make_sink(to, clock, run_id=run_id, job=asked.job, store_id=stored.store_id)
         stack.enter_context(closing(sink))
         reconciler = Reconciler(_subject(configuration, asked.job), book, sink, stop, progress)
-        return reconciler.mend(_actor()) if fix else reconciler.compare()
+        return reconciler.mend(actor()) if fix else reconciler.compare()
 
 
 def _opened(to: Target, *, must_be_there: bool) -> Stored:
@@ -48,12 +47,3 @@ def _opened(to: Target, *, must_be_there: bool) -> Stored:
 def _subject(configuration: Configuration, job: str) -> Subject:
     facts: Any = source_class(configuration, job)
     return Subject(job, facts.stream, frozenset(facts.types), configuration.job(job).shared)
-
-
-def _actor() -> str:
-    """Who asks, for the audit: user and host; in a pod the user may have no name."""
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):
-        user = "somebody"
-    return f"{user}@{socket.gethostname()}"

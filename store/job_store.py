@@ -12,6 +12,7 @@ from store.memory import Memory
 from store.notes import Notes
 from store.reconciling import Reconciling
 from store.settling import Settling
+from store.steering import Steering
 from store.waits import Wait, Waits, still_wanted
 from store.worklists import WorkLists
 from tsi_fetch.differences import Entry, Repair
@@ -43,6 +44,7 @@ class JobBook:
         self.store_id = store_id
         self.job = access.job
         self.sink = access.sink
+        self.steering = Steering(access)
         self._access = access
         self._memory = Memory(access)
         self._notes = Notes(access)

@@ -20,7 +20,10 @@ COMMANDS: Mapping[str, str] = {
     "reconcile": "jobs.cli.reconcile",
     "backfill": "jobs.cli.backfill",
     "check": "jobs.cli.check",
+    "watermark": "jobs.cli.watermark",
+    "audit": "jobs.cli.audit",
     "db": "jobs.cli.db",
+    "completion": "jobs.cli.completion",
 }
 """In the order of a day's work.  Each module has a click command called `command`."""
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
+from jobs.cli.job_names import JOB
 from jobs.cli.options import config_option, how_to_run, json_option, log_option, replay_option
 from jobs.cli.voice import Voice
 from jobs.reporting.place import Place
 
 
 @click.command("plan", short_help="Show what a run would do; write nothing.")
-@click.argument("job")
+@click.argument("job", type=JOB)
 @replay_option
 @how_to_run
 @config_option

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from jobs.cli.job_names import JOB
 from jobs.cli.options import config_option, json_option, look_option
 from jobs.cli.voice import Voice
 from jobs.reporting.place import Place
@@ -22,7 +23,7 @@ def command() -> None:
 
 
 @command.command("list", short_help="List what lies in quarantine.")
-@click.option("--job", metavar="JOB", help="Only of this job.")
+@click.option("--job", type=JOB, metavar="JOB", help="Only of this job.")
 @click.option("--all", "everything", is_flag=True, help="Also what has been overtaken.")
 @look_option
 @config_option
@@ -48,7 +49,7 @@ def list_(
 
 
 @command.command("show", short_help="Show one entry whole.")
-@click.argument("job")
+@click.argument("job", type=JOB)
 @click.argument("number", type=click.IntRange(1))
 @look_option
 @config_option

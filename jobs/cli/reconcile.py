@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from jobs.cli.job_names import JOB
 from jobs.cli.options import config_option, json_option, log_option, sink_option, store_option
 from jobs.cli.voice import Voice
 from jobs.reporting.place import Place
 
 
 @click.command("reconcile", short_help="Compare what is remembered with what the sink holds.")
-@click.argument("job")
+@click.argument("job", type=JOB)
 @click.option("--fix", is_flag=True, help="Mend what is remembered; the next runs then mend the sink.")
 @store_option
 @sink_option

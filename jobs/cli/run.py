@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
+from jobs.cli.job_names import JOB
 from jobs.cli.options import FOLDER, Span, config_option, how_to_run, json_option, log_option, replay_option
 from jobs.cli.voice import Voice
 from jobs.reporting.place import Place
 
 
 @click.command("run", short_help="Run a job now.")
-@click.argument("job")
+@click.argument("job", type=JOB)
 @click.option("--record", type=FOLDER, metavar="DIR", help="Keep the source's traffic, without secrets, for a replay.")
 @replay_option
 @how_to_run

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from jobs.cli.job_names import JOB
 from jobs.cli.options import config_option, json_option, look_option
 from jobs.cli.voice import Voice
 from jobs.reporting.place import Place
 
 
 @click.command("runs", short_help="List the runs of a job, the latest first.")
-@click.argument("job")
+@click.argument("job", type=JOB)
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="How many.")
 @look_option
 @config_option

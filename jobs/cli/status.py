@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from jobs.cli.job_names import JOB
 from jobs.cli.options import config_option, json_option, look_option
 from jobs.cli.voice import Voice
 from jobs.reporting.place import Place
 
 
 @click.command("status", short_help="Show how the jobs are.")
-@click.argument("job", required=False)
+@click.argument("job", type=JOB, required=False)
 @look_option
 @config_option
 @json_option

@@ -17,12 +17,9 @@ from jobs.config.mistakes import Path as Place
 from jobs.config.models import JobFile, JobSettings, StoreSettings
 from jobs.config.secret import Secrets
 from jobs.config.tree import Tree, read_tree
+from jobs.config.whereabouts import STOCK, VARIABLE
 from jobs.config.wording import note_errors
 from tsi_fetch.errors import SettingError, Usage
-
-VARIABLE = "TSI_FETCH_CONFIG"
-STOCK = Path(__file__).parent.parent / "jobs.yaml"
-"""The jobs that ship with the package."""
 
 
 @dataclass(frozen=True, slots=True)

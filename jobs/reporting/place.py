@@ -7,9 +7,16 @@ import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_COMMAND = re.compile(r"\btsi-fetch (run|plan|reconcile|status|runs|check|jobs|(?:quarantine|db|backfill) [a-z]+)\b")
+_COMMAND = re.compile(
+    r"\btsi-fetch (run|plan|reconcile|status|runs|audit|check|jobs|(?:quarantine|watermark|db|backfill) [a-z]+)\b"
+)
 _OF_THE_FILE = frozenset({"check", "jobs"})
-_WRITING = frozenset({"run", "plan", "reconcile", "backfill work", "backfill resume"})
+_WRITING = frozenset(
+    {
+        *("run", "plan", "reconcile", "watermark set", "watermark rewind", "watermark reset"),
+        *("backfill work", "backfill resume", "quarantine replay"),
+    }
+)
 """Those that are given a store and a sink together, or neither."""
 
 

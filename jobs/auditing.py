@@ -1,0 +1,71 @@
+"""The audit trail of the stores in the job file: what persons changed, newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jobs.config.secret import SecretUrl
+from jobs.looking import Where
+from store.handle import NoStore, open_store
+from store.trail import TrailRow, trail
+
+Figures = dict[str, Any]
+
+
+def audit_rows(where: Where, job: str | None, limit: int) -> list[Figures]:
+    """The latest entries of all stores that are looked into, newest first.  `NoStore` where one was named and is not
+    there; one that no run has made yet has none."""
+    configuration = where.configuration(job)
+    if where.store:
+        urls = [SecretUrl(where.store)]
+    elif job is not None:
+        urls = [configuration.store_of(job).url]
+    else:
+        urls = list(dict.fromkeys(store.url for store in configuration.settings.stores.values()))
+    found: list[TrailRow] = []
+    for url in urls:
+        try:
+            stored = open_store(url.reveal())
+        except NoStore:
+            if where.store:
+                raise
+            continue
+        with stored:
+            found += trail(stored, job, limit)
+    newest = sorted(found, key=lambda row: (row.at, row.id), reverse=True)
+    return [_figures(row) for row in newest[:limit]]
+
+
+def _figures(row: TrailRow) -> Figures:
+    return {
+        "at": row.at.isoformat(timespec="seconds"),
+        "job": row.job,
+        "sink": row.sink,
+        "who": row.actor,
+        "action": row.action,
+        "why": row.why,
+        "detail": dict(row.detail),
+    }
+
+
+def audit_lines(rows: list[Figures]) -> list[Figures]:
+    """One line each: of the detail, what it was and what it is now."""
+    return [
+        {
+            "at": row["at"],
+            "job": row["job"],
+            "who": row["who"],
+            "action": row["action"],
+            "what": _what(row["detail"]),
+            "why": row["why"],
+        }
+        for row in rows
+    ]
+
+
+def _what(detail: Mapping[str, Any]) -> str | None:
+    """From what to what; else the figures that are there."""
+    if "from" in detail:
+        return f"{detail['from']} → {detail.get('to') or 'none'}"
+    return ", ".join(f"{key} {value}" for key, value in detail.items() if isinstance(value, str | int)) or None
