@@ -42,12 +42,13 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run as it is listed."""
+    """A run as it is listed.  `number`: in the order in which runs of this store began."""
 
     record: RunRecord
     sink: str
     host: str | None
     replay: bool
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,30 +133,31 @@ def lease(stored: Stored, job: str) -> LeaseRow | None:
 
 def runs(stored: Stored, job: str | None = None, limit: int = 20) -> list[RunRow]:
     """The latest runs, newest first."""
-    query = _runs().order_by(records.c.no.desc()).limit(limit)
+    query = select_runs().order_by(records.c.no.desc()).limit(limit)
     with stored.database.read() as conn:
-        return [_run(row) for row in conn.execute(query.where(jobs.c.name == job) if job else query)]
+        return [run_row(row) for row in conn.execute(query.where(jobs.c.name == job) if job else query)]
 
 
 def run(stored: Stored, run_id: str) -> RunRow | None:
     with stored.database.read() as conn:
-        row = conn.execute(_runs().where(records.c.id == run_id)).one_or_none()
-    return _run(row) if row else None
+        row = conn.execute(select_runs().where(records.c.id == run_id)).one_or_none()
+    return run_row(row) if row else None
 
 
-def _runs() -> Select[*tuple[Any, ...]]:
-    columns = [
-        records.c[n] for n in ("id", "started", "ended", "outcome", "exit_code", "report", "host", "replay", "whole")
-    ]
+def select_runs() -> Select[*tuple[Any, ...]]:
+    """What `run_row` reads."""
+    names = ("no", "id", "started", "ended", "outcome", "exit_code", "report", "host", "replay", "whole")
+    columns = [records.c[n] for n in names]
     named = jobs.join(sinks, sinks.c.id == jobs.c.sink)
     joined = records.join(named, jobs.c.id == records.c.job)
     return select(*columns, jobs.c.name.label("job"), sinks.c.name.label("sink")).select_from(joined)
 
 
-def _run(row: Row[*tuple[Any, ...]]) -> RunRow:
+def run_row(row: Row[*tuple[Any, ...]]) -> RunRow:
+    """A row of `select_runs`."""
     report = msgspec.json.decode(row.report)
     record = RunRecord(row.id, row.job, row.started, row.ended, row.outcome, row.exit_code, row.whole, report)
-    return RunRow(record, row.sink, row.host, row.replay)
+    return RunRow(record, row.sink, row.host, row.replay, row.no)
 
 
 def status(stored: Stored, job: str | None = None) -> list[StatusRow]:
@@ -168,7 +170,7 @@ def status(stored: Stored, job: str | None = None) -> list[StatusRow]:
 
 def _status(conn: Connection, number: int, job: str, sink: str) -> StatusRow:
     mine = (records.c.job == number, records.c.replay.is_(False))
-    last = conn.execute(_runs().where(*mine).order_by(records.c.no.desc()).limit(1)).one_or_none()
+    last = conn.execute(select_runs().where(*mine).order_by(records.c.no.desc()).limit(1)).one_or_none()
     succeeded = (records.c.outcome == SUCCESS, records.c.whole.is_(True))
     lying = (entries.c.job == number, entries.c.closed.is_(None))
     open_list = select(func.min(lists.c.id)).where(lists.c.job == number, lists.c.state == "open")
@@ -179,7 +181,7 @@ def _status(conn: Connection, number: int, job: str, sink: str) -> StatusRow:
         job=job,
         sink=sink,
         last_success=conn.scalar(select(func.max(records.c.ended)).where(*mine, *succeeded)),
-        last=_run(last).record if last else None,
+        last=run_row(last).record if last else None,
         watermarks={stream: value for stream, value in marks},
         quarantined=conn.scalar(select(func.count()).where(*lying)) or 0,
         oldest_quarantine=conn.scalar(select(func.min(entries.c.opened)).where(*lying)),

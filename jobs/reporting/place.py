@@ -7,7 +7,9 @@ import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_COMMAND = re.compile(r"\btsi-fetch (run|plan|reconcile|status|runs|check|jobs|(?:quarantine|db) [a-z]+)\b")
+_COMMAND = re.compile(
+    r"\btsi-fetch (run|plan|reconcile|status|runs(?: list| show)?|check|jobs|(?:quarantine|db) [a-z]+)\b"
+)
 _OF_THE_FILE = frozenset({"check", "jobs"})
 _WRITING = frozenset({"run", "plan", "reconcile"})
 """Those that are given a store and a sink together, or neither."""
