@@ -78,7 +78,7 @@ def run_of(where: Where, wanted: str) -> Figures:
         raise trouble
     if not found:
         raise Usage(f"there is no run {wanted}", "tsi-fetch runs list")
-    named = ", ".join(sorted(found)[:NAMED]) + (", …" if len(found) > NAMED else "")
+    named = ", ".join(list(found)[:NAMED]) + (", …" if len(found) > NAMED else "")
     raise Usage(f"{wanted} may be any of these runs: {named}", "write more of its id")
 
 

@@ -30,7 +30,7 @@ def command(
     tsi-fetch status --fail-if-overdue     for a probe: 75 where a scheduled run is missing
 
     Only the store is asked; a job that never ran is listed, too.  A store that cannot be read hides no other: its jobs
-    are listed as not readable, and the exit code (75, 78) says so.  Below the table: what waits for something that is
+    are listed as unreadable, and the exit code (75, 78) says so.  Below the table: what waits for something that is
     not there yet, for what and since when.
     """
     voice.speak(as_json=as_json, place=Place(config, store))

@@ -67,7 +67,7 @@ def _known(row: Row, value: Any) -> Any:
 
 
 def _outcome(row: Row) -> str | None:
-    return row["outcome"] if row["readable"] else "not readable"
+    return row["outcome"] if row["readable"] else "unreadable"
 
 
 def _ago(row: Row) -> str | None:
