@@ -33,15 +33,25 @@ def _line(run: Run) -> dict[str, Any]:
         "took": _took(run),
         "outcome": run["outcome"],
         "exit": run["exit_code"],
-        "what": _what(run["report"]),
+        "what": _what(run),
     }
 
 
-def _what(report: Run) -> str | None:
+def _what(run: Run) -> str | None:
     """Why it did not end well, else what it did."""
-    if "counts" not in report:
-        return report.get("error")
+    if "counts" not in run["report"]:
+        return run["report"].get("error")
+    report = _report(run)
     return "; ".join(reason["what"] for reason in report["reasons"]) or headline(report)
+
+
+def _report(run: Run) -> Mapping[str, Any]:
+    """The run's report with every member that a report has: one of another version may have had fewer."""
+    told = {name: run[name] for name in ("job", "run", "outcome", "exit_code", "started", "ended")}
+    none = {"plan": False, "remainder": 0, "troubles": 0, "watermark": {"before": None, "after": None}}
+    mappings: dict[str, Any] = {name: {} for name in ("counts", "rows", "phases", "requests")}
+    lists: dict[str, Any] = {name: [] for name in ("quarantined", "reasons", "notes", "slowest", "retried")}
+    return {**told, **none, **mappings, **lists, **run["report"]}
 
 
 def _took(run: Run) -> str | None:
@@ -50,22 +60,20 @@ def _took(run: Run) -> str | None:
 
 def run_text(run: Run) -> str:
     """The run's report as it was told at its end, and where and on which machine it ran."""
-    report = run["report"]
-    if "counts" not in report:
+    if "counts" not in run["report"]:
         return "\n".join([*_without_report(run), *_where(run)]) + "\n"
+    report = _report(run)
     return report_text(report, width=width()) + "".join(_requests(report)) + "\n".join(_where(run)) + "\n"
 
 
 def _requests(report: Mapping[str, Any]) -> Iterator[str]:
-    """A report of before they were kept has none."""
-    if slowest := report.get("slowest"):
+    if report["slowest"]:
         yield "\nthe slowest requests of each host\n"
-        yield table_text([_request(line, "seconds", "ended") for line in slowest])
-    if retried := report.get("retried"):
-        times = sum(line["times"] for line in retried)
-        all_times = sum(figures.get("retries", 0) for figures in report["requests"].values())
-        most = ", the most often sent first" if times < all_times else ""
-        yield f"\nsent again ({all_times:,} in all{most})\n"
+        yield table_text([_request(line, "seconds", "ended") for line in report["slowest"]])
+    if retried := report["retried"]:
+        every = sum(figures.get("retries", 0) for figures in report["requests"].values())
+        most = ", the most often sent first" if sum(line["times"] for line in retried) < every else ""
+        yield f"\nsent again ({every:,} in all{most})\n"
         yield table_text([_request(line, "times", "why") for line in retried])
 
 

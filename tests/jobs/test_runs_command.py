@@ -93,6 +93,7 @@ def test_what_was_sent_again_is_named_with_the_reason(desk: Any) -> None:
         ("done", {}, "it was pruned; only this line was kept"),
         ("failed", {"error": "builtins.ZeroDivisionError"}, "It broke off with builtins.ZeroDivisionError"),
         ("running", {}, "it has not ended yet"),
+        ("done", {"counts": {"Bundle": {"created": 3}}}, "3 created."),  # of a version whose reports had less
     ],
 )
 def test_a_run_without_a_report_is_told_all_the_same(desk: Any, outcome: str, report: Any, told: str) -> None:
@@ -100,7 +101,7 @@ def test_a_run_without_a_report_is_told_all_the_same(desk: Any, outcome: str, re
     code, text, _ = desk.run("runs", "show", "260302")
     assert code == 0
     assert told in text
-    assert "2026-03-02T09:30:00+00:00" in text
+    assert "2026-03-02" in text
     assert desk.run("runs", "cima")[0] == 0
 
 
