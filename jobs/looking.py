@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jobs.config.duration import show_duration
 from jobs.config.load import ALL, Configuration, Reach, load_configuration
 from jobs.config.secret import Secrets, SecretUrl
-from jobs.reporting.text import headline
-from jobs.wiring import source_class
 from store import queries
 from store.handle import NoStore, Stored, open_store
 from tsi_fetch.errors import Usage
-from tsi_fetch.words import RunRecord
 
 Figures = dict[str, Any]
 
@@ -56,112 +52,6 @@ class Where:
             yield stored
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How jobs are.  `waits`: the oldest of what waits, or all of it; `more`: how much else waits."""
-
-    jobs: list[Figures]
-    waits: list[Figures]
-    more: int
-
-
-def standing(where: Where, job: str | None, *, everything: bool) -> Standing:
-    """One row per job and sink; a job that never ran has a row, too.  `everything`: all that waits, however much."""
-    configuration = where.configuration(job)
-    rows: list[Figures] = []
-    waits: list[Figures] = []
-    for name, settings in configuration.settings.jobs.items():
-        if job in (None, name):
-            with where.opened(configuration, name) as stored:
-                found = queries.status(stored, name) if stored else []
-                waiting = queries.waits(stored, name) if stored and everything else [w for r in found for w in r.waits]
-            mapping = source_class(configuration, name).mapping
-            rows += [_status(row, mapping) for row in found] or [_never(name, settings.sink)]
-            waits += [_wait(name, wait) for wait in waiting]
-    return Standing(rows, waits, max(0, sum(row["waiting"] for row in rows) - len(waits)))
-
-
-def _wait(job: str, wait: queries.Wait) -> Figures:
-    return {
-        "job": job,
-        "resource": str(wait.ref),
-        "waits_for": [str(ref) for ref in sorted(wait.missing)],
-        "since": _iso(wait.since),
-        "key": wait.row,
-    }
-
-
-def _status(row: queries.StatusRow, mapping: int) -> Figures:
-    last = row.last
-    return {
-        "job": row.job,
-        "sink": row.sink,
-        "last_success": _iso(row.last_success),
-        "last_run": _iso(last.started) if last else None,
-        "outcome": last.outcome if last else None,
-        "watermark": dict(row.watermarks),
-        "quarantined": row.quarantined,
-        "oldest_quarantine": _iso(row.oldest_quarantine),
-        "waiting": row.waiting,
-        "pending": row.pending,
-        "older_mapping": row.older(mapping),
-        "left_to_do": row.work.left if row.work else 0,
-    }
-
-
-def _never(job: str, sink: str) -> Figures:
-    nothing: Figures = dict.fromkeys(("last_success", "last_run", "outcome"))
-    figures = {"watermark": {}, "quarantined": 0, "oldest_quarantine": None, "waiting": 0, "pending": 0}
-    return {"job": job, "sink": sink, **nothing, **figures, "older_mapping": 0, "left_to_do": 0}
-
-
-def runs_of(where: Where, job: str, limit: int) -> list[Figures]:
-    """The latest runs, newest first, each with its report."""
-    with where.opened(where.configuration(job), job) as stored:
-        rows = queries.runs(stored, job, limit) if stored else []
-    return [
-        {
-            "run": row.record.id,
-            "sink": row.sink,
-            "started": _iso(row.record.started),
-            "ended": _iso(row.record.ended),
-            "outcome": row.record.outcome,
-            "exit_code": row.record.exit_code,
-            "seconds": _seconds(row.record),
-            "replay": row.replay,
-            "host": row.host,
-            "report": dict(row.record.report),
-        }
-        for row in rows
-    ]
-
-
-def run_lines(runs: list[Figures]) -> list[Figures]:
-    """The same without the reports: one line each."""
-    return [
-        {
-            "run": run["run"] + (" (replay)" if run["replay"] else ""),
-            "started": run["started"],
-            "took": None if run["seconds"] is None else show_duration(timedelta(seconds=run["seconds"])),
-            "outcome": run["outcome"],
-            "exit": run["exit_code"],
-            "what": _what(run["report"]),
-        }
-        for run in runs
-    ]
-
-
-def _what(report: Figures) -> str | None:
-    """Why it did not end well, else what it did."""
-    if "counts" not in report:
-        return report.get("error")
-    return "; ".join(reason["what"] for reason in report["reasons"]) or headline(report)
-
-
-def _seconds(run: RunRecord) -> float | None:
-    return None if run.ended is None else round((run.ended - run.started).total_seconds(), 3)
-
-
 def quarantine_rows(where: Where, job: str | None, *, everything: bool) -> list[Figures]:
     """What lies in quarantine, of all jobs or one, without bodies."""
     configuration = where.configuration(job)
@@ -191,10 +81,10 @@ def _trouble(row: queries.QuarantineRow) -> Figures:
         "path": row.fault.path,
         "rule": row.fault.rule,
         "attempts": row.attempts,
-        "opened": _iso(row.opened),
-        "last": _iso(row.last),
+        "opened": iso(row.opened),
+        "last": iso(row.last),
         "run": row.run,
-        "closed": _iso(row.closed),
+        "closed": iso(row.closed),
         "why": row.why,
     }
 
@@ -211,7 +101,7 @@ def quarantined(where: Where, job: str, number: int) -> Figures:
             "part": answer.part,
             "url": answer.url,
             "status": answer.status,
-            "requested_at": _iso(answer.requested_at),
+            "requested_at": iso(answer.requested_at),
             "body": answer.body.decode("utf-8", "replace"),
         }
         for answer in whole.row.answers
@@ -220,5 +110,6 @@ def quarantined(where: Where, job: str, number: int) -> Figures:
     return {**_trouble(row), "answers": answers, "body": body}
 
 
-def _iso(instant: datetime | None) -> str | None:
+def iso(instant: datetime | None) -> str | None:
+    """To the second, in UTC."""
     return instant.isoformat(timespec="seconds") if instant else None

@@ -211,8 +211,9 @@ def settings_of(configuration: Configuration, asked: Asked, run_id: str, *, plan
 
 
 def with_requests(report: Report, meter: Meter) -> Report:
-    """The report, with what was asked of each host."""
-    return replace(report, requests={host: _figures(tally) for host, tally in meter.by_host().items()})
+    """The report, with what was asked of each host, what took longest, and what was asked again."""
+    requests = {host: _figures(tally) for host, tally in meter.by_host().items()}
+    return replace(report, requests=requests, slowest=meter.slowest(), retried=meter.resent())
 
 
 def _figures(tally: Any) -> Mapping[str, float]:

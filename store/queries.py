@@ -43,12 +43,13 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run as it is listed."""
+    """A run as it is listed.  `number`: in the order in which runs of this store began."""
 
     record: RunRecord
     sink: str
     host: str | None
     replay: bool
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,35 +134,36 @@ def lease(stored: Stored, job: str) -> LeaseRow | None:
 
 def runs(stored: Stored, job: str | None = None, limit: int = 20) -> list[RunRow]:
     """The latest runs, newest first."""
-    query = _runs().order_by(records.c.no.desc()).limit(limit)
+    query = select_runs().order_by(records.c.no.desc()).limit(limit)
     with stored.database.read() as conn:
-        return [_run(row) for row in conn.execute(query.where(jobs.c.name == job) if job else query)]
+        return [run_row(row) for row in conn.execute(query.where(jobs.c.name == job) if job else query)]
 
 
 def run_rows(conn: Connection, which: ColumnElement[bool], limit: int) -> list[RunRow]:
     """The latest of these runs, newest first."""
-    return [_run(row) for row in conn.execute(_runs().where(which).order_by(records.c.no.desc()).limit(limit))]
+    return [run_row(row) for row in conn.execute(select_runs().where(which).order_by(records.c.no.desc()).limit(limit))]
 
 
 def run(stored: Stored, run_id: str) -> RunRow | None:
     with stored.database.read() as conn:
-        row = conn.execute(_runs().where(records.c.id == run_id)).one_or_none()
-    return _run(row) if row else None
+        row = conn.execute(select_runs().where(records.c.id == run_id)).one_or_none()
+    return run_row(row) if row else None
 
 
-def _runs() -> Select[*tuple[Any, ...]]:
-    columns = [
-        records.c[n] for n in ("id", "started", "ended", "outcome", "exit_code", "report", "host", "replay", "whole")
-    ]
+def select_runs() -> Select[*tuple[Any, ...]]:
+    """What `run_row` reads."""
+    names = ("no", "id", "started", "ended", "outcome", "exit_code", "report", "host", "replay", "whole")
+    columns = [records.c[n] for n in names]
     named = jobs.join(sinks, sinks.c.id == jobs.c.sink)
     joined = records.join(named, jobs.c.id == records.c.job)
     return select(*columns, jobs.c.name.label("job"), sinks.c.name.label("sink")).select_from(joined)
 
 
-def _run(row: Row[*tuple[Any, ...]]) -> RunRow:
+def run_row(row: Row[*tuple[Any, ...]]) -> RunRow:
+    """A row of `select_runs`."""
     report = msgspec.json.decode(row.report)
     record = RunRecord(row.id, row.job, row.started, row.ended, row.outcome, row.exit_code, row.whole, report)
-    return RunRow(record, row.sink, row.host, row.replay)
+    return RunRow(record, row.sink, row.host, row.replay, row.no)
 
 
 def status(stored: Stored, job: str | None = None) -> list[StatusRow]:
@@ -174,7 +176,7 @@ def status(stored: Stored, job: str | None = None) -> list[StatusRow]:
 
 def _status(conn: Connection, number: int, job: str, sink: str) -> StatusRow:
     mine = (records.c.job == number, records.c.replay.is_(False), records.c.list.is_(None))
-    last = conn.execute(_runs().where(*mine).order_by(records.c.no.desc()).limit(1)).one_or_none()
+    last = conn.execute(select_runs().where(*mine).order_by(records.c.no.desc()).limit(1)).one_or_none()
     succeeded = (records.c.outcome == SUCCESS, records.c.whole.is_(True))
     lying = (entries.c.job == number, entries.c.closed.is_(None))
     of_runs = (lists.c.state == "open", lists.c.kind != "backfill")
@@ -186,7 +188,7 @@ def _status(conn: Connection, number: int, job: str, sink: str) -> StatusRow:
         job=job,
         sink=sink,
         last_success=conn.scalar(select(func.max(records.c.ended)).where(*mine, *succeeded)),
-        last=_run(last).record if last else None,
+        last=run_row(last).record if last else None,
         watermarks={stream: value for stream, value in marks},
         quarantined=conn.scalar(select(func.count()).where(*lying)) or 0,
         oldest_quarantine=conn.scalar(select(func.min(entries.c.opened)).where(*lying)),

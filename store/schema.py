@@ -135,8 +135,8 @@ scopes = Table(
     Column("raw", LargeBinary),
     Column("mapping", Integer),
     Column("row", Text),  # NULL: the same as `key`
-    Column("order", BigInteger),  # of the row that it was mapped from last
     Column("validators", LargeBinary),  # of the row's answers, see packing.py
+    Column("order", BigInteger),  # of the row that it was mapped from last
     UniqueConstraint("job", "key"),
 )
 

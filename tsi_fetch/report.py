@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,7 +11,7 @@ from typing import Any
 
 from tsi_fetch.errors import Exit, TsiFetchError, worst
 from tsi_fetch.phases import Phases
-from tsi_fetch.words import Cursor, Fault, Ref
+from tsi_fetch.words import Cursor, Fault, Json, Ref
 
 MOST_NAMED = 50
 """Quarantined rows named in a report; the rest are counted."""
@@ -38,7 +38,8 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run did.  `counts`: per resource type and action; `rows`: per fate; `phases`: seconds (`Phases`)."""
+    """What a run did.  `counts`: per resource type and action; `rows`: per fate; `phases`: seconds (`Phases`);
+    `slowest`, `retried`: requests worth naming (`Notable`)."""
 
     job: str
     run: str
@@ -57,6 +58,8 @@ class Report:
     reasons: tuple[Reason, ...]
     notes: tuple[str, ...]
     requests: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    slowest: Sequence[Mapping[str, Json]] = ()
+    retried: Sequence[Mapping[str, Json]] = ()
 
     def to_json(self) -> dict[str, Any]:
         """JSON types only; instants as ISO 8601 in UTC."""
@@ -78,6 +81,8 @@ class Report:
             "reasons": [{"code": r.code, "what": r.what, "hint": r.hint} for r in self.reasons],
             "notes": list(self.notes),
             "requests": {host: dict(figures) for host, figures in self.requests.items()},
+            "slowest": [dict(request) for request in self.slowest],
+            "retried": [dict(request) for request in self.retried],
         }
 
 

@@ -12,24 +12,82 @@ from jobs.cli.voice import Voice
 from jobs.reporting.place import Place
 
 
-@click.command("runs", short_help="List the runs of a job, the latest first.")
-@click.argument("job", type=JOB)
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="How many.")
+class Listing(click.Group):
+    """A group whose `list` need not be written: `runs cima` is `runs list cima`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        helped = bool(args) and args[0] in ctx.help_option_names
+        if not helped and (not args or args[0] not in self.commands):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("runs", cls=Listing, short_help="List the runs, or show one.")
+def command() -> None:
+    """List the runs of all jobs or of one, the latest first; or show what one did, and how long it took.
+
+    \b
+    tsi-fetch runs                       of all jobs: the same as tsi-fetch runs list
+    tsi-fetch runs cima                  of one
+    tsi-fetch runs show 260302-0930      what one did: its id, the beginning of it, or its number
+    tsi-fetch runs --json --limit 100    for a dashboard
+    """
+
+
+@command.command("list", short_help="List the runs, the latest first.")
+@click.argument("job", type=JOB, required=False)
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, metavar="N", help="How many in all."
+)
 @look_option
 @config_option
 @json_option
 @click.pass_obj
-def command(voice: Voice, /, *, job: str, limit: int, store: str | None, config: Path | None, as_json: bool) -> int:
-    """List the runs of JOB, the latest first: when, for how long, how it ended and what it did.
+def list_runs(
+    voice: Voice, /, *, job: str | None, limit: int, store: str | None, config: Path | None, as_json: bool
+) -> int:
+    """List the runs of all jobs, or of JOB, the latest first: when, for how long, how it ended and what it did.
 
     \b
-    tsi-fetch runs cima
-    tsi-fetch runs cima --limit 1 --json     the last one, with its whole report
+    tsi-fetch runs list
+    tsi-fetch runs list cima
+    tsi-fetch runs list cima --limit 1 --json     the last one, with its whole report
     """
     voice.speak(as_json=as_json, place=Place(config, store))
-    from jobs.looking import Where, run_lines, runs_of
-    from jobs.reporting.table import table_text
+    from jobs.looking import Where
+    from jobs.reporting.runs import runs_text
+    from jobs.run_list import runs_of
 
-    runs = runs_of(Where(config, voice.secrets, store), job, limit)
-    voice.show({"job": job, "runs": runs}, table_text(voice.clean(run_lines(runs)), f"{job} has not run yet"))
+    found = runs_of(Where(config, voice.secrets, store), job, limit)
+    for trouble in found.troubles:
+        voice.error(trouble.message, trouble.hint, trouble.exit_code)
+    told = {"job": job, "runs": found.rows, "exit_code": found.exit_code}
+    voice.show(told, runs_text(voice.clean(found.rows), job))
+    return found.exit_code
+
+
+@command.command("show", short_help="Show what one run did.")
+@click.argument("run", metavar="ID")
+@look_option
+@config_option
+@json_option
+@click.pass_obj
+def show(voice: Voice, /, *, run: str, store: str | None, config: Path | None, as_json: bool) -> int:
+    """Show one run: counts per type and action, reasons, seconds per phase, requests and bytes per host, the slowest
+    requests and those that were sent again.
+
+    \b
+    tsi-fetch runs show 260302-0930-ab12
+    tsi-fetch runs show 260302-09           as much of it as no other run has
+    tsi-fetch runs show 17 --json           by its number
+
+    ID is looked for in all stores of the job file.
+    """
+    voice.speak(as_json=as_json, place=Place(config, store))
+    from jobs.looking import Where
+    from jobs.reporting.runs import run_text
+    from jobs.run_list import run_of
+
+    found = run_of(Where(config, voice.secrets, store), run)
+    voice.show(found, voice.place.completed(run_text(voice.clean(found))))
     return 0

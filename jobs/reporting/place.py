@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _COMMAND = re.compile(
-    r"\btsi-fetch (run|plan|reconcile|status|runs|audit|check|jobs|(?:quarantine|watermark|db|backfill) [a-z]+)\b"
+    r"\btsi-fetch (run|plan|reconcile|status|runs(?: list| show)?|audit|check|jobs"
+    r"|(?:quarantine|watermark|db|backfill) [a-z]+)\b"
 )
 _OF_THE_FILE = frozenset({"check", "jobs"})
 _WRITING = frozenset(

@@ -28,10 +28,8 @@ def table_text(rows: Sequence[Mapping[str, Any]], none: str = "none") -> str:
     cells = [[_cell(value) for value in row.values()] for row in rows]
     titles = [name.replace("_", " ") for name in rows[0]]
     stream = io.StringIO()
-    width = shutil.get_terminal_size((WIDTH, 24)).columns
-    console = Console(file=stream, width=width, highlight=False, markup=False, no_color=True)
-    columns = [[title, *column] for title, column in zip(titles, zip(*cells, strict=True), strict=True)]
-    if widths := _widths(columns, width):
+    console = Console(file=stream, width=width(), highlight=False, markup=False, no_color=True)
+    if widths := _widths(_columns(titles, cells), width()):
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
         for title, fixed in zip(titles, widths, strict=True):
             table.add_column(title, overflow="fold", width=fixed)
@@ -41,6 +39,21 @@ def table_text(rows: Sequence[Mapping[str, Any]], none: str = "none") -> str:
     else:
         _one_below_the_other(console, list(rows[0]), cells)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+def fits(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a table of these rows goes on the screen, so that no word in it is broken."""
+    cells = [[_cell(value) for value in row.values()] for row in rows]
+    return not rows or _widths(_columns([name.replace("_", " ") for name in rows[0]], cells), width()) is not None
+
+
+def width() -> int:
+    """Columns of the terminal, or `WIDTH`."""
+    return shutil.get_terminal_size((WIDTH, 24)).columns
+
+
+def _columns(titles: Sequence[str], cells: Sequence[Sequence[str]]) -> list[list[str]]:
+    return [[title, *column] for title, column in zip(titles, zip(*cells, strict=True), strict=True)]
 
 
 def _widths(columns: Sequence[Sequence[str]], width: int) -> list[int] | None:

@@ -76,6 +76,11 @@ def headline(report: Report) -> str:
     return "Nothing was written: there was nothing new." if report["outcome"] == "done" else "Nothing was written."
 
 
+def wrote(counts: Mapping[str, Mapping[str, int]]) -> bool:
+    """Whether anything changed at the sink."""
+    return any(_totals(counts).get(fate) for fate in _WRITTEN)
+
+
 def _fates(totals: Mapping[str, int]) -> list[str]:
     return [fate for fate in _FIRST if fate in totals] + sorted(fate for fate in totals if fate not in _FIRST)
 

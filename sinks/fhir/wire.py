@@ -22,10 +22,11 @@ from sinks.fhir.options import FhirOptions
 from sinks.fhir.trouble import in_words
 from tsi_fetch.clock import Clock
 from tsi_fetch.errors import SettingError, TryAgain
-from tsi_fetch.http.answer import ReadWhole, untie
+from tsi_fetch.http.answer import ReadWhole, http_date, untie
 from tsi_fetch.http.failures import BodyTooLarge
 from tsi_fetch.http.meter import Meter
-from tsi_fetch.http.retry import TRANSIENT_ERRORS, http_date, retry_after
+from tsi_fetch.http.notable import Sent
+from tsi_fetch.http.retry import TRANSIENT_ERRORS, retry_after
 from tsi_fetch.http.scrub import Scrubber
 from tsi_fetch.http.wire import Wire as Network
 from tsi_fetch.ports import Permit
@@ -98,6 +99,7 @@ class Wire:
         self._meter, self._host = meter or Meter(), base.host
         self._options, self._clock = options, clock
         self._compression = Compression(options.gzip, base.scheme)
+        self._scrub = Scrubber()
         self._circuit = Circuit(clock, options.probe_after, self._probe)
         headers = {
             "Accept": FHIR_JSON,
@@ -113,7 +115,7 @@ class Wire:
             headers=headers,
             event_hooks={"response": [untie]},
             timeout=httpx.Timeout(options.timeout, connect=options.connect_timeout),
-            transport=ReadWhole(network, _Undisturbed(clock), Scrubber(), MAX_ANSWER, options.timeout),
+            transport=ReadWhole(network, _Undisturbed(clock), self._scrub, MAX_ANSWER, options.timeout),
         )
 
     def get(self, path: str, judge: Judge = verdict) -> Reply:
@@ -157,16 +159,16 @@ class Wire:
                 raise self._given_up(request, e.why, patience) from e.why.__cause__
             except Unwell as e:
                 most = min(HASTY, self._options.attempts) if hasty and e.conflict else self._options.attempts
-                if attempt < most and self._backed_off(attempt, patience, e):
+                if attempt < most and self._backed_off(request, attempt, patience, e):
                     continue
                 if e.conflict and patience.bears(e.asked):
                     return e.conflict
                 raise self._given_up(request, e, patience) from e.__cause__
         raise AssertionError("counting has no end")
 
-    def _backed_off(self, attempt: int, patience: Patience, why: Unwell) -> bool:
+    def _backed_off(self, request: Request, attempt: int, patience: Patience, why: Unwell) -> bool:
         """Wait; False where that would be longer than may be waited."""
-        self._meter.retried(self._host)
+        self._meter.retried(self._host, self._sent(request), str(why))
         if why.asked and not why.alive:
             return True  # the circuit holds all lanes as long
         try:
@@ -207,15 +209,19 @@ class Wire:
                 request.method, request.path, content=request.content, headers=dict(request.headers)
             )
         except TRANSIENT_ERRORS as e:
-            self._meter.failed(self._host, _since(begun))
+            self._meter.failed(self._host, self._sent(request), e, _since(begun))
             raise Unwell(
                 in_words(e, connect_timeout=self._options.connect_timeout, timeout=self._options.timeout)
             ) from e
         except BodyTooLarge as e:
-            self._meter.failed(self._host, _since(begun))
+            self._meter.failed(self._host, self._sent(request), e, _since(begun))
             raise AnswerTooLarge(f"{request.method} {request.path or '/'}") from e
-        self._meter.answered(self._host, len(answer.content), _since(begun))
+        self._meter.answered(self._host, self._sent(request), answer, _since(begun))
         return answer
+
+    def _sent(self, request: Request) -> Sent:
+        """What the report may name of it."""
+        return Sent.of(request.method, self._scrub(f"{self.url}/{request.path}"))
 
     def _probe(self) -> None:
         try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 
 import httpx
 
@@ -35,6 +36,31 @@ def requested_at(response: httpx.Response) -> datetime:
     if not isinstance(stamp, datetime):
         raise KeyError(REQUESTED_AT)
     return stamp
+
+
+def http_date(text: str) -> datetime | None:
+    """An HTTP-date (RFC 9110, section 5.6.7); None where it is none."""
+    try:
+        instant = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def clock_skew(response: httpx.Response) -> timedelta | None:
+    """By how much the server's clock is ahead of ours, to a second or so; None where it does not tell its time.
+
+    A date names a second, which began half a second ago on average; it was written while we waited.  An answer from a
+    cache says how old it is (Age; RFC 9111, section 5.1).
+    """
+    told, asked = http_date(response.headers.get("date", "")), response.extensions.get(REQUESTED_AT)
+    if told is None or not isinstance(asked, datetime):
+        return None
+    age = response.headers.get("age", "").strip()
+    if age.isdecimal():
+        told += timedelta(seconds=int(age[:9]))
+    waited = timedelta(microseconds=response.extensions.get(TOOK, 0))
+    return told + timedelta(seconds=0.5) - (asked + waited / 2)
 
 
 def asked_for(request: httpx.Request, scrub: Scrubber) -> str:

@@ -72,7 +72,7 @@ def build_client(
     if recorder and not recording:
         inner = recorder.transport(inner)
     chain = Retry(
-        Metered(inner, meter),
+        Metered(inner, meter, options.scrubber),
         clock,
         options.retry,
         rng=rng or random.Random(0 if recording else None),  # a replay waits alike every time

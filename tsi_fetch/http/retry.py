@@ -5,16 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 
 import httpx
 import tenacity
 
 from tsi_fetch.clock import Clock
-from tsi_fetch.http.answer import REQUESTED_AT, asked_for
+from tsi_fetch.http.answer import REQUESTED_AT, asked_for, http_date
 from tsi_fetch.http.failures import Postponed, Unreachable
 from tsi_fetch.http.meter import Meter
+from tsi_fetch.http.notable import Sent
 from tsi_fetch.http.scrub import Scrubber
 
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -79,13 +79,17 @@ class Retry(httpx.BaseTransport):
             stop=tenacity.stop_after_attempt(self._policy.attempts),
             wait=lambda state: self._wait(request, state),
             retry=tenacity.retry_if_result(lambda attempt: attempt.reason is not None),
-            before_sleep=lambda _: self._meter.retried(request.url.host),
+            before_sleep=lambda state: self._retried(request, _outcome(state)),
             retry_error_callback=lambda state: self._give_up(request, state),
         )
         attempt: _Attempt = retrying(self._attempt, request)
         if attempt.response is None:
             raise AssertionError("an attempt that succeeded has an answer")
         return attempt.response
+
+    def _retried(self, request: httpx.Request, last: _Attempt) -> None:
+        sent = Sent.of(request.method, asked_for(request, self._scrub))
+        self._meter.retried(request.url.host, sent, last.reason or "")
 
     def _attempt(self, request: httpx.Request) -> _Attempt:
         try:
@@ -146,12 +150,3 @@ def retry_after(header: str, at: datetime) -> float:
         return max(0.0, float(text[:12]))
     until = http_date(text)
     return max(0.0, (until - at).total_seconds()) if until else 0.0
-
-
-def http_date(text: str) -> datetime | None:
-    """An HTTP-date (RFC 9110, section 5.6.7); None where it is none."""
-    try:
-        instant = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)

@@ -1,0 +1,101 @@
+"""Runs for a person: a line each, or one with all that its report says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from jobs.config.duration import show_duration
+from jobs.reporting.table import table_text, width
+from jobs.reporting.text import headline, report_text
+
+Run = Mapping[str, Any]
+
+_UNTOLD = {
+    "running": "it has not ended yet; its report comes with its end",
+    "lost": "it never said how it ended: it was killed, or cut off from the store; the next run went on where it was",
+}
+"""Why a run has no report."""
+
+
+def runs_text(runs: Sequence[Run], job: str | None) -> str:
+    """One line a run; the job's name in front where runs of all jobs are listed."""
+    none = f"{job} has not run yet" if job else "no job has run yet"
+    return table_text([({} if job else {"job": run["job"]}) | _line(run) for run in runs], none)
+
+
+def _line(run: Run) -> dict[str, Any]:
+    return {
+        "no": run["number"],
+        "run": run["run"] + (" (replay)" if run["replay"] else ""),
+        "started": run["started"],
+        "took": _took(run),
+        "outcome": run["outcome"],
+        "exit": run["exit_code"],
+        "what": _what(run),
+    }
+
+
+def _what(run: Run) -> str | None:
+    """Why it did not end well, else what it did."""
+    if "counts" not in run["report"]:
+        return run["report"].get("error")
+    report = _report(run)
+    return "; ".join(reason["what"] for reason in report["reasons"]) or headline(report)
+
+
+def _report(run: Run) -> Mapping[str, Any]:
+    """The run's report with every member that a report has: one of another version may have had fewer."""
+    told = {name: run[name] for name in ("job", "run", "outcome", "exit_code", "started", "ended")}
+    none = {"plan": False, "remainder": 0, "troubles": 0, "watermark": {"before": None, "after": None}}
+    mappings: dict[str, Any] = {name: {} for name in ("counts", "rows", "phases", "requests")}
+    lists: dict[str, Any] = {name: [] for name in ("quarantined", "reasons", "notes", "slowest", "retried")}
+    return {**told, **none, **mappings, **lists, **run["report"]}
+
+
+def _took(run: Run) -> str | None:
+    return None if run["seconds"] is None else show_duration(timedelta(seconds=run["seconds"]))
+
+
+def run_text(run: Run) -> str:
+    """The run's report as it was told at its end, and where and on which machine it ran."""
+    if "counts" not in run["report"]:
+        return "\n".join([*_without_report(run), *_where(run)]) + "\n"
+    report = _report(run)
+    return report_text(report, width=width()) + "".join(_requests(report)) + "\n".join(_where(run)) + "\n"
+
+
+def _requests(report: Mapping[str, Any]) -> Iterator[str]:
+    if report["slowest"]:
+        yield "\nthe slowest requests of each host\n"
+        yield table_text([_request(line, "seconds", "ended") for line in report["slowest"]])
+    if retried := report["retried"]:
+        every = sum(figures.get("retries", 0) for figures in report["requests"].values())
+        most = ", the most often sent first" if sum(line["times"] for line in retried) < every else ""
+        yield f"\nsent again ({every:,} in all{most})\n"
+        yield table_text([_request(line, "times", "why") for line in retried])
+
+
+def _request(line: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The URL names the host."""
+    return {**{name: line[name] for name in names}, "request": f"{line['method']} {line['url']}"}
+
+
+def _without_report(run: Run) -> Iterator[str]:
+    yield f"{run['job']}: {run['outcome']}  run {run['run']}"
+    if error := run["report"].get("error"):
+        yield f"It broke off with {error}, a bug or a failure before it could report."
+    else:
+        yield f"There is no report: {_UNTOLD.get(run['outcome'], 'it was pruned; only this line was kept')}."
+    took = f", took {_took(run)}" if run["ended"] else ""
+    yield f"started {run['started']}{took}" + ("" if run["exit_code"] is None else f", exit code {run['exit_code']}")
+
+
+def _where(run: Run) -> Iterator[str]:
+    store = f" of store {run['store']}" if run["store"] else ""
+    yield f"run number {run['number']}{store}, to sink {run['sink']}, on {run['host'] or 'an unnamed machine'}"
+    if run["replay"]:
+        yield "a replay: its input, and its times, are those of a recording"
+    if not run["whole"]:
+        yield "a run of single products (--only): watermark and work lists stayed as they were"

@@ -1,0 +1,130 @@
+"""`runs` lists the runs of all jobs or of one, and shows one with all that its report says."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from dev.cima_server import Reply
+from store.handle import open_store
+from tsi_fetch.clock import SystemClock
+from tsi_fetch.words import RunRecord
+
+AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+
+
+def recorded(desk: Any, run_id: str, job: str = "cima", outcome: str = "done", **report: Any) -> None:
+    with (
+        open_store(f"sqlite:///{desk.folder}/store.db", create=True) as stored,
+        stored.lease(job, "out", run_id, wait=SystemClock().sleep) as book,
+    ):
+        book.begin_run(RunRecord(run_id, job, AT))
+        if outcome not in ("running", "lost"):
+            book.end_run(RunRecord(run_id, job, AT, AT + timedelta(seconds=90), outcome, 0, True, report))
+
+
+def test_the_runs_of_all_jobs_or_of_one_with_or_without_the_word_list(desk: Any) -> None:
+    assert desk.run("runs")[:2] == (0, "no job has run yet\n")
+    desk.run("run", "cima", "--json")
+    recorded(desk, "260302-0930-zzzz", "retired-job")
+    _, out, _ = desk.run("runs", "--json")
+    listed = json.loads(out)
+    assert [(row["job"], row["number"]) for row in listed["runs"]] == [("cima", 1), ("retired-job", 2)]
+    assert (listed["job"], listed["exit_code"]) == (None, 0)
+    assert set(listed["runs"][0]) == {
+        *("run", "number", "job", "sink", "store", "started", "ended", "outcome", "exit_code", "seconds"),
+        *("replay", "whole", "host", "report"),
+    }
+    assert listed["runs"][0]["store"] == "main"
+    assert desk.run("runs", "list", "--json")[1] == out
+    _, one, _ = desk.run("runs", "cima", "--limit", "5", "--json")
+    assert [row["job"] for row in json.loads(one)["runs"]] == ["cima"]
+    assert desk.run("runs", "--limit", "5", "cima", "--json")[1] == one
+    assert len(json.loads(desk.run("runs", "--limit", "1", "--json")[1])["runs"]) == 1
+    assert "retired-job" in desk.run("runs")[1]
+    assert desk.run("runs", "cyma")[0] == 2
+
+
+def test_a_run_is_shown_whole_by_its_id_its_beginning_or_its_number(desk: Any) -> None:
+    desk.run("run", "cima", "--json")
+    _, out, _ = desk.run("runs", "--json")
+    run_id = json.loads(out)["runs"][0]["run"]
+    code, text, _ = desk.run("runs", "show", run_id)
+    assert code == 0
+    for expected in (
+        f"cima: done  run {run_id}",
+        "MedicinalProductDefinition",
+        "of which",
+        "127.0.0.1",
+        "the slowest requests of each host",
+        "GET http://127.0.0.1:",
+        "status 200",
+        "run number 1 of store main, to sink out, on ",
+    ):
+        assert expected in text, expected
+    assert "sent again" not in text
+    for wanted in ("1", run_id[:9]):
+        assert desk.run("runs", "show", wanted)[1] == text
+    shown = json.loads(desk.run("runs", "show", "1", "--json")[1])
+    assert (shown["run"], len(shown["report"]["slowest"]), shown["report"]["retried"]) == (run_id, 5, [])
+    seconds = [line["seconds"] for line in shown["report"]["slowest"]]
+    assert seconds == sorted(seconds, reverse=True)
+
+
+def test_what_was_sent_again_is_named_with_the_reason(desk: Any) -> None:
+    file = desk.folder / "jobs.yaml"
+    file.write_text(file.read_text().replace("attempts: 1", "attempts: 3"))
+    desk.run("check")
+    listing = next(call for call in desk.register.calls if "medicamentos" in call)
+    desk.register.instead(listing.partition("rest/")[2] or listing, Reply(503, b"", {}))
+    assert desk.run("run", "cima", "--json")[0] == 0
+    text = desk.run("runs", "show", "1")[1]
+    section = text.partition("sent again (1 in all)")[2]
+    assert "status 503" in section
+    assert "medicamentos" in section
+
+
+@pytest.mark.parametrize(
+    ("outcome", "report", "told"),
+    [
+        ("done", {}, "it was pruned; only this line was kept"),
+        ("failed", {"error": "builtins.ZeroDivisionError"}, "It broke off with builtins.ZeroDivisionError"),
+        ("running", {}, "it has not ended yet"),
+        ("done", {"counts": {"Bundle": {"created": 3}}}, "3 created."),  # of a version whose reports had less
+    ],
+)
+def test_a_run_without_a_report_is_told_all_the_same(desk: Any, outcome: str, report: Any, told: str) -> None:
+    recorded(desk, "260302-0930-ab12", outcome=outcome, **report)
+    code, text, _ = desk.run("runs", "show", "260302")
+    assert code == 0
+    assert told in text
+    assert "2026-03-02" in text
+    assert desk.run("runs", "cima")[0] == 0
+
+
+def test_a_run_that_was_killed_says_that_nobody_knows_how_it_ended(desk: Any) -> None:
+    recorded(desk, "260302-0930-ab12", outcome="lost")
+    recorded(desk, "260303-0930-cd34")
+    assert "it never said how it ended" in desk.run("runs", "show", "260302-0930-ab12")[1]
+
+
+def test_what_names_no_run_or_several_is_a_usage_error_that_says_so(desk: Any) -> None:
+    for number in range(7):
+        recorded(desk, f"260302-0930-{number}")
+    code, _, err = desk.run("runs", "show", "260302")
+    assert (code, "write more of its id" in err, "260302-0930-6" in err, "…" in err) == (2, True, True, True)
+    for wanted in ("99", "%", "a b", "é", "x" * 80):
+        code, out, err = desk.run("runs", "show", wanted)
+        assert (code, out) == (2, ""), wanted
+    assert "tsi-fetch runs list" in err
+
+
+def test_a_hint_names_the_store_that_was_given(desk: Any) -> None:
+    url = f"sqlite:///{desk.folder}/store.db"
+    recorded(desk, "260302-0930-ab12")
+    code, _, err = desk.run("runs", "show", "99", "--store", url)
+    assert (code, f"tsi-fetch runs list --store {url}" in err) == (2, True)
+    assert desk.run("runs", "show", "1", "--store", url)[0] == 0
