@@ -14,6 +14,7 @@ from jobs.config.secret import Secrets, SecretUrl
 from store import queries
 from store.handle import NoStore, Stored, open_store
 from tsi_fetch.errors import Usage
+from tsi_fetch.words import Quarantined
 
 Figures = dict[str, Any]
 
@@ -66,7 +67,8 @@ def quarantine_rows(where: Where, job: str | None, *, everything: bool) -> list[
 
 def quarantine_lines(rows: list[Figures], *, everything: bool) -> list[Figures]:
     """What a person reads first of each: what it is, why it is there, since when; `quarantine show` has the rest."""
-    names = ("job", "number", "key", "resource", "trouble", "attempts", "opened", *(("closed",) if everything else ()))
+    closed = ("closed", "why") if everything else ()
+    names = ("job", "number", "key", "resource", "trouble", "attempts", "opened", *closed)
     told = [{**row, "trouble": f"{row['code']} at {row['path']}: {row['rule']}"} for row in rows]
     return [{name: row[name] for name in names} for row in told]
 
@@ -89,12 +91,25 @@ def _trouble(row: queries.QuarantineRow) -> Figures:
     }
 
 
-def quarantined(where: Where, job: str, number: int) -> Figures:
-    """One entry with its bodies.  Usage where there is none of that number."""
-    with where.opened(where.configuration(job), job) as stored:
-        found = queries.quarantined(stored, number) if stored else None
-    if found is None or found[0].job != job:
-        raise Usage(f"{job} has no quarantine entry {number}", f"tsi-fetch quarantine list --job {job}")
+def quarantined(where: Where, job: str | None, number: int) -> Figures:
+    """One entry with its bodies.  Usage where there is none of that number, or one in several stores."""
+    configuration = where.configuration(job)
+    by_store: dict[str, tuple[queries.QuarantineRow, Quarantined]] = {}
+    for name in configuration.settings.jobs:
+        if job in (None, name):
+            with where.opened(configuration, name) as stored:
+                entry = queries.quarantined(stored, number) if stored else None
+                if stored and entry and entry[0].job == name:
+                    by_store[stored.store_id] = entry
+    if not by_store:
+        whose = f" --job {job}" if job else ""
+        raise Usage(
+            f"{job or 'no job'} has {'no' if job else 'a'} quarantine entry {number}",
+            f"tsi-fetch quarantine list{whose}",
+        )
+    if len(by_store) > 1:
+        raise Usage(f"several stores have a quarantine entry {number}", f"tsi-fetch quarantine show JOB {number}")
+    found = next(iter(by_store.values()))
     row, whole = found
     answers = [
         {

@@ -7,32 +7,72 @@ from pathlib import Path
 import click
 
 from jobs.cli.job_names import JOB
-from jobs.cli.options import config_option, json_option, look_option
+from jobs.cli.options import (
+    FOLDER,
+    accept_refusals_option,
+    config_option,
+    json_option,
+    log_option,
+    look_option,
+    sink_option,
+    store_option,
+)
 from jobs.cli.voice import Voice
 from jobs.reporting.place import Place
 
+SHOWN = 50
+"""Entries that `list` names one by one; reasons are counted over all of them."""
 
-@click.group("quarantine", short_help="See what could not be used, and why.")
+
+def _entry(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> tuple[str | None, int]:
+    """`12`, or `cima 12` where several stores have an entry of that number."""
+    *job, number = given
+    if len(job) > 1 or not number.isdecimal() or not int(number):
+        raise click.BadParameter("name an entry by its number (tsi-fetch quarantine list)", ctx, param)
+    return (job[0] if job else None), int(number)
+
+
+def _numbers(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> tuple[str | None, tuple[int, ...]]:
+    job = given[0] if given and not given[0].isdecimal() else None
+    numbers = given[1:] if job else given
+    if not numbers or not all(number.isdecimal() and int(number) for number in numbers):
+        raise click.BadParameter("name entries by their numbers (tsi-fetch quarantine list)", ctx, param)
+    return job, tuple(map(int, numbers))
+
+
+@click.group("quarantine", short_help="See what could not be used, and why; replay, drop or export it.")
 def command() -> None:
     """See what could not be used, and why.  It is kept whole until a good one overtakes it.
 
     \b
-    tsi-fetch quarantine list            where and by which rule, never the value
-    tsi-fetch quarantine show cima 12    the row as it was received, and the refused resource
+    tsi-fetch quarantine list                 reasons, counted; then where, never the value
+    tsi-fetch quarantine show 12              the row as it was received, and the refused resource
+    tsi-fetch quarantine replay cima          once more, through today's code
+    tsi-fetch quarantine drop 12 --why TEXT   give one up for good
     """
 
 
-@command.command("list", short_help="List what lies in quarantine.")
+@command.command("list", short_help="Count the reasons, and list what lies in quarantine.")
 @click.option("--job", type=JOB, metavar="JOB", help="Only of this job.")
-@click.option("--all", "everything", is_flag=True, help="Also what has been overtaken.")
+@click.option("--all", "everything", is_flag=True, help="Also what has been overtaken, replayed or dropped.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help=f"Entries named; else {SHOWN}, and with --json all.")
 @look_option
 @config_option
 @json_option
 @click.pass_obj
 def list_(
-    voice: Voice, /, *, job: str | None, everything: bool, store: str | None, config: Path | None, as_json: bool
+    voice: Voice,
+    /,
+    *,
+    job: str | None,
+    everything: bool,
+    limit: int | None,
+    store: str | None,
+    config: Path | None,
+    as_json: bool,
 ) -> int:
-    """List what lies in quarantine, the oldest first: key, code, where and rule; never the value.
+    """Count the reasons, then list what lies in quarantine, the oldest first: key, code, where and rule; never the
+    value.
 
     \b
     tsi-fetch quarantine list
@@ -40,26 +80,35 @@ def list_(
     """
     voice.speak(as_json=as_json, place=Place(config, store))
     from jobs.looking import Where, quarantine_lines, quarantine_rows
+    from jobs.quarantining import grouped
     from jobs.reporting.table import table_text
 
     rows = quarantine_rows(Where(config, voice.secrets, store), job, everything=everything)
-    lines = quarantine_lines(rows, everything=everything)
-    voice.show({"quarantine": rows}, table_text(voice.clean(lines), "nothing lies in quarantine"))
+    reasons = grouped(rows)
+    most = limit or (len(rows) if as_json else SHOWN)
+    text = table_text(voice.clean(quarantine_lines(rows[:most], everything=everything)), "nothing lies in quarantine")
+    if len(rows) > 1:
+        text = table_text(voice.clean(reasons)) + "\n" + text
+    if len(rows) > most:
+        text += f"{most} of {len(rows):,} entries: --limit shows more\n"
+    voice.show({"reasons": reasons, "entries": len(rows), "quarantine": rows[:most]}, text)
     return 0
 
 
 @command.command("show", short_help="Show one entry whole.")
-@click.argument("job", type=JOB)
-@click.argument("number", type=click.IntRange(1))
+@click.argument("entry", nargs=-1, required=True, metavar="[JOB] NUMBER", callback=_entry)
 @look_option
 @config_option
 @json_option
 @click.pass_obj
-def show(voice: Voice, /, *, job: str, number: int, store: str | None, config: Path | None, as_json: bool) -> int:
-    """Show entry NUMBER of JOB: why it is there, the source's answers as received, and the refused resource.
+def show(
+    voice: Voice, /, *, entry: tuple[str | None, int], store: str | None, config: Path | None, as_json: bool
+) -> int:
+    """Show entry NUMBER: why it is there, the source's answers as received, and the refused resource.
 
     \b
-    tsi-fetch quarantine show cima 12
+    tsi-fetch quarantine show 12
+    tsi-fetch quarantine show cima 12     where several stores have a 12
 
     This prints bodies, which may hold personal data.
     """
@@ -67,6 +116,127 @@ def show(voice: Voice, /, *, job: str, number: int, store: str | None, config: P
     from jobs.looking import Where, quarantined
     from jobs.reporting.entry import entry_text
 
-    entry = quarantined(Where(config, voice.secrets, store), job, number)
-    voice.show(entry, entry_text(entry))
+    found = quarantined(Where(config, voice.secrets, store), *entry)
+    voice.show(found, entry_text(found))
+    return 0
+
+
+@command.command("replay", short_help="Send entries through today's code once more.")
+@click.argument("job", type=JOB)
+@click.option(
+    "--id", "numbers", type=click.IntRange(1), multiple=True, metavar="N", help="This entry; may be repeated."
+)
+@click.option("--code", metavar="CODE", help="Only entries of this code.")
+@accept_refusals_option
+@store_option
+@sink_option
+@config_option
+@json_option
+@log_option
+@click.pass_obj
+def replay(
+    voice: Voice,
+    /,
+    *,
+    job: str,
+    numbers: tuple[int, ...],
+    code: str | None,
+    accept_refusals: int,
+    store: str | None,
+    sink: str | None,
+    config: Path | None,
+    as_json: bool,
+    log: str | None,
+) -> int:
+    """Send what lies in JOB's quarantine through today's code: the stored answers, without asking the source.
+
+    \b
+    tsi-fetch quarantine replay cima
+    tsi-fetch quarantine replay cima --id 12 --id 15
+    tsi-fetch quarantine replay cima --code cima-name
+
+    What can be used now is written and leaves the quarantine; what still fails stays (exit code 65).  Nothing newer is
+    overwritten.  The job's lease is held, as by a run.
+    """
+    voice.speak(log=log, as_json=as_json, place=Place(config, store, sink))
+    from jobs.quarantining import Chosen, replay_entries, waiting_entries
+    from jobs.signals import listening
+    from jobs.wiring import Asked
+
+    asked = Asked(job, config=config, store=store, sink=sink, accept_refusals=accept_refusals)
+    configuration = asked.configuration(voice.secrets)
+    chosen = Chosen(frozenset(numbers), code)
+    count = len(waiting_entries(configuration, asked, chosen))
+    if not count:
+        what = f"nothing lies in the quarantine of {job}" + (f" with the code {code}" if code else "")
+        voice.show({"job": job, "entries": 0, "exit_code": 0}, what)
+        return 0
+    voice.say(f"{count} entries of {job} go through today's code once more; the source is not asked")
+    with listening() as stop, voice.progress() as progress:
+        ran = replay_entries(configuration, asked, chosen, stop=stop, progress=progress)
+    voice.report(ran.report.to_json(), ran.places)
+    return ran.report.exit_code
+
+
+@command.command("drop", short_help="Give entries up for good.")
+@click.argument("entries", nargs=-1, required=True, metavar="[JOB] NUMBER…", callback=_numbers)
+@click.option("--why", required=True, metavar="TEXT", help="The reason, for the audit trail.")
+@look_option
+@config_option
+@json_option
+@click.pass_obj
+def drop(
+    voice: Voice,
+    /,
+    *,
+    entries: tuple[str | None, tuple[int, ...]],
+    why: str,
+    store: str | None,
+    config: Path | None,
+    as_json: bool,
+) -> int:
+    """Close these entries for good: nobody asks for what they hold any more, until the source changes it.
+
+    \b
+    tsi-fetch quarantine drop 12 --why "withdrawn, the agency says"
+    tsi-fetch quarantine drop cima 12 15 --why "test data"
+
+    Who dropped what, when and why is in `tsi-fetch audit`.
+    """
+    voice.speak(as_json=as_json, place=Place(config, store))
+    from jobs.looking import Where
+    from jobs.quarantining import dropped
+    from tsi_fetch.errors import Usage
+
+    if not why.strip():
+        raise Usage("--why is empty", "say why, for whoever asks in a year")
+    job, numbers = entries
+    done = dropped(Where(config, voice.secrets, store), job, numbers, why)
+    voice.show({"dropped": done}, f"dropped {', '.join(map(str, done)) or 'nothing'}")
+    return 0
+
+
+@command.command("export", short_help="Write all entries into a folder.")
+@click.argument("folder", type=FOLDER, metavar="DIR")
+@click.option("--job", type=JOB, metavar="JOB", help="Only of this job.")
+@look_option
+@config_option
+@json_option
+@click.pass_obj
+def export(
+    voice: Voice, /, *, folder: Path, job: str | None, store: str | None, config: Path | None, as_json: bool
+) -> int:
+    """Write every open entry into DIR, new or empty: the answers as received, the refused resource, the reason.
+
+    \b
+    tsi-fetch quarantine export troubles
+
+    These are bodies, which may hold personal data: only you can read the files.
+    """
+    voice.speak(as_json=as_json, place=Place(config, store))
+    from jobs.looking import Where
+    from jobs.quarantining import exported
+
+    found = exported(Where(config, voice.secrets, store), job, folder)
+    voice.show(found, f"{found['entries']:,} entries in {found['folder']}")
     return 0

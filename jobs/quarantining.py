@@ -1,0 +1,188 @@
+"""What lies in quarantine, replayed, dropped or exported."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs import collecting
+from jobs.actor import actor
+from jobs.config.load import Configuration
+from jobs.looking import Where
+from jobs.running import Ran, recorded
+from jobs.wiring import Asked, make_sink, make_source, new_run_id, settings_of, source_class, target, with_requests
+from store import troubles
+from store.handle import Stored, open_store
+from store.troubles import Which, Whole
+from tsi_fetch.clock import StopSignal
+from tsi_fetch.errors import Usage
+from tsi_fetch.http.meter import Meter
+from tsi_fetch.ports import Progress
+from tsi_fetch.replaying import Entry, replay
+from tsi_fetch.report import Report
+from tsi_fetch.run import Ports
+from tsi_fetch.words import RunRecord
+
+Figures = dict[str, Any]
+
+_INDEX = re.compile(r"\[\d+\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which entries: of these numbers, of this code, or all."""
+
+    numbers: frozenset[int] = frozenset()
+    code: str | None = None
+
+    def of(self, job: str, sink: str, stream: str) -> Which:
+        return Which(job, sink, stream, self.numbers or None, self.code)
+
+
+def grouped(rows: Sequence[Figures]) -> list[Figures]:
+    """How often each reason: by job, code, path and rule, whichever element of a list it was; the most often first."""
+    counts: Counter[tuple[str, str, str, str]] = Counter()
+    oldest: dict[tuple[str, str, str, str], str] = {}
+    for row in rows:
+        reason = (row["job"], row["code"], _INDEX.sub("[*]", row["path"]), row["rule"])
+        counts[reason] += 1
+        oldest[reason] = min(row["opened"], oldest.get(reason, row["opened"]))
+    return [
+        {
+            "entries": count,
+            "job": job,
+            "code": code,
+            "path": path,
+            "rule": rule,
+            "oldest": oldest[job, code, path, rule],
+        }
+        for (job, code, path, rule), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ]
+
+
+def waiting_entries(configuration: Configuration, asked: Asked, chosen: Chosen) -> list[int]:
+    """The numbers of the entries that a replay would send through the loop.  Usage where a number is not among them."""
+    to = target(configuration, asked, None)
+    with open_store(to.store.reveal()) as stored:
+        stream = source_class(configuration, asked.job).stream
+        found = list(troubles.numbers(stored, chosen.of(asked.job, to.sink, stream)))
+    if missing := sorted(chosen.numbers - set(found)):
+        raise Usage(
+            f"{asked.job} has no open quarantine entry {missing[0]}", f"tsi-fetch quarantine list --job {asked.job}"
+        )
+    return found
+
+
+def replay_entries(
+    configuration: Configuration, asked: Asked, chosen: Chosen, *, stop: StopSignal, progress: Progress
+) -> Ran:
+    """Send them through the loop, under the job's lease, as a run of single products: never a last success."""
+    to, job = target(configuration, asked, None), asked.job
+    expiry = configuration.job(job).lease_expiry.total_seconds()
+    with open_store(to.store.reveal()) as stored:
+        clock = stored.clock(stop)
+        run_id = new_run_id(clock.now())
+        with stored.lease(job, to.sink, run_id, expiry=expiry, wait=clock.sleep) as book:
+            meter = Meter()
+
+            def once() -> Report:
+                source: Any = make_source(configuration, job, clock, meter=meter)
+                sink = make_sink(to, clock, run_id=run_id, job=job, store_id=stored.store_id, meter=meter)
+                closes = closing(source) if hasattr(source, "close") else nullcontext()
+                numbers = troubles.numbers(stored, chosen.of(job, to.sink, source.stream))
+                entries = (Entry(one.number, one.row) for one in troubles.whole(stored, numbers))
+                with closes, closing(sink), collecting.seldom():
+                    ports = Ports(source, sink, book, clock, stop, progress)
+                    return with_requests(replay(ports, settings_of(configuration, asked, run_id), entries), meter)
+
+            report = recorded(book, RunRecord(run_id, job, clock.now(), whole=False), clock, once)
+    return Ran(report, to if asked.sink else None)
+
+
+def dropped(where: Where, job: str | None, numbers: Sequence[int], why: str) -> list[int]:
+    """Close these entries for good.  Usage where one is not open: then none is closed."""
+    with _one_store(where, job, numbers) as stored:
+        return [number for number in numbers if troubles.drop(stored, number, why, actor())]
+
+
+def exported(where: Where, job: str | None, folder: Path) -> Figures:
+    """Write every open entry into `folder`, which is new or empty, readable by nobody else: the row's answers as they
+    were received, byte for byte, the refused resource, and the reason."""
+    _make(folder)
+    count = 0
+    for name, stored in _stores(where, job):
+        for entry in troubles.whole(stored, troubles.numbers(stored, Which(name))):
+            _write(folder / f"{entry.job}-{entry.number}", entry)
+            count += 1
+    return {"folder": str(folder), "entries": count}
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise Usage(f"{folder} is not empty", "name a new folder")
+    except OSError as e:
+        raise Usage(f"{folder} cannot be made: {e.strerror}", "name a new folder") from e
+
+
+def _write(folder: Path, entry: Whole) -> None:
+    """File names are numbers: whatever a source calls its parts, nothing leaves the folder."""
+    folder.mkdir(mode=0o700)
+    answers = []
+    for number, answer in enumerate(entry.row.answers, 1):
+        name = f"answer-{number:03}.body"
+        _private(folder / name, answer.body)
+        asked = answer.requested_at.isoformat()
+        told = {"file": name, "part": answer.part, "url": answer.url, "status": answer.status}
+        answers.append(told | {"requested_at": asked})
+    if entry.body is not None:
+        _private(folder / "resource.json", entry.body)
+    reason = {"code": entry.fault.code, "path": entry.fault.path, "rule": entry.fault.rule}
+    whole = {"number": entry.number, "job": entry.job, "key": entry.key, "resource": entry.ref, **reason}
+    text = json.dumps({**whole, "answers": answers}, ensure_ascii=False, indent=2)
+    _private(folder / "entry.json", text.encode("utf-8", "surrogateescape"))
+
+
+def _private(file: Path, content: bytes) -> None:
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+        stream.write(content)
+
+
+@contextmanager
+def _one_store(where: Where, job: str | None, numbers: Sequence[int]) -> Iterator[Stored]:
+    """The store in which these entries lie open.  Usage where there is none, or more than one."""
+    jobs: dict[str, str] = {}
+    found: dict[str, set[int]] = {}
+    for name, stored in _stores(where, job):
+        there = set(numbers) & set(troubles.numbers(stored, Which(name)))
+        if there:
+            jobs[stored.store_id] = name
+            found.setdefault(stored.store_id, set()).update(there)
+    whole = [store for store, there in found.items() if there == set(numbers)]
+    if len(whole) > 1:
+        raise Usage("several stores have entries of these numbers", "name the job before them, or one --store")
+    if not whole:
+        missing = set(numbers).difference(*found.values())
+        raise Usage(f"there is no open quarantine entry {min(missing or numbers)}", "tsi-fetch quarantine list")
+    with where.opened(where.configuration(job), jobs[whole[0]]) as opened:
+        if opened is None:
+            raise Usage("the store is gone", "tsi-fetch check")
+        yield opened
+
+
+def _stores(where: Where, job: str | None) -> Iterator[tuple[str, Stored]]:
+    """Each job with its open store; one that no run has made yet is left out."""
+    configuration = where.configuration(job)
+    for name in configuration.settings.jobs:
+        if job in (None, name):
+            with where.opened(configuration, name) as stored:
+                if stored:
+                    yield name, stored
