@@ -38,8 +38,11 @@ class Claims:
     These transactions are not fenced: a claim is no right to write, and only its holder changes it.
     """
 
-    def __init__(self, database: Database, list_id: int, holder: str, expiry: float) -> None:
-        self._database, self._list, self._holder, self._expiry = database, list_id, holder, expiry
+    def __init__(
+        self, database: Database, list_id: int, holder: str, expiry: float, retry_after: float = RETRY_AFTER
+    ) -> None:
+        self._database, self._list, self._holder = database, list_id, holder
+        self._expiry, self._retry_after = expiry, retry_after
 
     def claim(self, count: int) -> Sequence[Claimed]:
         """Up to so many items that nobody else has; none where the list is not open."""
@@ -99,7 +102,7 @@ class Claims:
                 tried = attempts + 1
                 over = tried >= most
                 aside += over
-                later = None if over else at + timedelta(seconds=RETRY_AFTER * tried)
+                later = None if over else at + timedelta(seconds=self._retry_after * tried)
                 new = {"holder": None, "held_until": later, "attempts": tried, "reason": reasons[number]}
                 state = {"state": int(Item.ASIDE)} if over else {}
                 conn.execute(update(work).where(work.c.id == number).values(**new, **state))

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from store.access import Access
 from store.bulk import now
-from store.claims import Claims
+from store.claims import RETRY_AFTER, Claims
 from store.engine import Database, connect, hidden, parse, scratch
 from store.job_store import JobBook
 from store.leases import held
@@ -110,11 +110,21 @@ class Stored:
         with held(self.database, job, run_id, expiry, wait, alone=self._private) as fence:
             yield JobBook(Access(self.database, job, sink, fence), self.store_id, replay=replay)
 
-    def worker(self, job: str, sink: str, run_id: str, list_id: int, *, expiry: float = EXPIRY) -> WorkerStore:
-        """The store of one worker of a backfill."""
+    def worker(
+        self,
+        job: str,
+        sink: str,
+        run_id: str,
+        list_id: int,
+        *,
+        expiry: float = EXPIRY,
+        retry_after: float = RETRY_AFTER,
+    ) -> WorkerStore:
+        """The store of one worker of a backfill.  `retry_after`: seconds until an item that failed is tried again."""
         access = Access(self.database, job, sink)
         book = JobBook(access, self.store_id)
-        return WorkerStore(self.database, book, access, Claims(self.database, list_id, run_id, expiry), expiry)
+        claims = Claims(self.database, list_id, run_id, expiry, retry_after)
+        return WorkerStore(self.database, book, access, claims, expiry)
 
     @contextmanager
     def beginning(self, job: str, sink: str, run_id: str, wait: Callable[[float], None]) -> Iterator[JobBook]:

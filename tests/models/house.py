@@ -12,11 +12,15 @@ from pathlib import Path
 from memory_sink import MemorySink
 from table_source import TableSource
 
+from store.backfills import begin, note_all
 from store.handle import open_store
+from store.troubles import Which, numbers, whole
+from tsi_fetch.backfill import Bench, work
 from tsi_fetch.clock import StopSignal
 from tsi_fetch.fhir.tokens import parse
 from tsi_fetch.plan import PlannedSink
 from tsi_fetch.ports import NOTHING, JobStore, Sink
+from tsi_fetch.replaying import Entry, replay
 from tsi_fetch.report import Report
 from tsi_fetch.run import Ports, Settings, run_job
 from tsi_fetch.words import Batch, Ref, RunRecord, Validators
@@ -67,6 +71,45 @@ class House:
             if not report.plan:
                 ended = {"ended": report.ended, "outcome": report.outcome, "exit_code": report.exit_code}
                 store.end_run(replace(record, **ended, report=report.to_json()))  # type: ignore[arg-type]
+            return report
+
+    def backfill(self, *keys: str, again: bool = False) -> int:
+        """A backfill's list of these keys."""
+        with open_store(self.url) as stored, stored.beginning("job", "memory", "maker", lambda s: None) as book:
+            number = begin(book, stored, self.source.stream, {"again": again})
+            note_all(book, number, keys)
+            book.start_list(number, complete=False, cursor=None)
+        return number
+
+    def work(self, number: int, *, expiry: float = 60, at_once: int = 2, **settings: object) -> Report:
+        """One worker, until nothing is left of the list or something ends it."""
+        run_id = f"worker-{next(self._numbers)}"
+        self.sink.run = run_id
+        with open_store(self.url) as stored:
+            worker = stored.worker("job", "memory", run_id, number, expiry=expiry, retry_after=0)
+            record = RunRecord(run_id, "job", self.clock.now(), whole=False)
+            worker.begin_run(record, number)
+            ports = Ports(self.source, self.sink, worker.book, self.clock, self.stop)
+            bench = Bench(ports, worker.claims, worker, at_once=at_once)
+            report = work(bench, Settings("job", run_id, **settings))  # type: ignore[arg-type]
+            ended = {"ended": report.ended, "outcome": report.outcome, "exit_code": report.exit_code}
+            worker.end_run(replace(record, **ended, report=report.to_json()))  # type: ignore[arg-type]
+            return report
+
+    def replay(self, **settings: object) -> Report:
+        """Everything that lies in quarantine, through the loop once more."""
+        run_id = f"replay-{next(self._numbers)}"
+        self.sink.run = run_id
+        with ExitStack() as stack:
+            stored = stack.enter_context(open_store(self.url))
+            store = stack.enter_context(stored.lease("job", "memory", run_id, expiry=60, wait=lambda s: None))
+            record = RunRecord(run_id, "job", self.clock.now(), whole=False)
+            store.begin_run(record)
+            entries = whole(stored, numbers(stored, Which("job", "memory", self.source.stream)))
+            ports = Ports(self.source, self.sink, store, self.clock, self.stop)
+            found = (Entry(one.number, one.row) for one in entries)
+            report = replay(ports, Settings("job", run_id, **settings), found)  # type: ignore[arg-type]
+            store.end_run(replace(record, ended=report.ended, outcome=report.outcome, exit_code=report.exit_code))
             return report
 
     def reader(self, read: Callable[[JobStore], object]) -> object:

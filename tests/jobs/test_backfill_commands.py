@@ -1,0 +1,204 @@
+"""`tsi-fetch backfill` as an operator uses it, against a small register over real HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dev.cima_server import Reply
+from store.handle import open_store
+from store.rates import SharedPace
+from store.upgrade import upgrade
+from tsi_fetch.clock import ReplayClock
+
+SOME, ALL = "99001", 3
+
+
+def report(out: str) -> Any:
+    return json.loads(out.splitlines()[-1])
+
+
+def shown(desk: Any, number: int = 1) -> Any:
+    code, out, _ = desk.run("backfill", "show", str(number), "--json")
+    assert code == 0
+    return report(out)
+
+
+def on_postgres(desk: Any, url: str) -> None:
+    file = desk.folder / "jobs.yaml"
+    file.write_text(file.read_text().replace(f"sqlite:///{desk.folder}/store.db", url))
+    upgrade(url)
+
+
+def test_everything_is_loaded_by_one_command_and_the_night_finds_nothing_new(desk: Any) -> None:
+    code, out, err = desk.run("backfill", "cima", "--all", "--log", "text")
+    assert code == 0
+    assert "49 created" in out
+    assert "backfill 1: 3 of 3 items are done" in out
+    assert "backfill 1: loads everything that is listed of cima into out; deletes nothing" in err
+    code, out, _ = desk.run("run", "cima", "--json")
+    assert code == 0
+    assert {action for counts in report(out)["counts"].values() for action in counts} == {"unchanged"}
+
+
+def test_start_is_the_long_way_to_say_it_and_helps(desk: Any) -> None:
+    code, out, _ = desk.run("backfill", "start", "cima", "--all", "--json")
+    assert (code, report(out)["backfill"]["state"]) == (0, "closed")
+    code, out, _ = desk.run("backfill", "--help")
+    assert code == 0
+    assert out.index("--all") < out.index("resume")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["cima"], "one of them"),
+        (["cima", "--all", "--from", "2026-01-01"], "one of them"),
+        (["cima", "--to", "2026-01-01"], "one of them"),
+        (["cima", "--all", "--to", "2026-01-01"], "needs --from"),
+        (["cima", "--from", "yesterday"], "neither a day nor an instant"),
+        (["cima", "--from", "2026-02-01", "--to", "2026-02-01"], "the span is empty"),
+        (["cima", "--keys", "nowhere.txt"], "cannot be read"),
+        (["nobody", "--all"], "nobody"),
+        (["show", "7"], "there is no backfill 7"),
+        (["resume", "7"], "there is no backfill 7"),
+        (["cancel", "7"], "there is no backfill 7"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_told_and_nothing_is_made(desk: Any, arguments: list[str], told: str) -> None:
+    how = ["--log", "text"] if "cima" in arguments or "nobody" in arguments else []
+    code, _, err = desk.run("backfill", *arguments, *how)
+    assert code == 2
+    assert told in err
+    assert report(desk.run("backfill", "list", "--json")[1]) == {"backfills": []}
+
+
+def test_several_workers_on_an_embedded_store_are_a_setting_error(desk: Any) -> None:
+    code, _, err = desk.run("backfill", "cima", "--all", "--workers", "2", "--log", "text")
+    assert code == 78
+    assert "PostgreSQL" in err
+    assert not (desk.folder / "store.db").exists()
+
+
+def test_keys_come_from_a_file_and_a_span_from_the_feed(desk: Any) -> None:
+    keys = desk.folder / "keys.txt"
+    keys.write_text(f"\n{SOME}\n\n {SOME} \n")
+    code, out, _ = desk.run("backfill", "cima", "--keys", str(keys), "--json")
+    done = report(out)
+    assert (code, done["backfill"]["items"], done["rows"]["read"]) == (0, 1, 1)
+    desk.register.feed.clear()
+    desk.changed("99001", "2026-02-09T00:00:00+01:00")
+    desk.changed("99002", "2026-02-10T00:00:00+01:00")
+    desk.changed("99003", "2026-02-11T00:00:00+01:00")
+    code, out, _ = desk.run("backfill", "cima", "--from", "2026-02-10", "--to", "2026-02-11", "--json")
+    done = report(out)
+    asked = {"from": "2026-02-10", "to": "2026-02-11", "again": False, "attempts": 3}
+    assert (code, done["backfill"]["asked"]) == (0, asked)
+    assert done["rows"]["read"] == 1, "the feed knows no end: what it gives beyond the span is left out"
+    calls = [call for call in desk.register.calls if call.startswith("medicamento?")]
+    assert calls[-1] == "medicamento?nregistro=99002"
+
+
+def test_a_list_made_for_later_is_worked_on_by_whoever_comes(desk: Any) -> None:
+    code, out, _ = desk.run("backfill", "cima", "--all", "--later", "--log", "text")
+    assert code == 0
+    assert "backfill 1 of cima: 3 items; work on it: tsi-fetch backfill work 1" in out
+    assert not desk.out.exists()
+    assert desk.run("backfill", "work", "1", "--json")[0] == 0
+    assert shown(desk)["state"] == "closed"
+    assert desk.run("backfill", "work", "1", "--json")[0] == 0, "nothing is left: that is well"
+
+
+def test_what_cannot_be_fetched_is_set_aside_and_resumed(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = f"medicamento?nregistro={SOME}"
+    desk.register.instead(call, *[Reply(500, b"")] * 2)
+    code, out, _ = desk.run("backfill", "cima", "--all", "--attempts", "1", "--log", "text")
+    assert code == 65
+    assert "1 are set aside: tsi-fetch backfill show 1" in out
+    found = shown(desk)
+    assert (found["state"], found["done"], found["aside"]) == ("closed", 2, 1)
+    assert [(item["key"], item["attempts"]) for item in found["set_aside"]] == [(SOME, 1)]
+    text = desk.run("backfill", "show", "1")[1]
+    assert "tries them anew" in text
+    code, out, _ = desk.run("backfill", "resume", "1", "--json")
+    assert code == 65, "and again"
+    code, out, _ = desk.run("backfill", "resume", "1", "--json")
+    assert (code, report(out)["backfill"]["aside"]) == (0, 0)
+
+
+def test_one_at_a_time_and_a_cancelled_one_is_over(desk: Any) -> None:
+    desk.run("backfill", "cima", "--all", "--later")
+    code, _, err = desk.run("backfill", "cima", "--all", "--log", "text")
+    assert code == 2
+    assert "backfill 1 of cima is not over" in err
+    code, out, _ = desk.run("backfill", "cancel", "1")
+    assert (code, "is cancelled; 0 of 3 items" in out) == (0, True)
+    assert desk.run("backfill", "resume", "1")[0] == 2
+    assert desk.run("backfill", "cima", "--all", "--json")[0] == 0
+    [second, first] = report(desk.run("backfill", "list", "--json")[1])["backfills"]
+    assert (second["id"], second["state"], first["state"]) == (2, "closed", "cancelled")
+
+
+def test_an_incomplete_listing_is_red_and_what_it_gave_is_kept_for_later(desk: Any) -> None:
+    broken = {"nregistro": 5}
+    desk.register.edit = lambda name, number, rows: (
+        ((*rows, broken), 4) if name == "medicamentos" else (rows, len(rows))
+    )
+    code, _, err = desk.run("backfill", "cima", "--all", "--log", "text")
+    assert code == 75
+    assert "the listing was incomplete: backfill 1 has the 3 keys that it gave" in err
+    desk.register.edit = None
+    assert desk.run("backfill", "resume", "1", "--json")[0] == 0
+
+
+def test_workers_of_a_store_share_one_pace(desk: Any) -> None:
+    """Kept in the store: two processes never ask more often than one may."""
+    desk.run("backfill", "cima", "--all", "--later")
+    url = f"sqlite:///{desk.folder}/store.db"
+    with open_store(url) as one, open_store(url) as other:
+        start = one.now()
+        clocks = [ReplayClock(start), ReplayClock(start)]
+        host = "https://register.invalid"
+        paces = [SharedPace(one.database, host, 0.1, clocks[0]), SharedPace(other.database, host, 0.1, clocks[1])]
+        for n in range(6):
+            paces[n % 2].wait()
+        waited = [(clock.now() - start).total_seconds() for clock in clocks]
+    assert sum(waited) > 10 + 20 + 30 + 40 + 50 - 6, "each waits for the ones before it, whoever they are"
+
+
+def test_a_crew_of_processes_works_together(desk: Any, make_database: Callable[[], str]) -> None:
+    on_postgres(desk, make_database())
+    code, out, err = desk.run("backfill", "cima", "--all", "--workers", "2", "--json")
+    done = report(out)
+    assert (code, err.count("Traceback")) == (0, 0)
+    assert (done["backfill"]["state"], done["backfill"]["done"], len(done["backfill"]["workers"])) == ("closed", 3, 2)
+    assert sum(counts.get("created", 0) for counts in done["counts"].values()) == 49
+    rows = shown(desk)["workers"]
+    assert [row["outcome"] for row in rows] == ["done", "done"]
+
+
+def test_ctrl_c_ends_a_crew_and_resume_goes_on(desk: Any, make_database: Callable[[], str]) -> None:
+    on_postgres(desk, make_database())
+    file = desk.folder / "jobs.yaml"
+    file.write_text(file.read_text().replace("rate: 50", "rate: 2"))
+    command = [sys.executable, "-m", "jobs", "backfill", "cima", "--all", "--workers", "2", "--log", "json"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ}, text=True)
+    assert child.stderr is not None
+    for line in child.stderr:
+        if '"phase": "backfill"' in line:
+            break
+    child.send_signal(2)
+    out, _ = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert report(out)["outcome"] == "stopped"
+    assert shown(desk)["left"] == 3
+    file.write_text(file.read_text().replace("rate: 2", "rate: 50"))
+    assert desk.run("backfill", "resume", "1", "--json")[0] == 0
+    assert shown(desk)["left"] == 0

@@ -1,0 +1,109 @@
+"""What lies in quarantine: counted, shown, replayed, dropped, exported."""
+
+from __future__ import annotations
+
+import json
+import stat
+from typing import Any
+
+import pytest
+
+SOME = "99001"
+
+
+def report(out: str) -> Any:
+    return json.loads(out.splitlines()[-1])
+
+
+@pytest.fixture
+def troubled(desk: Any) -> Any:
+    """A product without a name cannot be used."""
+    desk.name = desk.register.products[SOME].pop("nombre")
+    assert desk.run("run", "cima", "--json")[0] == 65
+    return desk
+
+
+def entries(desk: Any, *options: str) -> Any:
+    return report(desk.run("quarantine", "list", "--json", *options)[1])
+
+
+def test_reasons_are_counted_before_entries_are_named(troubled: Any) -> None:
+    found = entries(troubled)
+    [reason] = found["reasons"]
+    [entry] = found["quarantine"]
+    assert (reason["entries"], reason["job"], reason["code"]) == (1, "cima", entry["code"])
+    assert entry["key"] == SOME
+
+
+def test_show_takes_the_number_alone_and_the_row_as_received(troubled: Any) -> None:
+    [entry] = entries(troubled)["quarantine"]
+    number = str(entry["number"])
+    code, out, _ = troubled.run("quarantine", "show", number)
+    assert code == 0
+    assert entry["rule"] in out
+    assert f'"nregistro": "{SOME}"' in out
+    assert troubled.run("quarantine", "show", "cima", number)[1] == out
+    assert troubled.run("quarantine", "show", "999")[0] == 2
+    assert troubled.run("quarantine", "show", "cima", "two", "3")[0] == 2
+
+
+def test_replay_asks_nobody_and_what_still_fails_stays(troubled: Any) -> None:
+    calls = len(troubled.register.calls)
+    code, out, err = troubled.run("quarantine", "replay", "cima", "--log", "text")
+    assert code == 65
+    assert "1 entries of cima go through today's code once more; the source is not asked" in err
+    assert len(troubled.register.calls) == calls
+    [entry] = entries(troubled)["quarantine"]
+    assert entry["attempts"] == 2
+    assert troubled.run("quarantine", "replay", "cima", "--id", "999")[0] == 2
+    code, out, _ = troubled.run("quarantine", "replay", "cima", "--code", "none-such", "--log", "text")
+    assert (code, "nothing lies in the quarantine of cima with the code none-such" in out) == (0, True)
+
+
+def test_what_the_sink_refused_is_written_once_it_takes_it(desk: Any) -> None:
+    """Somebody else's file stands in the way; then it does not."""
+    desk.run("run", "cima", "--json")
+    [file] = desk.out.glob(f"MedicinalProductDefinition/*{SOME}*")
+    ours = file.read_bytes()
+    file.write_bytes(ours.replace(b'"active"', b'"retired"'))
+    desk.register.products[SOME]["nombre"] += " NUEVO"
+    desk.changed(SOME, "2099-02-09T00:00:00+01:00")
+    assert desk.run("run", "cima", "--json")[0] == 65
+    assert entries(desk)["quarantine"]
+    file.write_bytes(ours)
+    code, out, _ = desk.run("quarantine", "replay", "cima", "--json")
+    assert code == 0, out
+    assert b" NUEVO" in file.read_bytes()
+    assert entries(desk)["quarantine"] == []
+    assert {row["why"] for row in entries(desk, "--all")["quarantine"]} == {"replayed"}
+
+
+def test_drop_needs_a_reason_which_stays_in_the_audit_trail(troubled: Any) -> None:
+    [entry] = entries(troubled)["quarantine"]
+    number = str(entry["number"])
+    assert troubled.run("quarantine", "drop", number)[0] == 2
+    assert troubled.run("quarantine", "drop", number, "--why", " ")[0] == 2
+    assert troubled.run("quarantine", "drop", "999", "--why", "x")[0] == 2
+    code, out, _ = troubled.run("quarantine", "drop", number, "--why", "test data")
+    assert (code, out) == (0, f"dropped {number}\n")
+    assert entries(troubled)["quarantine"] == []
+    [closed] = entries(troubled, "--all")["quarantine"]
+    assert closed["why"] == "dropped: test data"
+    text = troubled.run("audit")[1]
+    assert "quarantine drop" in text
+    assert "test data" in text
+    assert troubled.run("quarantine", "drop", number, "--why", "again")[0] == 2
+
+
+def test_export_writes_the_answers_byte_for_byte_for_nobody_else_to_read(troubled: Any) -> None:
+    folder = troubled.folder / "troubles"
+    code, out, _ = troubled.run("quarantine", "export", str(folder), "--json")
+    assert (code, report(out)["entries"]) == (0, 1)
+    [entry] = folder.iterdir()
+    told = json.loads((entry / "entry.json").read_text())
+    assert (told["key"], told["job"]) == (SOME, "cima")
+    first = told["answers"][0]
+    assert json.loads((entry / first["file"]).read_bytes())["nregistro"] == SOME
+    assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in entry.iterdir())
+    assert stat.S_IMODE(entry.stat().st_mode) == 0o700
+    assert troubled.run("quarantine", "export", str(folder))[0] == 2, "it is not empty"
