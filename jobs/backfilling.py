@@ -20,6 +20,7 @@ from jobs.wiring import (
     make_source,
     new_run_id,
     settings_of,
+    shared_pace,
     target,
     with_requests,
 )
@@ -27,7 +28,6 @@ from store import backfills
 from store.backfills import Backfill
 from store.handle import Stored, open_store
 from store.job_store import JobBook
-from store.rates import SharedPace
 from tsi_fetch.backfill import ATTEMPTS, Bench, work
 from tsi_fetch.clock import Clock, StopSignal
 from tsi_fetch.errors import SettingError, TryAgain, Usage
@@ -277,15 +277,6 @@ def _source(where: Place, stored: Stored, clock: Clock, meter: Meter) -> Iterato
     )
     with closing(source) if hasattr(source, "close") else nullcontext():
         yield source
-
-
-def shared_pace(configuration: Configuration, job: str, stored: Stored, clock: Clock) -> SharedPace | None:
-    """The pace of everybody who asks this source by way of this store; None where it has none."""
-    _, options = configuration.source(job)
-    chain = options.chain() if hasattr(options, "chain") else None
-    if chain is None:
-        return None
-    return SharedPace(stored.database, chain.origins[0], chain.rate, clock)
 
 
 def check_workers(where: Place, workers: int) -> None:

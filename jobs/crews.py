@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -202,10 +201,11 @@ def _outcome(code: int, left: int) -> str:
 
 
 def _summed(figures: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    total: Counter[str] = Counter()
+    total: dict[str, float] = {}
     for some in figures:
-        total.update(some)
-    return dict(sorted(total.items()))
+        for name, number in some.items():
+            total[name] = total.get(name, 0) + number
+    return total
 
 
 def _summed_each(figures: Iterable[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:

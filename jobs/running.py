@@ -21,17 +21,20 @@ from jobs.wiring import (
     nowhere,
     scratch_folder,
     settings_of,
+    shared_pace,
     source_class,
     target,
     with_requests,
 )
 from store import queries
+from store.backfills import under_way
 from store.handle import NoStore, Stored, open_scratch, open_store
 from store.job_store import JobBook
 from store.overlay import Overlay
 from store.recorded_state import export_state, seed_state
 from tsi_fetch.clock import Clock, StopSignal
 from tsi_fetch.errors import Exit, TsiFetchError, Usage, worst
+from tsi_fetch.http.limit import Pace
 from tsi_fetch.http.meter import Meter
 from tsi_fetch.http.record import Recorder
 from tsi_fetch.http.recording import Recording
@@ -105,7 +108,10 @@ def run_into(
             if recording:
                 _seed(stored, store, asked, to, recording)
             record = RunRecord(run_id, asked.job, clock.now(), whole=not asked.only)
-            loop = _Loop(configuration, asked, to, recording, stored.store_id, clock, everybodys, stop, progress)
+            pace = None if recording else _pace_beside_backfills(configuration, asked.job, to, stored, clock)
+            loop = _Loop(
+                configuration, asked, to, recording, stored.store_id, clock, everybodys, stop, progress, pace=pace
+            )
             report = recorded(store, record, clock, lambda: loop.once(store, run_id))
     if recording:
         report = replace(report, notes=("a replay: nothing was asked of the source itself", *report.notes))
@@ -205,13 +211,20 @@ class _Loop:
     stop: StopSignal
     progress: Progress
     plan: bool = False
+    pace: Pace | None = None
 
     def once(self, store: JobStore, run_id: str) -> Report:
         """Build source and sink, run the job, count its requests."""
         job, meter = self.asked.job, Meter()
         recorder = self._recorder(store) if isinstance(store, JobBook) else None
         source = make_source(
-            self.configuration, job, self.clock, recorder=recorder, recording=self.recording, meter=meter
+            self.configuration,
+            job,
+            self.clock,
+            recorder=recorder,
+            recording=self.recording,
+            meter=meter,
+            pace=self.pace,
         )
         sink = make_sink(self.to, self.sinks, run_id=run_id, job=job, store_id=self.store_id, meter=meter)
         with _closing(source), closing(sink):
@@ -244,6 +257,13 @@ class _Loop:
         state = {**export_state(store, facts.stream), ASKED: self.asked.reading()}
         thanks = str(getattr(facts, "attribution", ""))
         return Recorder(self.asked.record, job, self.clock, state=state, attribution=thanks)
+
+
+def _pace_beside_backfills(
+    configuration: Configuration, job: str, to: Target, stored: Stored, clock: Clock
+) -> Pace | None:
+    """That of the workers of a backfill, while one is under way: the source is asked no more often in sum."""
+    return shared_pace(configuration, job, stored, clock) if under_way(stored, job, to.sink) else None
 
 
 def _closing(thing: Any) -> Any:

@@ -15,6 +15,8 @@ from jobs.catalogue import SINKS, SOURCES, load
 from jobs.config.load import Configuration, Reach, load_configuration
 from jobs.config.mistakes import closest
 from jobs.config.secret import Secrets, SecretUrl
+from store.handle import Stored
+from store.rates import SharedPace
 from tsi_fetch.clock import Clock
 from tsi_fetch.errors import SettingError, Usage
 from tsi_fetch.http.limit import Pace
@@ -160,6 +162,15 @@ def make_source(
     given = {"recorder": recorder, "recording": recording, "meter": meter, "pace": pace}
     made: Source = load(SOURCES[kind].factory)(options, clock, **given)
     return made
+
+
+def shared_pace(configuration: Configuration, job: str, stored: Stored, clock: Clock) -> SharedPace | None:
+    """The pace of everybody who asks this source by way of this store; None where it has none."""
+    _, options = configuration.source(job)
+    chain = options.chain() if hasattr(options, "chain") else None
+    if chain is None:
+        return None
+    return SharedPace(stored.database, chain.origins[0], chain.rate, clock)
 
 
 def hastily(options: Any) -> Any:

@@ -8,7 +8,16 @@ from typing import Protocol, Self, TextIO
 
 import structlog
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 SILENT_FOR = 30.0
 """Seconds between two log lines of one phase: enough to see life, too few to fill a log."""
@@ -36,6 +45,7 @@ class Drawn:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TimeRemainingColumn(),
             console=Console(file=stream),
             transient=True,
         )
@@ -60,12 +70,17 @@ class Logged:
     def __init__(self) -> None:
         self._log = structlog.get_logger()
         self._said: dict[str, float] = {}
+        self._began: dict[str, tuple[float, int]] = {}
 
     def __call__(self, phase: str, done: int, total: int | None) -> None:
         now = time.monotonic()
+        began, before = self._began.setdefault(phase, (now, done))
         if now - self._said.get(phase, -SILENT_FOR) >= SILENT_FOR:
             self._said[phase] = now
-            self._log.info("progress", phase=phase, done=done, total=total)
+            figures = {"phase": phase, "done": done, "total": total}
+            if total is not None and before < done < total:
+                figures["seconds_left"] = round((now - began) / (done - before) * (total - done))
+            self._log.info("progress", **figures)
 
     def __enter__(self) -> Self:
         return self
