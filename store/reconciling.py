@@ -17,7 +17,22 @@ from store.access import Access
 from store.bulk import add_missing, among, now, put
 from store.memory import STATES
 from store.packing import pack_version, unpack_version
-from store.schema import Item, audit, holds, jobs, known, listed, lists, marks, pending, scopes, types, watermarks, work
+from store.schema import (
+    Item,
+    audit,
+    holds,
+    jobs,
+    known,
+    listed,
+    lists,
+    marks,
+    pending,
+    runs,
+    scopes,
+    types,
+    watermarks,
+    work,
+)
 from store.worklists import read_list
 from tsi_fetch.differences import Action, Entry, Repair
 from tsi_fetch.reconcile import Audit, Mended
@@ -42,13 +57,16 @@ class Reconciling:
 
     def entries(self, after: int, count: int) -> Sequence[Entry]:
         """In the order of the primary key: `+ 0` keeps both databases from sorting all of the job's rows per page."""
-        wanted = [known.c[n] for n in ("id", "digest", "version", "order", "mapping", "state")]
+        wanted = [known.c[n] for n in ("id", "digest", "version", "order", "mapping", "state", "run")]
         mine = (known.c.id > after, (known.c.job + 0) == self._access.job_no)
         with self._access.read() as conn:
             rows = conn.execute(select(*wanted).where(*mine).order_by(known.c.id).limit(count)).all()
             ids = [row.id for row in rows]
             refs = self._access.refs(conn, ids)
             held = set(conn.scalars(select(holds.c.known).where(among(conn, holds.c.known, ids)))) if ids else set()
+            wrote = {row.run for row in rows if row.run is not None}
+            found = conn.execute(select(runs.c.no, runs.c.id).where(among(conn, runs.c.no, wrote))) if wrote else ()
+            writers = {number: run_id for number, run_id in found}
         return [
             Entry(
                 row.id,
@@ -62,6 +80,7 @@ class Reconciling:
                     STATES[row.state],
                 ),
                 row.id in held,
+                writers.get(row.run),
             )
             for row in rows
         ]

@@ -38,11 +38,13 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One remembered ref with its number in the store; `held`: a scope, of whatever job, holds it."""
+    """One remembered ref with its number in the store; `held`: a scope, of whatever job, holds it.  `writer`: the run
+    that remembered its version."""
 
     number: int
     known: Known
     held: bool
+    writer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

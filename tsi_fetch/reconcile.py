@@ -205,10 +205,11 @@ class Reconciler:
             yield from ((e, bodies.get(e.known.ref)) for e in some)
 
     def _is_unclear(self, entry: Entry, held: Held, restored: bool) -> bool:
-        """A server that was restored counts its versions anew: there, somebody's version may bear our number."""
+        """A server that was restored counts its versions anew: there, somebody's version may bear our number, and so
+        may that of another run of ours, whose request was still on its way."""
         if entry.known.state is State.DELETED or held.version != entry.known.version:
             return True
-        return restored and held.run is not None and not self._wrote(held)
+        return restored and held.run is not None and held.run != entry.writer
 
     def _judge(self, entry: Entry, held: Held | None) -> Repair | None:
         ours = held is not None and self._wrote(held)

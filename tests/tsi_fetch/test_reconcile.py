@@ -290,6 +290,22 @@ def test_a_marker_alone_is_taken_over_without_a_list(loaded: House) -> None:
     assert loaded.run().exit_code == 0
 
 
+def test_a_lost_runs_request_that_bears_our_number_on_a_restored_server_is_looked_at(loaded: House) -> None:
+    """It was on its way when its run was lost, no longer fitted, and fits again where the server is as it was before
+    (found by `make fire-inside`, seed 1199)."""
+    restore = snapshot(loaded.sink)
+    loaded.source.change("p1", {"a": "A2", "s": "shared"})
+    loaded.run()
+    assert known(loaded, "a").version == "2"
+    restore()
+    loaded.sink.edit(org("a"), organization("a", "of the lost run"), run="run-1")
+    found = fixed(loaded)
+    assert kinds(found)["ours"] == ("a",)
+    assert loaded.run().exit_code == 0
+    assert loaded.names()["a"] == "A2"
+    in_step(loaded)
+
+
 def test_a_version_that_bears_our_number_on_a_restored_server_is_looked_at(loaded: House) -> None:
     wiped(loaded.sink)
     loaded.sink.edit(org("a"), organization("a", "somebody's"))
