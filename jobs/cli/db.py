@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.cli.agreement import agreed, yes_option
+from jobs.cli.in_order import InOrder
 from jobs.cli.options import FILE, Span, config_option, json_option, log_option
 from jobs.cli.voice import Voice
 from jobs.reporting.place import Place
@@ -21,14 +22,14 @@ only_store_option = click.option(
 )
 
 
-@click.group("db", short_help="Look after the stores: upgrade, backup, prune.")
+@click.group("db", cls=InOrder, short_help="Look after the stores: upgrade, backup, prune.")
 def command() -> None:
     """Look after the stores.
 
     \b
-    tsi-fetch db upgrade             before the first run on PostgreSQL, and after every update
-    tsi-fetch db backup copy.db      a copy of an SQLite store, also while a run writes
-    tsi-fetch db prune --keep 90d    let go of what is older and no more needed
+    tsi-fetch db upgrade            before the first run on PostgreSQL, and after every update
+    tsi-fetch db backup copy.db     a copy of an SQLite store, also while a run writes
+    tsi-fetch db prune --keep 90d   let go of what is older and no more needed
     """
 
 

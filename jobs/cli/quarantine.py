@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from jobs.cli.in_order import InOrder
 from jobs.cli.job_names import JOB
 from jobs.cli.options import config_option, json_option, look_option
 from jobs.cli.voice import Voice
 from jobs.reporting.place import Place
 
 
-@click.group("quarantine", short_help="See what could not be used, and why.")
+@click.group("quarantine", cls=InOrder, short_help="See what could not be used, and why.")
 def command() -> None:
     """See what could not be used, and why.  It is kept whole until a good one overtakes it.
 
