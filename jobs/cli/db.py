@@ -36,9 +36,10 @@ def command() -> None:
 @command.command("upgrade", short_help="Bring the tables of the stores up to date.")
 @only_store_option
 @config_option
+@json_option
 @log_option
 @click.pass_obj
-def upgrade(voice: Voice, url: str | None, config: Path | None, log: str | None) -> int:
+def upgrade(voice: Voice, url: str | None, config: Path | None, as_json: bool, log: str | None) -> int:
     """Bring the tables of all stores in the job file up to date; without need nothing is touched.
 
     \b
@@ -47,7 +48,7 @@ def upgrade(voice: Voice, url: str | None, config: Path | None, log: str | None)
 
     Several at once take turns (an advisory lock), so every pod may begin with it.
     """
-    voice.speak(log=log)
+    voice.speak(log=log, as_json=as_json)
     from store.upgrade import upgrade as bring_up_to_date
 
     done = {"current": "is up to date", "absent": "was made", "behind": "was brought up to date"}
