@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,7 +66,17 @@ def audit_lines(rows: list[Figures]) -> list[Figures]:
 
 
 def _what(detail: Mapping[str, Any]) -> str | None:
-    """From what to what; else the figures that are there."""
+    """From what to what, or how many of what; else the figures and words that are there."""
     if "from" in detail:
         return f"{detail['from']} → {detail.get('to') or 'none'}"
+    if isinstance(counts := detail.get("counts"), Mapping):
+        return ", ".join(f"{number:,} {kind}" for kind, number in _totals(counts).items()) or None
     return ", ".join(f"{key} {value}" for key, value in detail.items() if isinstance(value, str | int)) or None
+
+
+def _totals(counts: Mapping[str, Any]) -> Mapping[str, int]:
+    """By kind; where they are counted by resource type first, of all types."""
+    found: Counter[str] = Counter()
+    for key, value in counts.items():
+        found.update(value if isinstance(value, Mapping) else {key: value})
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal
 
@@ -95,6 +95,7 @@ def _list(work: WorkList) -> Figures:
 def lines(rows: Sequence[Figures]) -> list[Figures]:
     """The same for a table: a line of words for the lists."""
     told = [{**row, "work": [work_in_words(work) for work in row["work"]]} for row in rows]
+    told = [{**row, "watermark": row["watermark"] or "none: a first load is next"} for row in told]
     return [{name: value for name, value in row.items() if name != "kind"} for row in told]
 
 
@@ -264,7 +265,7 @@ def figures(planned: Steered) -> Figures:
         "how": planned.how,
         **_detail(planned),
         "overlap": planned.overlap,
-        "read_since": {"runs": planned.read.runs, "rows": planned.read.rows} if planned.read else None,
+        "read_since": asdict(planned.read) if planned.read else None,
         "rows_remembered": planned.rows,
         "live": planned.live,
     }

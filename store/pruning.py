@@ -112,7 +112,7 @@ class Pruning:
         )
         return (
             ("quarantine", quarantine, (quarantine.c.closed < self._before, ~exists().where(*undecided))),
-            ("work", work, (work.c.list.in_(select(lists.c.id).where(*lists_over)),)),
+            ("work", work, ((work.c.list + 0).in_(select(lists.c.id).where(*lists_over)),)),  # by page, not by list
             ("lists", lists, (*lists_over, _superseded(), ~exists().where(listed.c.list == lists.c.id))),
             ("audit", audit, (audit.c.at < self._before,)),
         )

@@ -44,10 +44,12 @@ class StreamRow:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What live runs have read: how many runs, and how many rows."""
+    """What live runs have read: how many runs, how many rows, and how many more runs nobody knows that of: they were
+    killed, or their reports were let go of."""
 
     runs: int = 0
     rows: int = 0
+    untold: int = 0
 
 
 class Steering:
@@ -64,13 +66,14 @@ class Steering:
     def read_since(self, since: datetime) -> Read:
         """What the runs read that began since then; replays and runs of single products do not count."""
         mine = (runs.c.job == self._access.job_no, runs.c.replay.is_(False), runs.c.whole.is_(True))
-        found, rows = 0, 0
+        found, rows, untold = 0, 0, 0
         with self._access.read() as conn:
             reports = select(runs.c.report).where(*mine, runs.c.started >= since).execution_options(yield_per=100)
             for report in conn.scalars(reports):
-                found += 1
-                rows += msgspec.json.decode(report).get("rows", {}).get("read", 0)
-        return Read(found, rows)
+                told = msgspec.json.decode(report).get("rows")
+                found, untold = (found, untold + 1) if told is None else (found + 1, untold)
+                rows += (told or {}).get("read", 0)
+        return Read(found, rows, untold)
 
     def rows_remembered(self) -> int:
         """How many rows of the source speak for something that is held."""

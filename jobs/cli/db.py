@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.cli.agreement import agreed, yes_option
+from jobs.cli.in_order import InOrder
 from jobs.cli.options import FILE, Span, config_option, json_option, log_option
 from jobs.cli.voice import Voice
 from jobs.reporting.place import Place
@@ -21,23 +22,24 @@ only_store_option = click.option(
 )
 
 
-@click.group("db", short_help="Look after the stores: upgrade, backup, prune.")
+@click.group("db", cls=InOrder, short_help="Look after the stores: upgrade, backup, prune.")
 def command() -> None:
     """Look after the stores.
 
     \b
-    tsi-fetch db upgrade             before the first run on PostgreSQL, and after every update
-    tsi-fetch db backup copy.db      a copy of an SQLite store, also while a run writes
-    tsi-fetch db prune --keep 90d    let go of what is older and no more needed
+    tsi-fetch db upgrade            before the first run on PostgreSQL, and after every update
+    tsi-fetch db backup copy.db     a copy of an SQLite store, also while a run writes
+    tsi-fetch db prune --keep 90d   let go of what is older and no more needed
     """
 
 
 @command.command("upgrade", short_help="Bring the tables of the stores up to date.")
 @only_store_option
 @config_option
+@json_option
 @log_option
 @click.pass_obj
-def upgrade(voice: Voice, url: str | None, config: Path | None, log: str | None) -> int:
+def upgrade(voice: Voice, url: str | None, config: Path | None, as_json: bool, log: str | None) -> int:
     """Bring the tables of all stores in the job file up to date; without need nothing is touched.
 
     \b
@@ -46,7 +48,7 @@ def upgrade(voice: Voice, url: str | None, config: Path | None, log: str | None)
 
     Several at once take turns (an advisory lock), so every pod may begin with it.
     """
-    voice.speak(log=log)
+    voice.speak(log=log, as_json=as_json)
     from store.upgrade import upgrade as bring_up_to_date
 
     done = {"current": "is up to date", "absent": "was made", "behind": "was brought up to date"}

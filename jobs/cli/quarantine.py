@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from jobs.cli.in_order import InOrder
 from jobs.cli.job_names import JOB
 from jobs.cli.options import (
     FOLDER,
@@ -40,7 +41,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, given: tuple[str, ...])
     return job, tuple(map(int, numbers))
 
 
-@click.group("quarantine", short_help="See what could not be used, and why; replay, drop or export it.")
+@click.group("quarantine", cls=InOrder, short_help="See what could not be used, and why; replay, drop or export it.")
 def command() -> None:
     """See what could not be used, and why.  It is kept whole until a good one overtakes it.
 

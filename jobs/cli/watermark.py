@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.cli.agreement import agreed, yes_option
+from jobs.cli.in_order import InOrder
 from jobs.cli.job_names import JOB
 from jobs.cli.options import (
     config_option,
@@ -29,15 +30,15 @@ why_option = click.option("--why", required=True, metavar="TEXT", help="The reas
 how_to_change = together(why_option, yes_option, store_option, sink_option, config_option, json_option, log_option)
 
 
-@click.group("watermark", short_help="See how far a source was read, and read it again from earlier.")
+@click.group("watermark", cls=InOrder, short_help="See how far a source was read, and read it again from earlier.")
 def command() -> None:
     """See how far the streams of a source were read, and move that by hand.
 
     \b
-    tsi-fetch watermark show cima                          how far, since when, and what is left to do
-    tsi-fetch watermark rewind cima 7d --why "bad mapping" read the last week again
-    tsi-fetch watermark reset cima --why "new register"    read everything again, as if for the first time
-    tsi-fetch watermark set cima 2026-03-02 --why "…"      read again what has changed since that day
+    tsi-fetch watermark show cima                       how far, since when, what is left to do
+    tsi-fetch watermark rewind cima 7d --why "…"        read the last week again
+    tsi-fetch watermark set cima 2026-03-02 --why "…"   read again what has changed since that day
+    tsi-fetch watermark reset cima --why "…"            read everything, as if for the first time
 
     Whatever changes something tells what it will cause, asks before it does it, takes the job's lease, and is
     remembered in the audit trail.  None of it deletes anything.

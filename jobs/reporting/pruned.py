@@ -20,7 +20,7 @@ def pruned_text(old: Mapping[str, Any], *, done: bool) -> str:
     before = old["before"][:16].replace("T", " ")
     if not old["counts"]:
         return f"{old['store']}: nothing to prune that is older than {before}\n"
-    head = f"{old['store']}: {'gone is' if done else 'would go'}, older than {before}:"
+    head = f"{old['store']}: {'gone' if done else 'would go'}, older than {before}:"
     return (
         "\n".join(
             [head, *(f"{old['counts'][kind]:>9,}  {said}" for kind, said in WORDS.items() if kind in old["counts"])]

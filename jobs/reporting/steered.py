@@ -29,12 +29,14 @@ def _back(planned: Figures) -> Iterator[str]:
     yield (
         f"The next run reads again what the source says has changed since {planned['to']}, and in the overlap before."
     )
-    read = planned["read_since"]
-    if read and read["runs"]:
-        yield (
-            f"{_count(read['runs'], 'run')} begun since then read {_count(read['rows'], 'row')}, first loads included: "
-            "about as many are read again."
+    read = planned["read_since"] or {"runs": 0, "untold": 0}
+    if read["runs"]:
+        told = (
+            f"{_count(read['runs'], 'run')} begun since then read {_count(read['rows'], 'row')}, first loads included"
         )
+        yield f"For a measure: {told}."
+    if read["untold"]:
+        yield f"What {_count(read['untold'], 'other run')} begun since then read is not known any more."
     settled = [f"{_count(planned['overlap'], 'row')} remembered as settled inside the overlap"] * bool(
         planned["overlap"]
     )

@@ -46,6 +46,26 @@ def test_help_imports_nothing_heavy(words: tuple[str, ...]) -> None:
     assert "Usage: tsi-fetch" in done.stdout
 
 
+def _command(words: tuple[str, ...]) -> click.Command:
+    command = cli.get_command(click.Context(cli), words[0]) if words else cli
+    if len(words) > 1:
+        assert isinstance(command, click.Group)
+        command = command.get_command(click.Context(command), words[1])
+    assert command is not None
+    return command
+
+
+@pytest.mark.parametrize("words", [(), *_all()], ids=" ".join)
+def test_a_help_page_begins_with_the_common_case_and_fits_a_terminal(words: tuple[str, ...]) -> None:
+    command = _command(words)
+    for width in (80, 100):
+        context = click.Context(command, info_name=" ".join(("tsi-fetch", *words)), terminal_width=width)
+        assert max(map(len, command.get_help(context).splitlines())) <= 100
+    _, _, after = (command.help or "").partition("\b\n")
+    assert " ".join(("tsi-fetch", *words)) in after.splitlines()[0]
+    assert (command.help or "").index("\b") < 420  # a sentence or two, no more
+
+
 @pytest.mark.parametrize("words", _all(), ids=" ".join)
 def test_every_command_has_an_example_in_its_help_and_a_place_in_the_docs(words: tuple[str, ...]) -> None:
     command = cli.get_command(click.Context(cli), words[0])

@@ -117,7 +117,23 @@ def looking_back(desk: Desk) -> None:
         desk.both("quarantine", "list", "--job", job, "--all", code=0)
         _show(desk, job)
     desk.say("reconcile", "plain", "--fix", "--log", "text")
+    _steer(desk)
     desk.both("check")
+
+
+def _steer(desk: Desk) -> None:
+    """By hand, with a reason that says too much."""
+    why = f"the server's token is {SECRETS['plain token']} now, the register's key {SECRETS['source key']}"
+    for job in ("plain", "env", "cima"):
+        desk.both("watermark", "show", job, code=0)
+        desk.both("watermark", "rewind", job, "1d", "--why", why)
+        desk.both("watermark", "reset", job, "--why", why, "--yes")
+        desk.both("audit", job, code=0)
+    desk.both("audit", code=75)
+    desk.both("db", "prune", "--keep", "1s", "--store", f"sqlite:///{desk.folder}/store.db")
+    desk.both("db", "prune", "--keep", "1s", "--store", desk.postgres)
+    desk.say("db", "backup", str(desk.folder / "copy.db"), "--store", f"sqlite:///{desk.folder}/store.db", code=0)
+    desk.say("db", "backup", str(desk.folder / "copy.db"), "--store", desk.postgres, code=2)
 
 
 def _show(desk: Desk, job: str) -> None:
