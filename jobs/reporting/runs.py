@@ -40,7 +40,8 @@ def _line(run: Run) -> dict[str, Any]:
 def _what(run: Run) -> str | None:
     """Why it did not end well, else what it did."""
     if "counts" not in run["report"]:
-        return run["report"].get("error")
+        error: str | None = run["report"].get("error")
+        return error
     report = _report(run)
     return "; ".join(reason["what"] for reason in report["reasons"]) or headline(report)
 
