@@ -205,3 +205,16 @@ def test_a_span_is_told_in_its_largest_unit() -> None:
         "47h",
         "2d",
     ]
+
+
+@pytest.mark.parametrize("options", [(), ("cima",)])
+def test_a_probe_needs_nothing_but_job_file_and_store(desk: Any, options: tuple[str, ...]) -> None:
+    ran(desk, timedelta(minutes=11))
+    file = desk.folder / "jobs.yaml"
+    text = file.read_text()
+    file.write_text(
+        text.replace("attempts: 1", 'attempts: 1, user_agent: "${NEVER_SET}"').replace('/out"', '/${UNSET}"')
+    )
+    assert desk.run("run", "cima")[0] == 78
+    assert desk.run("status", "--fail-if-overdue", *options)[0] == 0
+    assert desk.run("runs", *options)[0] == 0
