@@ -19,7 +19,7 @@ from jobs.wiring import Asked, Target, hastily, make_sink, make_source, new_run_
 from store import queries
 from store.handle import Stored
 from tsi_fetch.clock import Clock, StopSignal, SystemClock
-from tsi_fetch.errors import SettingError, TsiFetchError
+from tsi_fetch.errors import Guarded, SettingError, TsiFetchError
 from tsi_fetch.http.meter import Meter
 from tsi_fetch.marker import Marker, marker_name
 
@@ -80,7 +80,10 @@ def _marker(sink: Any, stored: Stored | None, to: Target, job: str, run_id: str)
         sink.read_mark(marker_name(NO_STORE, job))
         return "can be read; there is no store yet that remembers one"
     book = stored.reader(job, to.sink)
-    Marker(sink, book, run_id, job, lambda: None).check()
+    try:
+        Marker(sink, book, run_id, job, lambda: None).check()
+    except Guarded:  # a run may have moved it between the two looks; it moves it twice
+        Marker(sink, book, run_id, job, lambda: None).check()
     remembered, intended = book.marks()
     if intended is not None:
         return f"run {intended.run} was about to move it: it goes on, or was killed"

@@ -15,6 +15,7 @@ from jobs.wiring import hastily
 from sinks.fhir.options import FhirOptions
 from sinks.folder import FolderOptions
 from tsi_fetch.clock import StopSignal
+from tsi_fetch.errors import Stopped
 
 POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
 
@@ -93,3 +94,11 @@ def test_who_looks_has_less_patience_than_who_runs() -> None:
     hasty = hastily(options)
     assert (hasty.attempts, hasty.max_wait, hasty.url) == (2, 10, options.url)
     assert hastily(FolderOptions(path=Path("x"))) == FolderOptions(path=Path("x"))
+
+
+def test_a_signal_ends_the_check_and_is_no_finding(tmp_path: Path) -> None:
+    configuration = load_configuration(_job_file(tmp_path, f"sqlite:///{tmp_path}/x.db"), environ={})
+    stop = StopSignal()
+    stop.set(2)
+    with pytest.raises(Stopped):
+        list(check(configuration, stop, {}))
