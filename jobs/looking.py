@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,15 +28,14 @@ class Where:
     store: str | None = field(default=None, repr=False)  # a URL, perhaps with its password
 
     def configuration(self, job: str | None) -> Configuration:
-        """The job file; only what is looked at must be set.  Usage where it has no such job."""
+        """The job file; only the stores that are looked at must be set, no source or sink.  Usage where it has no such
+        job."""
         self.secrets.add_url(self.store or "")
-        reach = Reach(stores=ALL) if job is None else Reach(stores=None, jobs=frozenset({job}), sinks=())
+        unread = load_configuration(self.config, reach=Reach(), secrets=self.secrets)
+        stores: Container[object] = ALL if job is None else frozenset({unread.job(job).store})
         if self.store:
-            reach = Reach(stores=())
-        configuration = load_configuration(self.config, reach=reach, secrets=self.secrets)
-        if job is not None:
-            configuration.job(job)
-        return configuration
+            return unread
+        return load_configuration(self.config, reach=Reach(stores=stores), secrets=self.secrets)
 
     @contextmanager
     def opened(self, configuration: Configuration, job: str) -> Iterator[Stored | None]:

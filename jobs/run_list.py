@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from jobs.config.load import Configuration
@@ -45,7 +45,7 @@ def runs_of(where: Where, job: str | None, limit: int) -> Runs:
             with where.opened(configuration, of_store) as stored:
                 rows = run_history.latest(stored, [job] if job else None, limit) if stored else []
                 # by the store's own id: two names may mean the same store
-                found |= {(stored.store_id, row.number): _figures(store, row) for row in rows if stored}
+                found |= {(stored.store_id, row.number): _figures(stored, store, row) for row in rows if stored}
         except TsiFetchError as e:
             if job is not None or (where.store and isinstance(e, NoStore)):
                 raise
@@ -67,7 +67,8 @@ def run_of(where: Where, wanted: str) -> Figures:
     for store, job in _stores(where, configuration, None):
         try:
             with where.opened(configuration, job) as stored:
-                found |= {row.record.id: _figures(store, row) for row in _matching(stored, wanted)}
+                rows = run_history.matching(stored, wanted, NAMED + 1) if stored else []
+                found |= {row.record.id: _figures(stored, store, row) for row in rows if stored}
         except TsiFetchError as e:
             trouble = trouble or e
     if wanted in found:
@@ -80,10 +81,6 @@ def run_of(where: Where, wanted: str) -> Figures:
         raise Usage(f"there is no run {wanted}", "tsi-fetch runs list")
     named = ", ".join(list(found)[:NAMED]) + (", …" if len(found) > NAMED else "")
     raise Usage(f"{wanted} may be any of these runs: {named}", "write more of its id")
-
-
-def _matching(stored: Stored | None, wanted: str) -> Sequence[RunRow]:
-    return run_history.matching(stored, wanted, NAMED + 1) if stored else []
 
 
 def _stores(where: Where, configuration: Configuration, job: str | None) -> Iterator[tuple[str, str]]:
@@ -99,8 +96,9 @@ def _stores(where: Where, configuration: Configuration, job: str | None) -> Iter
             yield settings.store, name
 
 
-def _figures(store: str, row: RunRow) -> Figures:
+def _figures(stored: Stored, store: str, row: RunRow) -> Figures:
     """The members keep their names: dashboards read them."""
+    running = row.record.outcome == "running"
     return {
         "run": row.record.id,
         "number": row.number,
@@ -110,6 +108,7 @@ def _figures(store: str, row: RunRow) -> Figures:
         "started": iso(row.record.started),
         "ended": iso(row.record.ended),
         "outcome": row.record.outcome,
+        "silent": running and run_history.alive(stored, row.record.job) != row.record.id,
         "exit_code": row.record.exit_code,
         "seconds": _seconds(row.record),
         "replay": row.replay,

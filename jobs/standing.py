@@ -23,8 +23,8 @@ OVERDUE = Exit.TRY_AGAIN
 """What `--fail-if-overdue` ends with where a job is overdue."""
 
 _UNKNOWN: Figures = dict.fromkeys(
-    "last_success seconds_since_success last_run outcome watermark unchanged_nights quarantined oldest_quarantine"
-    " waiting pending older_mapping left_to_do".split()
+    "last_success seconds_since_success last_run outcome silent watermark unchanged_nights quarantined"
+    " oldest_quarantine waiting pending older_mapping left_to_do".split()
 )
 
 
@@ -113,15 +113,16 @@ def _wait(job: str, wait: queries.Wait) -> Figures:
 
 
 def _status(stored: Stored, row: queries.StatusRow, settings: JobSettings, mapping: int) -> Figures:
-    last, now = row.last, stored.now()
+    last, now, alive = row.last, stored.now(), run_history.alive(stored, row.job)
     return {
         **_named(row.job, row.sink, settings),
         "last_success": iso(row.last_success),
         "seconds_since_success": _seconds(now, row.last_success),
         "last_run": iso(last.started) if last else None,
         "outcome": last.outcome if last else None,
+        "silent": bool(last and last.outcome == "running" and last.id != alive),
         "watermark": dict(row.watermarks),
-        "unchanged_nights": _unchanged(run_history.backwards(stored, row.job, row.sink)),
+        "unchanged_nights": _unchanged(run_history.backwards(stored, row.job, row.sink), alive),
         "quarantined": row.quarantined,
         "oldest_quarantine": iso(row.oldest_quarantine),
         "waiting": row.waiting,
@@ -132,12 +133,13 @@ def _status(stored: Stored, row: queries.StatusRow, settings: JobSettings, mappi
     }
 
 
-def _unchanged(runs: Iterator[queries.RunRow]) -> int:
-    """How many successful runs lie after the last one that wrote anything, or of which nobody knows whether it did."""
+def _unchanged(runs: Iterator[queries.RunRow], alive: str | None) -> int:
+    """How many successful runs lie after the last one that wrote anything, or of which nobody knows whether it did.
+    `alive`: a run that goes on; it is left out until it has ended."""
     count = 0
     for row in runs:
         run = row.record
-        if run.outcome == "running":
+        if run.id == alive:
             continue
         if "counts" not in run.report or wrote(run.report["counts"]):
             break

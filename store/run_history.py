@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 
 from store.handle import Stored
-from store.queries import SUCCESS, RunRow, run_row, select_runs
+from store.queries import SUCCESS, RunRow, lease, run_row, select_runs
 from store.schema import jobs, sinks
 from store.schema import runs as records
 from store.schema import store as identity
@@ -63,6 +63,14 @@ def backwards(stored: Stored, job: str, sink: str) -> Iterator[RunRow]:
         if len(found) < PAGE:
             return
         below = found[-1].no
+
+
+def alive(stored: Stored, job: str) -> str | None:
+    """The run that holds the job now; None where none does: one that has not ended was killed, or is paused."""
+    held = lease(stored, job)
+    if held is None or held.expires is None or held.expires <= stored.now():
+        return None
+    return held.holder
 
 
 def usual(stored: Stored, job: str, sink: str, most: int) -> Sequence[timedelta]:

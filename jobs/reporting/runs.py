@@ -7,12 +7,14 @@ from datetime import timedelta
 from typing import Any
 
 from jobs.config.duration import show_duration
-from jobs.reporting.table import table_text, width
+from jobs.reporting.status import SILENT
+from jobs.reporting.table import fits, table_text, width
 from jobs.reporting.text import headline, report_text
 
 Run = Mapping[str, Any]
 
 _UNTOLD = {
+    SILENT: "it was killed, or is paused; the next run goes on where it was",
     "running": "it has not ended yet; its report comes with its end",
     "lost": "it never said how it ended: it was killed, or cut off from the store; the next run went on where it was",
 }
@@ -20,9 +22,12 @@ _UNTOLD = {
 
 
 def runs_text(runs: Sequence[Run], job: str | None) -> str:
-    """One line a run; the job's name in front where runs of all jobs are listed."""
+    """One line a run; the job's name in front where runs of all jobs are listed.  Where the screen is narrow, the
+    number is left out, which the id says as well, and the exit code, which the outcome does."""
     none = f"{job} has not run yet" if job else "no job has run yet"
-    return table_text([({} if job else {"job": run["job"]}) | _line(run) for run in runs], none)
+    lines = [({} if job else {"job": run["job"]}) | _line(run) for run in runs]
+    short = [{name: value for name, value in line.items() if name not in ("no", "exit")} for line in lines]
+    return table_text(lines if fits(lines) else short, none)
 
 
 def _line(run: Run) -> dict[str, Any]:
@@ -31,7 +36,7 @@ def _line(run: Run) -> dict[str, Any]:
         "run": run["run"] + (" (replay)" if run["replay"] else ""),
         "started": run["started"],
         "took": _took(run),
-        "outcome": run["outcome"],
+        "outcome": SILENT if run["silent"] else run["outcome"],
         "exit": run["exit_code"],
         "what": _what(run),
     }
@@ -40,8 +45,8 @@ def _line(run: Run) -> dict[str, Any]:
 def _what(run: Run) -> str | None:
     """Why it did not end well, else what it did."""
     if "counts" not in run["report"]:
-        error = run["report"].get("error")
-        return None if error is None else str(error)
+        error: str | None = run["report"].get("error")
+        return error
     report = _report(run)
     return "; ".join(reason["what"] for reason in report["reasons"]) or headline(report)
 
@@ -80,15 +85,17 @@ def _requests(report: Mapping[str, Any]) -> Iterator[str]:
 
 def _request(line: Mapping[str, Any], *names: str) -> dict[str, Any]:
     """The URL names the host."""
-    return {**{name: line[name] for name in names}, "request": f"{line['method']} {line['url']}"}
+    told = {name: f"{line[name]:.3f}" if name == "seconds" else line[name] for name in names}
+    return {**told, "request": f"{line['method']} {line['url']}"}
 
 
 def _without_report(run: Run) -> Iterator[str]:
-    yield f"{run['job']}: {run['outcome']}  run {run['run']}"
+    outcome = SILENT if run["silent"] else run["outcome"]
+    yield f"{run['job']}: {outcome}  run {run['run']}"
     if error := run["report"].get("error"):
         yield f"It broke off with {error}, a bug or a failure before it could report."
     else:
-        yield f"There is no report: {_UNTOLD.get(run['outcome'], 'it was pruned; only this line was kept')}."
+        yield f"There is no report: {_UNTOLD.get(outcome, 'it was pruned; only this line was kept')}."
     took = f", took {_took(run)}" if run["ended"] else ""
     yield f"started {run['started']}{took}" + ("" if run["exit_code"] is None else f", exit code {run['exit_code']}")
 

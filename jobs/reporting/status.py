@@ -11,6 +11,9 @@ from jobs.reporting.table import fits, table_text
 
 Row = Mapping[str, Any]
 
+SILENT = "no sign of life"
+"""Instead of `running`, where no runner holds the job: it was killed, or is paused."""
+
 _OPEN = (
     ("quarantined", "{:,} quarantined"),
     ("waiting", "{:,} waiting"),
@@ -67,7 +70,9 @@ def _known(row: Row, value: Any) -> Any:
 
 
 def _outcome(row: Row) -> str | None:
-    return row["outcome"] if row["readable"] else "unreadable"
+    if not row["readable"]:
+        return "unreadable"
+    return SILENT if row["silent"] else row["outcome"]
 
 
 def _ago(row: Row) -> str | None:
@@ -96,6 +101,10 @@ def rough(seconds: float) -> str:
 
 def _wrong(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
+        if row["silent"]:
+            begun = datetime.fromisoformat(row["last_run"])
+            lost = f"{row['job']}: the run of {begun:%Y-%m-%d %H:%M} UTC gives no sign of life: killed, or paused"
+            yield _told(lost, f"the next one goes on where it was: tsi-fetch run {row['job']}")
         if not row["readable"]:
             yield _told(f"{row['job']}: {row['trouble']}", row["hint"])
         elif row["overdue"]:

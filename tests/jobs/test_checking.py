@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from jobs import checking
-from jobs.checking import Finding, check, exit_code, mounted
+from jobs import disk
+from jobs.checking import check
 from jobs.config.load import load_configuration
+from jobs.disk import mounted
+from jobs.findings import Finding, exit_code
 from jobs.wiring import hastily
 from sinks.fhir.options import FhirOptions
 from sinks.folder import FolderOptions
 from tsi_fetch.clock import StopSignal
+from tsi_fetch.errors import Stopped
 
 POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
 
@@ -65,16 +68,17 @@ def test_what_holds_a_file_is_read_from_the_mounts(tmp_path: Path) -> None:
     assert mounted(Path("/claim/x.db"), mounts) == ("ext4", "/")
     assert mounted(Path("/memory/x.db"), mounts) == ("tmpfs", "/")
     assert mounted(Path("/with blank/x.db"), mounts)[0] == "xfs"
-    assert checking._EMPTY_DIR in mounted(Path("/data/deep/x.db"), mounts)[1]
+    assert disk.EMPTY_DIR in mounted(Path("/data/deep/x.db"), mounts)[1]
     assert mounted(Path("/x"), tmp_path / "none") == ("", "")
 
 
 def test_each_wrong_line_has_its_code_and_the_worst_decides(tmp_path: Path) -> None:
     configuration = load_configuration(_job_file(tmp_path, f"sqlite:///{tmp_path}/x.db"), environ={})
     findings = list(check(configuration, StopSignal(), POD))
-    assert [bool(finding.code) for finding in findings] == [False, True, False, True]
-    assert (findings[1].code, findings[3].code, exit_code(findings)) == (78, 75, 78)
-    assert exit_code([Finding("well"), findings[3]]) == 75
+    wrong = [finding for finding in findings if finding.code]
+    assert [finding.what.partition(" (")[0] for finding in wrong] == ["store main", "cima: source cima"]
+    assert ([finding.code for finding in wrong], exit_code(findings)) == ([78, 75], 78)
+    assert exit_code([Finding("well"), wrong[1]]) == 75
     assert exit_code([Finding("well")]) == 0
 
 
@@ -90,3 +94,11 @@ def test_who_looks_has_less_patience_than_who_runs() -> None:
     hasty = hastily(options)
     assert (hasty.attempts, hasty.max_wait, hasty.url) == (2, 10, options.url)
     assert hastily(FolderOptions(path=Path("x"))) == FolderOptions(path=Path("x"))
+
+
+def test_a_signal_ends_the_check_and_is_no_finding(tmp_path: Path) -> None:
+    configuration = load_configuration(_job_file(tmp_path, f"sqlite:///{tmp_path}/x.db"), environ={})
+    stop = StopSignal()
+    stop.set(2)
+    with pytest.raises(Stopped):
+        list(check(configuration, stop, {}))

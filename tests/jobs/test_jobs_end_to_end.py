@@ -231,7 +231,7 @@ def test_options_that_do_not_go_together_are_usage_errors(desk: Any) -> None:
 def test_check_says_what_is_well_and_by_its_exit_code_what_is_not(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     code, out, _ = desk.run("check")
     assert code == 0
-    assert [line[:7] for line in out.splitlines()] == ["ok     "] * 4
+    assert [line[:7] for line in out.splitlines()] == ["ok     "] * 8
     assert not (desk.folder / "store.db").exists()
     listing = next(call for call in desk.register.calls if "medicamentos" in call)
     desk.register.instead(listing.partition("rest/")[2] or listing, *[Reply(503, b"", {})] * 3)

@@ -35,7 +35,7 @@ def test_the_runs_of_all_jobs_or_of_one_with_or_without_the_word_list(desk: Any)
     assert [(row["job"], row["number"]) for row in listed["runs"]] == [("cima", 1), ("retired-job", 2)]
     assert (listed["job"], listed["exit_code"]) == (None, 0)
     assert set(listed["runs"][0]) == {
-        *("run", "number", "job", "sink", "store", "started", "ended", "outcome", "exit_code", "seconds"),
+        *("run", "number", "job", "sink", "store", "started", "ended", "outcome", "silent", "exit_code", "seconds"),
         *("replay", "whole", "host", "report"),
     }
     assert listed["runs"][0]["store"] == "main"
@@ -92,7 +92,7 @@ def test_what_was_sent_again_is_named_with_the_reason(desk: Any) -> None:
     [
         ("done", {}, "it was pruned; only this line was kept"),
         ("failed", {"error": "builtins.ZeroDivisionError"}, "It broke off with builtins.ZeroDivisionError"),
-        ("running", {}, "it has not ended yet"),
+        ("running", {}, "it was killed, or is paused"),
         ("done", {"counts": {"Bundle": {"created": 3}}}, "3 created."),  # of a version whose reports had less
     ],
 )
@@ -128,3 +128,32 @@ def test_a_hint_names_the_store_that_was_given(desk: Any) -> None:
     code, _, err = desk.run("runs", "show", "99", "--store", url)
     assert (code, f"tsi-fetch runs list --store {url}" in err) == (2, True)
     assert desk.run("runs", "show", "1", "--store", url)[0] == 0
+
+
+def test_the_list_is_a_table_on_a_narrow_screen_too(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    recorded(desk, "260302-0930-ab12", counts={"Bundle": {"unchanged": 12345}})
+    text = desk.run("runs")[1]
+    assert max(map(len, text.splitlines())) <= 80
+    assert len([line for line in text.splitlines() if line.startswith(" cima ")]) == 1
+    assert "260302-0930-ab12" in text
+    assert " exit " not in text
+
+
+def test_a_run_that_no_runner_holds_any_more_is_not_called_running(desk: Any) -> None:
+    url = f"sqlite:///{desk.folder}/store.db"
+    with (
+        open_store(url, create=True) as stored,
+        stored.lease("cima", "out", "260302-0930-ab12", wait=SystemClock().sleep) as book,
+    ):
+        book.begin_run(RunRecord("260302-0930-ab12", "cima", AT))
+        for command in (["status"], ["runs"]):
+            [row] = json.loads(desk.run(*command, "--json")[1])["jobs" if command == ["status"] else "runs"]
+            assert (row["outcome"], row["silent"]) == ("running", False)
+        assert "it has not ended yet" in desk.run("runs", "show", "1")[1]
+    [row] = json.loads(desk.run("status", "--json")[1])["jobs"]
+    assert (row["outcome"], row["silent"]) == ("running", True)
+    text = desk.run("status")[1]
+    assert "✗ cima: the run of 2026-03-02 09:30 UTC gives no sign of life" in text
+    assert "cima: no sign of life  run 260302-0930-ab12" in desk.run("runs", "show", "1")[1]
+    assert json.loads(desk.run("runs", "--json")[1])["runs"][0]["silent"] is True

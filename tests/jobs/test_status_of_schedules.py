@@ -128,9 +128,16 @@ def test_a_run_of_which_nobody_knows_what_it_wrote_ends_the_count(desk: Any, rep
 
 def test_a_run_that_goes_on_is_told_and_its_predecessors_are_counted(desk: Any) -> None:
     ran(desk, 2 * DAY)
-    ran(desk, timedelta(minutes=1), "running")
+    clock = SystemClock()
+    with (
+        open_store(f"sqlite:///{desk.folder}/store.db") as stored,
+        stored.lease("cima", "out", "run-now", wait=clock.sleep) as book,
+    ):
+        book.begin_run(RunRecord("run-now", "cima", clock.now()))
+        [row] = status(desk)[1]
+    assert (row["outcome"], row["silent"], row["unchanged_nights"]) == ("running", False, 1)
     [row] = status(desk)[1]
-    assert (row["outcome"], row["unchanged_nights"]) == ("running", 1)
+    assert (row["silent"], row["unchanged_nights"]) == (True, 0), "what a killed run wrote, nobody knows"
 
 
 def test_a_job_that_changed_its_sink_is_due_at_the_new_one_alone(desk: Any) -> None:
@@ -205,3 +212,16 @@ def test_a_span_is_told_in_its_largest_unit() -> None:
         "47h",
         "2d",
     ]
+
+
+@pytest.mark.parametrize("options", [(), ("cima",)])
+def test_a_probe_needs_nothing_but_job_file_and_store(desk: Any, options: tuple[str, ...]) -> None:
+    ran(desk, timedelta(minutes=11))
+    file = desk.folder / "jobs.yaml"
+    text = file.read_text()
+    file.write_text(
+        text.replace("attempts: 1", 'attempts: 1, user_agent: "${NEVER_SET}"').replace('/out"', '/${UNSET}"')
+    )
+    assert desk.run("run", "cima")[0] == 78
+    assert desk.run("status", "--fail-if-overdue", *options)[0] == 0
+    assert desk.run("runs", *options)[0] == 0

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from jobs.checking import Finding
 from jobs.cli.voice import Voice
 from jobs.config.load import load_configuration
 from jobs.config.secret import Secrets, SecretUrl
+from jobs.findings import Finding
 from jobs.looking import Where
 from jobs.reporting.place import Place
 from jobs.wiring import Asked, make_sink, make_source, target
