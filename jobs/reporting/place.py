@@ -7,9 +7,11 @@ import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_COMMAND = re.compile(r"\btsi-fetch (run|plan|reconcile|status|runs|check|jobs|(?:quarantine|db) [a-z]+)\b")
+_COMMAND = re.compile(
+    r"\btsi-fetch (run|plan|reconcile|export|explain|status|runs|check|jobs|(?:quarantine|db) [a-z]+)\b"
+)
 _OF_THE_FILE = frozenset({"check", "jobs"})
-_WRITING = frozenset({"run", "plan", "reconcile"})
+_WRITING = frozenset({"run", "plan", "reconcile", "export"})
 """Those that are given a store and a sink together, or neither."""
 
 
