@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, str] = {
     "runs": "jobs.cli.runs",
     "quarantine": "jobs.cli.quarantine",
     "reconcile": "jobs.cli.reconcile",
+    "export": "jobs.cli.export",
     "check": "jobs.cli.check",
     "db": "jobs.cli.db",
 }
