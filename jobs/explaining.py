@@ -41,7 +41,8 @@ class Explained:
     @property
     def exit_code(self) -> int:
         """65 where nothing is known of it; else that of what kept a sink from being asked."""
-        return int(worst({Exit(t["code"]) for t in self.troubles} | (set() if self.found else {Exit.QUARANTINE})))
+        of_sinks = {Exit(t["code"]) for t in self.troubles if t["part"] == "sink"}
+        return int(worst(of_sinks | (set() if self.found else {Exit.QUARANTINE})))
 
     def to_json(self) -> Figures:
         return {

@@ -15,7 +15,7 @@ from jobs.wiring import Asked, hastily, make_sink, new_run_id, source_class, tar
 from store.handle import Stored
 from tsi_fetch.clock import StopSignal
 from tsi_fetch.differences import Entry, difference, has_digest
-from tsi_fetch.errors import SettingError, TsiFetchError
+from tsi_fetch.errors import Exit, SettingError, TsiFetchError
 from tsi_fetch.fhir.tokens import NotJson, parse
 from tsi_fetch.ports import Sink
 from tsi_fetch.words import AWAITED, Held, Known, Ref, State
@@ -102,7 +102,7 @@ class Asker:
             configuration = self._configuration(job, frozenset())
             facts, (_, options) = source_class(configuration, job), configuration.source(job)
         except TsiFetchError as e:
-            self._note(f"the source of {job}", e)
+            self._note("source", job, e)
             return Facts()
         urls: Any = getattr(facts, "urls", None)
         return Facts(facts.mapping, (lambda key: urls(options, key)) if urls else (lambda key: ()))
@@ -127,7 +127,7 @@ class Asker:
         try:
             return self._asked(stored, opened, job, sink, wanted, bodies=bodies)
         except TsiFetchError as e:
-            trouble = self._note(f"sink {sink}", e)
+            trouble = self._note("sink", sink, e)
             return {ref: Present(asked=True, trouble=trouble) for ref, _, _ in wanted}
 
     def _asked(
@@ -156,7 +156,7 @@ class Asker:
             try:
                 self._sinks[key] = self._open(stored, job, sink, types)
             except TsiFetchError as e:
-                self._sinks[key] = self._note(f"sink {sink}", e)
+                self._sinks[key] = self._note("sink", sink, e)
         return self._sinks[key]
 
     def _open(self, stored: Stored, job: str, sink: str, types: Sequence[str]) -> Sink:
@@ -172,8 +172,10 @@ class Asker:
         made.open(types)
         return made
 
-    def _note(self, what: str, e: TsiFetchError) -> str:
-        trouble = {"what": what, "code": int(e.exit_code), "why": e.message, "hint": e.hint}
+    def _note(self, part: str, name: str, e: TsiFetchError) -> str:
+        """A job or sink that the file does not have is a mistake of the file, not of the command line."""
+        code = Exit.SETTING if e.exit_code is Exit.USAGE else e.exit_code
+        trouble = {"part": part, "name": name, "code": int(code), "why": e.message, "hint": e.hint}
         if trouble not in self.troubles:
             self.troubles.append(trouble)
         return e.message

@@ -91,11 +91,7 @@ def _troubles(block: Block) -> Iterator[str]:
     for trouble in lying[:1]:
         more_lie = f" (and {len(lying) - 1:,} more)" if len(lying) > 1 else ""
         why = f"{trouble['code']} at {trouble['path'] or '$'}: {trouble['rule']}"
-        yield (
-            f"Newer than that lies in quarantine{more_lie}: {why}."
-            if block.get("state")
-            else (f"In quarantine{more_lie}: {why}.")
-        )
+        yield f"In quarantine{more_lie}: {why}."
 
 
 def _older(block: Block) -> bool:

@@ -192,9 +192,11 @@ def _nothing(found: Figures, columns: int) -> list[str]:
 
 def _troubles(troubles: Sequence[Figures], columns: int) -> Iterator[str]:
     for trouble in troubles:
-        yield from _wrapped(f"✗ {trouble['what']}: {trouble['why']} (exit code {trouble['code']})", columns, "  ")
+        code = f" (exit code {trouble['code']})" if trouble["part"] == "sink" else ""
+        yield from _wrapped(f"✗ {trouble['part']} {trouble['name']}: {trouble['why']}{code}", columns, "  ")
+        offline = "; --offline leaves the sink out" if trouble["part"] == "sink" else ""
         if trouble["hint"]:
-            yield from _wrapped(f"  → {trouble['hint']}; --offline leaves it out", columns, "    ")
+            yield from _wrapped(f"  → {trouble['hint']}{offline}", columns, "    ")
 
 
 def _fact(value: str, columns: int, name: str) -> list[str]:
