@@ -16,7 +16,7 @@ from store.explaining import MOST_REFS, places, trace_key, trace_ref
 from store.handle import NoStore, Stored, open_store
 from store.traces import KeyTrace, Made, Mention, RefTrace, RunBrief, ScopeRow, Waiter
 from tsi_fetch.clock import StopSignal
-from tsi_fetch.errors import Exit, worst
+from tsi_fetch.errors import Exit, TsiFetchError, worst
 from tsi_fetch.words import AWAITED, DOUBTED, FORGOTTEN, Known, Order, Ref
 
 _REF = re.compile(r"(?:https?://\S+/)?([A-Z][A-Za-z]{0,63})/([A-Za-z0-9\-.]{1,64})(?:/_history/[^/\s]+)?/?")
@@ -40,9 +40,9 @@ class Explained:
 
     @property
     def exit_code(self) -> int:
-        """65 where nothing is known of it; else that of what kept a sink from being asked."""
-        of_sinks = {Exit(t["code"]) for t in self.troubles if t["part"] == "sink"}
-        return int(worst(of_sinks | (set() if self.found else {Exit.QUARANTINE})))
+        """65 where nothing is known of it; else that of what kept a store or sink from being asked."""
+        unasked = {Exit(t["code"]) for t in self.troubles if t["part"] != "source"}
+        return int(worst(unasked | (set() if self.found else {Exit.QUARANTINE})))
 
     def to_json(self) -> Figures:
         return {
@@ -63,7 +63,7 @@ def explain(where: Where, subject: str, job: str | None, stop: StopSignal, *, of
     looked: list[Figures] = []
     with ExitStack() as stack:
         asker = stack.enter_context(Asker(where, stop, offline=offline))
-        for shown, stored in _stores(where, job, stack):
+        for shown, stored in _stores(where, job, stack, asker):
             known_places = places(stored, job) if stored else []
             looked.append({"store": shown, "there": stored is not None, "jobs": sorted({p.job for p in known_places})})
             if stored is None:
@@ -76,8 +76,8 @@ def explain(where: Where, subject: str, job: str | None, stop: StopSignal, *, of
     return Explained(subject, found, looked, asker.troubles)
 
 
-def _stores(where: Where, job: str | None, stack: ExitStack) -> Iterator[tuple[str, Stored | None]]:
-    """Each store once, as it may be shown; None where no run has made it yet."""
+def _stores(where: Where, job: str | None, stack: ExitStack, asker: Asker) -> Iterator[tuple[str, Stored | None]]:
+    """Each store once, as it may be shown; None where no run has made it yet, or it cannot be asked."""
     configuration = where.configuration(job)
     if where.store:
         stored = stack.enter_context(open_store(where.store))
@@ -89,6 +89,9 @@ def _stores(where: Where, job: str | None, stack: ExitStack) -> Iterator[tuple[s
             stored = stack.enter_context(open_store(url.reveal()))
             yield stored.url, stored
         except NoStore:
+            yield str(url), None
+        except TsiFetchError as e:  # the other stores may know it
+            asker.note("store", str(url), e)
             yield str(url), None
 
 

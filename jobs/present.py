@@ -102,7 +102,7 @@ class Asker:
             configuration = self._configuration(job, frozenset())
             facts, (_, options) = source_class(configuration, job), configuration.source(job)
         except TsiFetchError as e:
-            self._note("source", job, e)
+            self.note("source", job, e)
             return Facts()
         urls: Any = getattr(facts, "urls", None)
         return Facts(facts.mapping, (lambda key: urls(options, key)) if urls else (lambda key: ()))
@@ -127,7 +127,7 @@ class Asker:
         try:
             return self._asked(stored, opened, job, sink, wanted, bodies=bodies)
         except TsiFetchError as e:
-            trouble = self._note("sink", sink, e)
+            trouble = self.note("sink", sink, e)
             return {ref: Present(asked=True, trouble=trouble) for ref, _, _ in wanted}
 
     def _asked(
@@ -156,7 +156,7 @@ class Asker:
             try:
                 self._sinks[key] = self._open(stored, job, sink, types)
             except TsiFetchError as e:
-                self._sinks[key] = self._note("sink", sink, e)
+                self._sinks[key] = self.note("sink", sink, e)
         return self._sinks[key]
 
     def _open(self, stored: Stored, job: str, sink: str, types: Sequence[str]) -> Sink:
@@ -172,7 +172,7 @@ class Asker:
         made.open(types)
         return made
 
-    def _note(self, part: str, name: str, e: TsiFetchError) -> str:
+    def note(self, part: str, name: str, e: TsiFetchError) -> str:
         """A job or sink that the file does not have is a mistake of the file, not of the command line."""
         code = Exit.SETTING if e.exit_code is Exit.USAGE else e.exit_code
         trouble = {"part": part, "name": name, "code": int(code), "why": e.message, "hint": e.hint}

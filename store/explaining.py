@@ -171,10 +171,9 @@ def _noted(conn: Connection, place: Place, ref: Ref) -> bool:
 
 
 def _key_of(conn: Connection, key: str, place: Place) -> KeyTrace:
-    ids = _scopes_of(conn, place, key)
+    ids, whole = _scopes_of(conn, place, key)
     held = _scope_rows(conn, ids)
-    numbers = select(holds.c.known).where(among(conn, holds.c.scope, ids)).distinct().order_by(holds.c.known)
-    refs = list(conn.scalars(numbers.limit(MOST_REFS + 1))) if ids else []
+    refs = _held_by(conn, ids)
     keys = {key} | {s.row for s in held}
     return KeyTrace(
         key=key,
@@ -182,7 +181,7 @@ def _key_of(conn: Connection, key: str, place: Place) -> KeyTrace:
         sink=place.sink,
         scopes=tuple(held),
         made=tuple(_made(conn, refs[:MOST_REFS])),
-        more=len(refs) > MOST_REFS,
+        more=len(refs) > MOST_REFS or not whole,
         waits=tuple(_waits_in(conn, place, [s.key for s in held] or [key])),
         troubles=tuple(_troubles(conn, place, keys)),
         mentions=tuple(_mentions(conn, place, keys, None)),
@@ -190,8 +189,20 @@ def _key_of(conn: Connection, key: str, place: Place) -> KeyTrace:
     )
 
 
-def _scopes_of(conn: Connection, place: Place, key: str) -> list[int]:
-    """The scopes of a row: that of its key, those of its parts (`key#part`), and those that it spoke for last.
+def _held_by(conn: Connection, ids: Sequence[int]) -> list[int]:
+    """What these scopes hold, in the order of the index; a little more than is named, however much there is."""
+    found: dict[int, None] = {}
+    for number in ids:
+        of_it = select(holds.c.known).where(holds.c.scope == number).order_by(holds.c.known)
+        found |= dict.fromkeys(conn.scalars(of_it.limit(MOST_REFS + 1)))
+        if len(found) > MOST_REFS:
+            break
+    return list(found)
+
+
+def _scopes_of(conn: Connection, place: Place, key: str) -> tuple[list[int], bool]:
+    """The scopes of a row: that of its key, those of its parts (`key#part`), and those that it spoke for last; and
+    whether those are all.
 
     The parts are walked to along the index from the key on: a range would not go by it on PostgreSQL, whose order of
     text is the database's own.  A part's own row is found among the parts of what stands before its `#`.
@@ -201,10 +212,11 @@ def _scopes_of(conn: Connection, place: Place, key: str) -> list[int]:
     stem = key.partition("#")[0]
     after = (scopes.c.job == place.number, scopes.c.key > stem)
     walk = select(scopes.c.id, scopes.c.key, scopes.c.row).where(*after).order_by(scopes.c.key).limit(MOST_WALKED)
-    for number, found, row in conn.execute(walk):
+    walked = conn.execute(walk).all()
+    for number, found, row in walked:
         if number not in own and found.startswith(f"{stem}#") and (found.startswith(f"{key}#") or row == key):
             own.append(number)
-    return own
+    return own, len(walked) < MOST_WALKED or not walked[-1].key.startswith(f"{stem}#")
 
 
 def _made(conn: Connection, ids: Sequence[int]) -> Iterator[Made]:

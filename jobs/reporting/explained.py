@@ -183,7 +183,7 @@ def _nothing(found: Figures, columns: int) -> list[str]:
     lines += ["", "looked for as a resource (Type/id) and as a row's key, just as it is written, in"]
     for place in found["looked_in"]:
         jobs = ", ".join(place["jobs"]) or "no job that was asked for has run"
-        there = jobs if place["there"] else "there is no store yet"
+        there = jobs if place["there"] else "no store that could be asked"
         lines += _wrapped(f"  {place['store']}: {there}", columns, "    ")
     lines += _wrapped("A resource is named with its type, as in Composition/some-id.", columns, "")
     lines += _wrapped("The source may have it all the same: tsi-fetch plan JOB --only KEY asks it.", columns, "")
@@ -192,7 +192,7 @@ def _nothing(found: Figures, columns: int) -> list[str]:
 
 def _troubles(troubles: Sequence[Figures], columns: int) -> Iterator[str]:
     for trouble in troubles:
-        code = f" (exit code {trouble['code']})" if trouble["part"] == "sink" else ""
+        code = f" (exit code {trouble['code']})" if trouble["part"] != "source" else ""
         yield from _wrapped(f"✗ {trouble['part']} {trouble['name']}: {trouble['why']}{code}", columns, "  ")
         offline = "; --offline leaves the sink out" if trouble["part"] == "sink" else ""
         if trouble["hint"]:

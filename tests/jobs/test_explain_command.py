@@ -115,11 +115,29 @@ def test_what_is_not_known_is_65_with_the_places_that_were_looked_in(loaded: Any
 
 def test_before_the_first_run_there_is_no_store_and_none_is_made(desk: Any) -> None:
     code, out, _ = desk.run("explain", SOME)
-    assert (code, "there is no store yet" in out) == (65, True)
+    assert (code, "no store that could be asked" in out) == (65, True)
     assert not (desk.folder / "store.db").exists()
     code, _, err = desk.run("explain", SOME, "--store", f"sqlite:///{desk.folder}/nix.db", "--log", "text")
     assert (code, "there is no store at" in err) == (78, True)
     assert desk.run("explain", SOME, "--job", "cyma")[0] == 2
+
+
+def test_a_store_that_cannot_be_asked_hides_nothing_of_the_others(loaded: Any) -> None:
+    file = loaded.folder / "jobs.yaml"
+    second = """\
+  second:
+    source: {kind: cima, base_url: "http://127.0.0.1:9/cima/rest"}
+    sink: out
+    store: old
+    schedule: "0 1 * * *"
+"""
+    (loaded.folder / "old.db").write_text("no database at all, but long enough to look like something")
+    old = f'stores:\n  old: {{url: "sqlite:///{loaded.folder}/old.db"}}\n'
+    file.write_text(file.read_text().replace("stores:\n", old) + second)
+    code, out, _ = loaded.run("explain", LEAFLET)
+    assert (code, out.startswith(LEAFLET)) == (78, True)
+    assert "✗ store sqlite:" in out
+    assert loaded.run("explain", LEAFLET, "--job", "cima")[0] == 0
 
 
 def test_the_url_of_a_resource_is_as_good_as_its_name(loaded: Any) -> None:

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
-from memory_sink import MemorySink
 from served_fhir import ServedFhir
 
 from jobs import exporting
 from jobs.config.load import load_configuration
 from jobs.exporting import MANIFEST, Ears, export, one_line
 from jobs.wiring import Asked
-from tests.sinks.fake_hapi import FakeHapi
+from tests.sinks.fake_hapi import FakeHapi, answer, works
 from tsi_fetch.clock import StopSignal
-from tsi_fetch.errors import Stopped, TryAgain
-from tsi_fetch.words import Held, Ref
+from tsi_fetch.errors import Stopped
 
 LOADED = 49
 LEAFLET = "Composition/es-aemps-comp-p-99001"
@@ -133,9 +130,7 @@ def test_before_the_first_run_there_is_nothing_to_export(desk: Any) -> None:
 
 def test_a_server_is_exported_as_it_answers(desk: Any) -> None:
     with ServedFhir(FakeHapi(offers={})) as served:
-        file = desk.folder / "jobs.yaml"
-        folder = f'out: {{kind: folder, path: "{desk.folder}/out"}}'
-        file.write_text(file.read_text().replace(folder, f'out: {{kind: fhir, url: "{served.url}"}}'))
+        _served(desk, served)
         assert desk.run("run", "cima", "--json")[0] == 0
         to = desk.folder / "copy"
         assert desk.run("export", "cima", str(to), "--json")[0] == 0
@@ -144,39 +139,41 @@ def test_a_server_is_exported_as_it_answers(desk: Any) -> None:
     assert sum(output["count"] for output in _manifest(to)["output"]) == LOADED
 
 
-class _Failing(MemorySink):
-    """Fails at its third look."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self._error, self._looks = error, 0
-
-    def find(self, refs: Sequence[Ref], *, bodies: bool = False) -> Mapping[Ref, Held]:
-        self._looks += 1
-        if self._looks == 3:
-            raise self._error
-        return {ref: Held(ref, "1", b"{}") for ref in refs}
+def _served(desk: Any, served: ServedFhir) -> None:
+    """The job writes to this server, which is asked once."""
+    file = desk.folder / "jobs.yaml"
+    folder = f'out: {{kind: folder, path: "{desk.folder}/out"}}'
+    file.write_text(file.read_text().replace(folder, f'out: {{kind: fhir, url: "{served.url}", attempts: 1}}'))
 
 
-@contextmanager
-def _with_sink(monkeypatch: pytest.MonkeyPatch, sink: MemorySink) -> Iterator[None]:
-    """The wiring gives this sink: in the place of a server that goes away."""
-    with monkeypatch.context() as patch:
-        patch.setattr(exporting, "make_sink", lambda *_, **__: sink)
-        patch.setattr(exporting, "BODIES", 5)
-        yield
+def test_an_export_that_ends_early_leaves_nothing(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "BODIES", 5)
+    to = desk.folder / "copy"
+    with ServedFhir(FakeHapi(offers={})) as served:
+        _served(desk, served)
+        assert desk.run("run", "cima", "--json")[0] == 0
+        for exists in (False, True):
+            served.hapi.faults = [works] * 9 + [answer(503)] * 9
+            code, _, err = desk.run("export", "cima", str(to), "--log", "text")
+            assert (code, "what to do" in err, to.exists()) == (75, True, exists)
+            served.hapi.faults = []
+            to.mkdir(exist_ok=True)
+            assert list(to.iterdir()) == []
+        _stopped_half_way(desk, served, to)
 
 
-@pytest.mark.parametrize("error", [TryAgain("the sink is down"), Stopped(15)])
-def test_an_export_that_ends_early_leaves_nothing(loaded: Any, monkeypatch: Any, error: Exception) -> None:
-    configuration, to = load_configuration(loaded.folder / "jobs.yaml"), loaded.folder / "copy"
-    ears = Ears(StopSignal(), lambda *_: None)
-    with _with_sink(monkeypatch, _Failing(error)), pytest.raises(type(error)):
-        export(configuration, Asked("cima"), to, (), ears)
-    assert not to.exists()
-    to.mkdir()
-    with _with_sink(monkeypatch, _Failing(error)), pytest.raises(type(error)):
-        export(configuration, Asked("cima"), to, (), ears)
+def _stopped_half_way(desk: Any, served: ServedFhir, to: Path) -> None:
+    """A signal arrives while the server answers."""
+    stop, half_way = StopSignal(), len(served.hapi.requests) + 9
+    asked = Asked("cima", config=desk.folder / "jobs.yaml")
+
+    def signal(request: httpx.Request) -> None:
+        stop.set(15)
+
+    served.hapi.faults = [*[works] * 8, signal]
+    with pytest.raises(Stopped):
+        export(load_configuration(asked.config), asked, to, (), Ears(stop, lambda *_: None))
+    assert len(served.hapi.requests) >= half_way
     assert list(to.iterdir()) == []
 
 

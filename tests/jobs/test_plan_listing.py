@@ -95,6 +95,18 @@ def test_what_is_written_again_without_a_difference_says_so(desk: Any) -> None:
     assert "the same content, written again" in out
 
 
+@pytest.mark.parametrize(("removal", "action"), [("retire", "retire"), ("delete", "delete")])
+def test_what_would_go_is_listed_by_what_would_become_of_it(desk: Any, removal: str, action: str) -> None:
+    desk.run("run", "cima", "--json")
+    del desk.register.products[SOME]
+    file = desk.folder / "jobs.yaml"
+    file.write_text(f"{file.read_text()}    removal: {removal}\n")
+    _, out, _ = desk.run("plan", "cima", "--only", SOME, "--limit", "100", "--json")
+    report = _report(out)
+    assert {"resource": "List/es-aemps-list-99001", "action": action} in report["resources"]
+    assert len(report["resources"]) == sum(n for fates in report["counts"].values() for n in fates.values())
+
+
 def test_a_plan_with_a_diff_writes_nothing(changed: Any) -> None:
     def files() -> dict[str, bytes]:
         return {str(p): p.read_bytes() for p in Path(changed.folder).rglob("*") if p.is_file()}

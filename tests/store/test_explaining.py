@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from store.explaining import MOST_REFS, MOST_SCOPES, places, trace_key, trace_ref
-from store.handle import Stored
+from store.handle import Stored, open_store
 from store.job_store import JobBook
 from store.traces import KeyTrace, RefTrace
 from tsi_fetch.settle import removal_of
@@ -211,3 +216,28 @@ def test_a_key_that_is_still_to_be_read_is_told(stored: Stored, book: JobBook) -
     book.start_list(number, complete=True, cursor=None)
     [row] = rows_of(stored, "2")
     assert row.work == ("full",)
+
+
+def test_nothing_is_scanned_that_grows_with_the_register(tmp_path: Path, sqlite_template: Path) -> None:
+    """What explain asks goes by an index, each step of it, but for the few jobs, sinks, types and runs."""
+    asked: list[tuple[str, Any]] = []
+    shutil.copy(sqlite_template, tmp_path / "store.db")
+    with open_store(f"sqlite:///{tmp_path / 'store.db'}") as stored:
+        with stored.lease("cima", "out", "run-1", wait=never) as book:
+            book.begin_run(RunRecord("run-1", "cima", NOW))
+            waits = (Waiting(ref("a"), b"{}", "1", "1", 9, 1, frozenset({ref("x")})),)
+            troubles = (trouble("1"), trouble("1", ref("a")))
+            book.settle(
+                Settlement(S, known=(known("a"),), scopes=(scope("1", "a"),), waiting=waits, quarantined=troubles)
+            )
+        event.listen(stored.database.engine, "before_cursor_execute", lambda *args: asked.append((args[2], args[3])))
+        assert refs_of(stored, "a")
+        assert rows_of(stored, "1")
+        looked = list(asked)
+        with stored.database.read() as conn:
+            steps = [
+                row[3] for sql, given in looked for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", given)
+            ]
+    grown = "known|holds|scopes|pending|waiting|waiting_for|quarantine|work|notes"
+    assert [step for step in steps if re.match(rf"SCAN ({grown})\b", step)] == []
+    assert sum(step.startswith("SEARCH") for step in steps) > 20
