@@ -60,7 +60,7 @@ def quarantine_rows(where: Where, job: str | None, *, everything: bool) -> list[
         if job in (None, name):
             with where.opened(configuration, name) as stored:
                 found = queries.quarantine(stored, name, state="all" if everything else "open") if stored else []
-            rows += [_trouble(row) for row in found]
+            rows += [trouble_figures(row) for row in found]
     return rows
 
 
@@ -72,7 +72,8 @@ def quarantine_lines(rows: list[Figures], *, everything: bool) -> list[Figures]:
     return [{name: row[name] for name in names} for row in told]
 
 
-def _trouble(row: queries.QuarantineRow) -> Figures:
+def trouble_figures(row: queries.QuarantineRow) -> Figures:
+    """An entry without its bodies, as JSON."""
     return {
         "job": row.job,
         "number": row.id,
@@ -121,7 +122,7 @@ def quarantined(where: Where, job: str | None, number: int) -> Figures:
         for answer in whole.row.answers
     ]
     body = None if whole.body is None else whole.body.decode("utf-8", "replace")
-    return {**_trouble(row), "answers": answers, "body": body}
+    return {**trouble_figures(row), "answers": answers, "body": body}
 
 
 def iso(instant: datetime | None) -> str | None:

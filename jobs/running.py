@@ -38,7 +38,7 @@ from tsi_fetch.http.limit import Pace
 from tsi_fetch.http.meter import Meter
 from tsi_fetch.http.record import Recorder
 from tsi_fetch.http.recording import Recording
-from tsi_fetch.plan import PlannedSink
+from tsi_fetch.plan import PlannedSink, Witness
 from tsi_fetch.ports import JobStore, Progress
 from tsi_fetch.report import Reason, Report
 from tsi_fetch.run import Ports, run_job
@@ -118,8 +118,13 @@ def run_into(
     return Ran(report, to if asked.replay or asked.sink else None)
 
 
-def plan(configuration: Configuration, asked: Asked, stop: StopSignal, progress: Progress) -> Ran:
-    """What a run would do: the same loop, over a sink that only reads and a store whose changes vanish."""
+def plan(
+    configuration: Configuration, asked: Asked, stop: StopSignal, progress: Progress, witness: Witness | None = None
+) -> Ran:
+    """What a run would do: the same loop, over a sink that only reads and a store whose changes vanish.
+
+    `witness`: told what would become of each resource.
+    """
     recording = open_recording(asked)
     asked = as_recorded(asked, recording)
     with ExitStack() as stack:
@@ -138,7 +143,9 @@ def plan(configuration: Configuration, asked: Asked, stop: StopSignal, progress:
             seed_state(written, recording.state)
         store = Overlay(stored.reader(asked.job, to.sink), written) if stored else written
         identity = (stored or scratch).store_id
-        loop = _Loop(configuration, asked, to, recording, identity, clock, everybodys, stop, progress, plan=True)
+        loop = _Loop(
+            configuration, asked, to, recording, identity, clock, everybodys, stop, progress, plan=True, witness=witness
+        )
         return Ran(loop.once(store, run_id))
 
 
@@ -212,6 +219,7 @@ class _Loop:
     progress: Progress
     plan: bool = False
     pace: Pace | None = None
+    witness: Witness | None = None
 
     def once(self, store: JobStore, run_id: str) -> Report:
         """Build source and sink, run the job, count its requests."""
@@ -230,11 +238,12 @@ class _Loop:
         with _closing(source), closing(sink):
             ports = Ports(
                 source,
-                PlannedSink(sink, store.known) if self.plan else sink,
+                PlannedSink(sink, store.known, self.witness) if self.plan else sink,
                 store,
                 self.clock,
                 self.stop,
                 self.progress,
+                self.witness.counted if self.witness else None,
             )
             with collecting.seldom():
                 report = run_job(ports, settings_of(self.configuration, self.asked, run_id, plan=self.plan))

@@ -37,6 +37,8 @@ __all__ = [
     "runs",
     "seed_state",
     "status",
+    "trouble_row",
+    "troubles",
     "waits",
 ]
 
@@ -209,34 +211,36 @@ def waits(stored: Stored, job: str) -> list[Wait]:
 
 def quarantine(stored: Stored, job: str | None = None, *, state: str = "open") -> list[QuarantineRow]:
     """What lies in quarantine (`open`), lay there (`closed`), or both (`all`), oldest first."""
-    query = _troubles().order_by(entries.c.opened, entries.c.id)
+    query = troubles().order_by(entries.c.opened, entries.c.id)
     if job:
         query = query.where(jobs.c.name == job)
     if state != "all":
         lying = entries.c.closed.is_(None)
         query = query.where(lying if state == "open" else ~lying)
     with stored.database.read() as conn:
-        return [_trouble(row) for row in conn.execute(query)]
+        return [trouble_row(row) for row in conn.execute(query)]
 
 
 def quarantined(stored: Stored, entry: int) -> tuple[QuarantineRow, Quarantined] | None:
     """One entry whole: the row with all its answers, and the refused body."""
     with stored.database.read() as conn:
-        query = _troubles().add_columns(entries.c.payload, entries.c.digest)
+        query = troubles().add_columns(entries.c.payload, entries.c.digest)
         row = conn.execute(query.where(entries.c.id == entry)).one_or_none()
     if row is None:
         return None
-    shown, payload = _trouble(row), unpack_payload(row.payload)
+    shown, payload = trouble_row(row), unpack_payload(row.payload)
     return shown, Quarantined(row.key, bytes(row.digest), shown.fault, payload.row, shown.ref, payload.body)
 
 
-def _troubles() -> Select[*tuple[Any, ...]]:
+def troubles() -> Select[*tuple[Any, ...]]:
+    """The quarantine without its bodies, for `trouble_row`."""
     names = "id stream key ref code path rule unfetched attempts opened last run closed why".split()
     joined = entries.join(jobs, jobs.c.id == entries.c.job)
     return select(*(entries.c[n] for n in names), jobs.c.name.label("job")).select_from(joined)
 
 
-def _trouble(row: Row[*tuple[Any, ...]]) -> QuarantineRow:
+def trouble_row(row: Row[*tuple[Any, ...]]) -> QuarantineRow:
+    """An entry as it is listed."""
     return QuarantineRow(
         id=row.id,
         job=row.job,

@@ -40,7 +40,7 @@ class Waits:
         names = ("id", "body", "scope", "row", "order", "mapping", "since")
         with self._access.read() as conn:
             found = dict(_find(conn, self._access, [waiting.c[n] for n in names], refs))
-            missing = _missing(conn, [values[0] for values in found.values()])
+            missing = missing_of(conn, [values[0] for values in found.values()])
         oldest_first = sorted(found.items(), key=lambda item: (item[1][6], item[1][0]))
         return [
             Waiting(ref, unpack_body(body), scope, row, order, mapping, missing[number], since)
@@ -59,7 +59,7 @@ def read_waits(conn: Connection, job_no: int, most: int | None = None) -> list[W
     columns = (waiting.c.id, types.c.name, waiting.c.ident, waiting.c.scope, waiting.c.row, waiting.c.since)
     named = select(*columns).join(types, types.c.id == waiting.c.type).where(waiting.c.job == job_no)
     rows = conn.execute(named.order_by(waiting.c.since, waiting.c.id).limit(most)).all()
-    missing = _missing(conn, [row.id for row in rows])
+    missing = missing_of(conn, [row.id for row in rows])
     return [Wait(Ref(r.name, r.ident), r.scope, r.row, missing[r.id], r.since) for r in rows]
 
 
@@ -164,7 +164,8 @@ def _find(
     return found
 
 
-def _missing(conn: Connection, ids: Collection[int]) -> dict[int, frozenset[Ref]]:
+def missing_of(conn: Connection, ids: Collection[int]) -> dict[int, frozenset[Ref]]:
+    """What each of these waits for."""
     by_id: dict[int, set[Ref]] = {number: set() for number in ids}
     named = select(waiting_for.c.waiting, types.c.name, waiting_for.c.ident)
     joined = named.join(types, types.c.id == waiting_for.c.type)

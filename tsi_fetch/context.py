@@ -15,7 +15,7 @@ from tsi_fetch.decide import Policy
 from tsi_fetch.identity import KEEP, Identity
 from tsi_fetch.marker import Marker
 from tsi_fetch.ports import JobStore, Progress, Sink, Source
-from tsi_fetch.report import Tally
+from tsi_fetch.report import Tally, Told
 from tsi_fetch.words import Held, Ref, Row
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _silent(phase: str, done: int, total: int | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Everything outside that a run talks to."""
+    """Everything outside that a run talks to.  `told`: hears of each resource what is counted of it."""
 
     source: Source
     sink: Sink
@@ -70,6 +70,7 @@ class Ports:
     clock: Clock
     stop: StopSignal = field(default_factory=StopSignal)
     progress: Progress = _silent
+    told: Told | None = None
 
 
 class Run:
@@ -89,7 +90,7 @@ class Run:
         self.said_incomplete = False  # that the listing which is worked off was not complete
         self.said_to_wait: set[Ref] = set()  # what the report counts as waiting
         self.air: Air  # set for as long as the loop turns
-        self.tally = Tally(settings.job, settings.run_id, self.started, plan=settings.plan)
+        self.tally = Tally(settings.job, settings.run_id, self.started, plan=settings.plan, told=ports.told)
         self.marker = Marker(ports.sink, ports.store, settings.run_id, settings.job, self.permit, still=settings.worker)
         self.policy = Policy(
             job=settings.job,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Protocol
 
 from tsi_fetch.fhir.references import references
 from tsi_fetch.ports import Permit, Sink
@@ -11,6 +12,23 @@ from tsi_fetch.words import Held, Known, Mark, Outcome, Ref, Result, State, Writ
 PLANNED = "planned"
 """The version of what only a plan has written."""
 
+BODIES = 20
+"""Bodies that are read of the sink together, to show what would change in them."""
+
+
+class Witness(Protocol):
+    """Who wants to know what a plan would do to each resource; told of each before it is counted."""
+
+    def wants_body(self) -> bool:
+        """Is what the sink holds asked for, of an update?"""
+        ...
+
+    def would_write(self, write: Write, outcome: Outcome, held: bytes | None) -> None:
+        """`held`: what it would be written over, where that was asked for and is there."""
+        ...
+
+    def counted(self, ref: Ref, fate: str, number: int) -> None: ...
+
 
 class PlannedSink:
     """A sink that reads and never writes: it answers as the sink would, as far as versions and references tell.
@@ -18,12 +36,16 @@ class PlannedSink:
     `known`: what the plan's store knows, with what the plan has written so far.  A reference to what is not there is
     `MISSING`, where the sink is referential; that it would overlook one (HAPI: where no search parameter indexes the
     element) cannot be told from outside.
+
+    `witness`: told what would become of each write, and of an update what is there.
     """
 
     ahead = 0
 
-    def __init__(self, inner: Sink, known: Callable[[Sequence[Ref]], Mapping[Ref, Known]]) -> None:
-        self._inner, self._known = inner, known
+    def __init__(
+        self, inner: Sink, known: Callable[[Sequence[Ref]], Mapping[Ref, Known]], witness: Witness | None = None
+    ) -> None:
+        self._inner, self._known, self._witness = inner, known, witness
         self.release, self.referential = inner.release, inner.referential
 
     def open(self, types: Collection[str] = (), *, deletes: bool = False) -> None:
@@ -50,7 +72,19 @@ class PlannedSink:
                 outcomes.append(Outcome(w.ref, Result.MISSING, missing=tuple(sorted(missing[w.ref]))))
             else:
                 outcomes.append(_planned(w))
+        if self._witness:
+            self._tell(self._witness, list(zip(writes, outcomes, strict=True)))
         yield outcomes
+
+    def _tell(self, witness: Witness, planned: Sequence[tuple[Write, Outcome]]) -> None:
+        """A few bodies of the sink are held at a time."""
+        for start in range(0, len(planned), BODIES):
+            some = planned[start : start + BODIES]
+            updated = [w.ref for w, o in some if o.result is Result.UPDATED]
+            held = self._inner.find(updated, bodies=True) if updated and witness.wants_body() else {}
+            for write, outcome in some:
+                there = held.get(write.ref)
+                witness.would_write(write, outcome, there.body if there else None)
 
     def _missing(self, writes: Sequence[Write]) -> dict[Ref, set[Ref]]:
         """What refers to something that is neither there nor comes with it, and what refers to that in turn."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -86,11 +86,16 @@ class Report:
         }
 
 
+Told = Callable[[Ref, str, int], None]
+"""Told of each resource that is counted: its fate, and how often; a negative number takes back what was told."""
+
+
 class Tally:
     """Counts while the run goes on; becomes a `Report` at its end."""
 
-    def __init__(self, job: str, run: str, started: datetime, *, plan: bool) -> None:
+    def __init__(self, job: str, run: str, started: datetime, *, plan: bool, told: Told | None = None) -> None:
         self.job, self.run, self.started, self.plan = job, run, started, plan
+        self._told = told
         self.rows: Counter[str] = Counter()
         self.remainder = 0
         self.partial = False
@@ -105,8 +110,14 @@ class Tally:
 
     def count(self, ref: Ref, action: str, number: int = 1) -> None:
         self._counts.setdefault(ref.type, Counter())[action] += number
+        if self._told:
+            self._told(ref, action, number)
 
     def count_all(self, refs: Iterable[Ref], action: str) -> None:
+        if self._told:
+            for ref in refs:
+                self.count(ref, action)
+            return
         for kind, number in Counter(ref.type for ref in refs).items():
             self._counts.setdefault(kind, Counter())[action] += number
 

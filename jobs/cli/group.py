@@ -15,10 +15,12 @@ COMMANDS: Mapping[str, str] = {
     "verify": "jobs.cli.verify",
     "jobs": "jobs.cli.jobs",
     "status": "jobs.cli.status",
+    "explain": "jobs.cli.explain",
     "runs": "jobs.cli.runs",
     "quarantine": "jobs.cli.quarantine",
     "reconcile": "jobs.cli.reconcile",
     "backfill": "jobs.cli.backfill",
+    "export": "jobs.cli.export",
     "check": "jobs.cli.check",
     "watermark": "jobs.cli.watermark",
     "audit": "jobs.cli.audit",
@@ -68,6 +70,7 @@ def cli() -> None:
     tsi-fetch plan cima      what a run would do; nothing is written
     tsi-fetch run cima       do it
     tsi-fetch status         how all jobs are
+    tsi-fetch explain KEY    where something came from, and whether it is still so
 
     Exit codes: 0 done · 2 usage · 65 something lies in quarantine · 70 a bug · 75 try again later · 77 a guard
     refused · 78 a setting is wrong · 130/143 stopped by a signal.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TextIO
 
 from jobs.config.secret import Secrets
@@ -14,6 +15,7 @@ from jobs.reporting.place import Place
 from jobs.reporting.visible import visible, visible_all
 
 if TYPE_CHECKING:
+    from jobs.planning import Listing
     from jobs.reporting.progress import Shown
 
 
@@ -57,17 +59,33 @@ class Voice:
         """A JSON value, for a table: secrets are struck out before a narrow column may break them in two."""
         return visible_all(self.secrets.redact_all(value))
 
-    def report(self, report: Mapping[str, Any], places: Sequence[str] = ()) -> None:
-        """A run's report: as a person likes to read it, or as one line.  `places`: where its results are."""
+    def report(self, report: Mapping[str, Any], places: Sequence[str] = (), listing: Listing | None = None) -> None:
+        """A run's report: as a person likes to read it, or as one line.  `places`: where its results are; `listing`:
+        what a plan would do to each resource."""
         from jobs.reporting.line import report_line
+        from jobs.reporting.planned import planned_text
         from jobs.reporting.text import report_text
 
         clean = self.secrets.redact_all({**report, "places": list(places)} if places else dict(report))
         if self.as_json or self.log == "json":
-            self._write(sys.stdout, report_line(clean))
+            line = report_line(clean)
+            self._write(sys.stdout, line) if listing is None else self._with_members(line, listing)
         else:
             text = report_text(visible_all(clean), colour=_is_terminal(sys.stdout))  # colours are not to be shown
             self._write(sys.stdout, self.secrets.redact(self.place.completed(text)))
+            if listing is not None:
+                for listed in planned_text(self._clean_each(listing), listing.more):
+                    self._write(sys.stdout, listed)
+
+    def _clean_each(self, listing: Listing) -> Iterator[Any]:
+        return (self.secrets.redact_all(entry) for entry in listing.entries())
+
+    def _with_members(self, line: str, listing: Listing) -> None:
+        """The report's object, with the list as its last members; an entry at a time is in memory."""
+        from tsi_fetch.fhir.tokens import dump
+
+        pieces = chain([f'{line[:-1]}, "resources": ['], _separated(map(dump, self._clean_each(listing))))
+        self._pieces(chain(pieces, [f'], "more": {listing.more}}}\n']))
 
     def progress(self) -> Shown:
         """Draws on a terminal, logs sparsely elsewhere."""
@@ -114,14 +132,22 @@ class Voice:
     @staticmethod
     def _write(stream: TextIO, text: str) -> None:
         """Write and flush.  A reader who went away (`| head`) takes nothing from the run: its exit code stands."""
+        Voice._pieces([text if text.endswith("\n") else text + "\n"], stream)
+
+    @staticmethod
+    def _pieces(pieces: Iterable[str], stream: TextIO | None = None) -> None:
+        out = stream or sys.stdout
         try:
-            text = text.encode(
-                "utf-8", "backslashreplace"
-            ).decode()  # half a surrogate pair cannot be written; JSON's way
-            stream.write(text if text.endswith("\n") else text + "\n")
-            stream.flush()
+            for text in pieces:  # half a surrogate pair cannot be written; JSON's way
+                out.write(text.encode("utf-8", "backslashreplace").decode())
+            out.flush()
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+
+
+def _separated(values: Iterable[bytes]) -> Iterator[str]:
+    for number, value in enumerate(values):
+        yield f"{', ' if number else ''}{value.decode()}"
 
 
 def _line(value: Any) -> str:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _COMMAND = re.compile(
-    r"\btsi-fetch (run|plan|reconcile|status|runs(?: list| show)?|audit|check|jobs"
+    r"\btsi-fetch (run|plan|reconcile|export|explain|status|runs(?: list| show)?|audit|check|jobs"
     r"|(?:quarantine|watermark|db|backfill) [a-z]+)\b"
 )
 _OF_THE_FILE = frozenset({"check", "jobs"})
 _WRITING = frozenset(
     {
-        *("run", "plan", "reconcile", "watermark set", "watermark rewind", "watermark reset"),
+        *("run", "plan", "reconcile", "export", "watermark set", "watermark rewind", "watermark reset"),
         *("backfill work", "backfill resume", "quarantine replay"),
     }
 )

@@ -66,12 +66,12 @@ class CimaClient:
 
     def product_part(self, part: str, nregistro: str) -> Answer:
         """What an answer's part names, of this product; asked once."""
-        return self._once(part, _call(part, nregistro))
+        return self._once(part, call_of(part, nregistro))
 
     def unmodified(self, part: str, nregistro: str, validator: str) -> Answer | None:
         """Ask whether a part is still what this validator stands for: the answer that says so (304), or None where it
         is not; what is there instead is kept, and given when it is asked for."""
-        call = _call(part, nregistro)
+        call = call_of(part, nregistro)
         answer = self._get(part, call, {"If-None-Match": validator})[0]
         if answer.status == 304:
             return answer
@@ -115,8 +115,8 @@ class CimaClient:
         return answer, _date(response.headers.get("date", ""))
 
 
-def _call(part: str, nregistro: str) -> str:
-    """The path and query of an answer's part.  ValueError where no call gives it."""
+def call_of(part: str, nregistro: str) -> str:
+    """The path and query of an answer's part, of this product.  ValueError where no call gives it."""
     name, _, rest = part.partition("/")
     of_product, of_pack = f"nregistro={quote(nregistro, safe='')}", quote(rest, safe="")
     calls = {

@@ -22,6 +22,10 @@ SEGMENTED = (1, 2)
 """docs.tipo of the documents that CIMA gives section by section: the SmPC and the leaflet."""
 
 
+PRODUCT_PARTS = ("medicamento", *(f"contenido/{kind}" for kind in SEGMENTED))
+"""Parts of a product's answers that its number alone asks for."""
+
+
 Answers = Iterator[Answer]
 
 
@@ -114,6 +118,12 @@ def _side(client: CimaClient, product: Json, nregistro: str, flag: str) -> Side:
     except Unusable:  # the row of its own says why, where it is mapped
         return Side(flag, answers, bad=True)
     return Side(flag, answers)
+
+
+def flag_parts(flags: Collection[str]) -> tuple[str, ...]:
+    """Parts that these flags ask for by a product's number; a supply problem is one of its packs, which it names."""
+    parts = [part for part, flag in FLAGS.items() if flag in flags and part != SUPPLY]
+    return ("medicamento", *parts) if FLAGS[SUPPLY] in flags else tuple(parts)
 
 
 def _parts_of(nregistro: str, flags: Sequence[str]) -> Iterator[str]:

@@ -13,13 +13,13 @@ import httpx
 
 from sources.cima import mapping
 from sources.cima.calendar import day_of
-from sources.cima.client import CimaClient
+from sources.cima.client import CimaClient, call_of
 from sources.cima.dates import MADRID, instant_of
 from sources.cima.feed import FEED_ROW, UnreadableRow, Work, collapse, next_cursor, read_feed
 from sources.cima.listing import read_listing
 from sources.cima.mapping.composition import SOURCE
 from sources.cima.options import CimaOptions
-from sources.cima.product import fetch_product, fetch_row
+from sources.cima.product import PRODUCT_PARTS, fetch_product, fetch_row, flag_parts
 from tsi_fetch.clock import Clock
 from tsi_fetch.errors import Unusable
 from tsi_fetch.http.chain import build_client
@@ -77,6 +77,13 @@ class Cima:
         )
         self._client = CimaClient(self._http, options.base_url)
         self._overlap = timedelta(days=options.overlap_days)
+
+    @staticmethod
+    def urls(options: CimaOptions, key: str) -> tuple[str, ...]:
+        """Where a person can read a row at the register: the product, its documents, or what its flags ask for."""
+        product = mapping.side_product(key)
+        parts = PRODUCT_PARTS if product == key else flag_parts(key.removeprefix(product)[1:].split("+"))
+        return tuple(f"{options.base_url}/{call_of(part, product)}" for part in parts)
 
     def pull(self, position: Position, started: datetime) -> Iterator[Batch]:
         """Read the whole feed, then fetch what changed, the oldest change first.

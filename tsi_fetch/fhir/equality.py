@@ -54,6 +54,41 @@ def alike(one: bytes, other: bytes) -> bool:
     return one == other or _form(parse(one)) == _form(parse(other))
 
 
+def comparable(held: bytes, sent: bytes) -> tuple[Json, Json]:
+    """Both parsed, as far as a sink lets them be compared: without what the server owns of the meta, narratives it has
+    added, and another order of what it keeps as sets.  NotJson where either is not JSON."""
+    ours, theirs = without_server_meta(parse(sent)), parse(held)
+    theirs = without_server_meta(without_added_text(theirs, ours))
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        theirs = _in_the_order_of(theirs, ours)
+    return theirs, ours
+
+
+def _in_the_order_of(held: dict[str, Json], sent: dict[str, Json]) -> Json:
+    """`held` with those lists of its meta as they were sent that are the same sets."""
+    theirs, ours = held.get("meta"), sent.get("meta")
+    if not (isinstance(theirs, dict) and isinstance(ours, dict)):
+        return held
+    same_sets = {
+        name: ours[name]
+        for name in _SETS
+        if isinstance(ours.get(name), list)
+        and isinstance(theirs.get(name), list)
+        and _set(ours[name]) == _set(theirs[name])
+    }
+    return {**held, "meta": {**theirs, **same_sets}}
+
+
+def spelling(node: Json, key: str = "") -> bytes:
+    """The same bytes for all spellings of a part of a resource.  `key`: as `key_in` says of its place."""
+    return canonical(_normal(node, key))
+
+
+def key_in(node: Json, name: str) -> str:
+    """By what the member `name` of an object is compared: its name, but for base64."""
+    return _BASE64 if name == "data" and _DATA & node.keys() else name
+
+
 def without_added_text(held: Json, sent: Json) -> Json:
     """`held` without the generated narratives that `sent` lacks."""
     if not isinstance(held, dict):
@@ -111,7 +146,7 @@ def _set(values: list[Json]) -> list[Json]:
 
 def _normal(node: Json, key: str = "") -> Json:
     if isinstance(node, dict):
-        return {k: _normal(v, _BASE64 if k == "data" and _DATA & node.keys() else k) for k, v in node.items()}
+        return {k: _normal(v, key_in(node, k)) for k, v in node.items()}
     if isinstance(node, list):
         children = [without_server_meta(c, _DROPPED_META) for c in node] if key == "contained" else node
         return [_normal(child, key) for child in children]
@@ -135,13 +170,20 @@ def _text(value: str, key: str) -> str:
 
 def canonical_xhtml(div: str) -> str:
     """XHTML in canonical form (Canonical XML 2.0), entities resolved; the string itself where it is not well-formed."""
-    plain = _NAMED_ENTITY.sub(lambda m: html.unescape(m[0]), _BEFORE_COMMENT.sub("", div))
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True)
-    try:
-        root = etree.fromstring(plain.encode(), parser)
-    except etree.XMLSyntaxError:
+    root = xhtml_tree(div)
+    if root is None:
         return div  # compared as it is: what cannot be parsed is equal only to itself
     for image in root.iter("{*}img"):
         if image.get("alt") in ("", _SUBSTITUTED_ALT):
             image.set("alt", _SUBSTITUTED_ALT)
     return etree.tostring(root, method="c14n", with_comments=False).decode()
+
+
+def xhtml_tree(div: str) -> etree._Element | None:
+    """The elements of XHTML, without comments, entities resolved; None where it is not well-formed."""
+    plain = _NAMED_ENTITY.sub(lambda m: html.unescape(m[0]), _BEFORE_COMMENT.sub("", div))
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True)
+    try:
+        return etree.fromstring(plain.encode(), parser)
+    except (etree.XMLSyntaxError, UnicodeEncodeError):
+        return None

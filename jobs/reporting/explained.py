@@ -1,0 +1,210 @@
+"""What `explain` found, for a person: the essence first, then each fact on a line, then what is not known."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from jobs.reporting.essence import minute
+
+WIDTH = 100
+"""Columns where there is no terminal to ask."""
+
+NAMED = 5
+"""Of scopes, urls and what is waited for, so many are named."""
+
+LAST_ONLY = "Of each resource the store keeps the last write alone; what was written before is not known."
+
+Figures = Mapping[str, Any]
+
+
+def explained_text(found: Figures, *, width: int | None = None) -> str:
+    columns = width or shutil.get_terminal_size((WIDTH, 24)).columns
+    parts = [_block(block, columns) for block in found["found"]] or [_nothing(found, columns)]
+    text = "\n".join("\n".join(lines) + "\n" for lines in parts)
+    return text + "".join(f"{line}\n" for line in _troubles(found["troubles"], columns))
+
+
+def _block(block: Figures, columns: int) -> list[str]:
+    lines = _wrapped(block["essence"], columns, "")
+    lines.append("")
+    for name, values in _facts(block):
+        for number, value in enumerate(values):
+            lines += _fact(value, columns, f"  {'' if number else name:<11} ")
+    if block["kind"] == "row" and block["resources"]:
+        lines += ["", *(line for made in _by_need(block["resources"]) for line in _made(made, block, columns))]
+        if block["more_resources"]:
+            lines.append(f"… and more than these {block['most_resources']:,}")
+    lines += ["", *_wrapped(LAST_ONLY, columns, "")]
+    if not block.get("quarantine_searched", True):
+        lines += _wrapped("So much lies in quarantine that not all of it was searched.", columns, "")
+    return [*lines, *_what_to_do(block)]
+
+
+def _what_to_do(block: Figures) -> Iterator[str]:
+    if block["mapping_today"] is None:
+        return  # a job that the file does not have cannot be asked for anything
+    row = block["key"] if block["kind"] == "row" else next(iter(block["rows"]), None)
+    if row is not None:
+        yield f"  → tsi-fetch plan {block['job']} --only {shlex.quote(row)} --diff   what the source says now"
+    made = block["resources"] if block["kind"] == "row" else [block]
+    if any(one["now"]["verdict"] in ("changed", "ours", "missing", "back", "touched") for one in made):
+        yield f"  → tsi-fetch reconcile {block['job']}   everything that differs on {block['sink']}"
+
+
+def _by_need(resources: Sequence[Figures]) -> list[Figures]:
+    """What is not as it was written comes first."""
+    return sorted(resources, key=lambda made: made["now"]["verdict"] in ("as written", "not there"))
+
+
+def _made(made: Figures, block: Figures, columns: int) -> list[str]:
+    """What the sink holds of it, its name, and when it was written."""
+    now = made["now"]
+    verdict = (now["verdict"] or "?") if now["asked"] else "not asked"
+    owner = f" of {made['job']}" if made["job"] != block["job"] else ""
+    state = "" if made["state"] == "live" else f"{made['state']}, "
+    belief = f" ({made['belief']})" if made["belief"] else ""
+    run = made["run"]
+    written = f"{minute(run['started'])}, run {run['run']}" if run else "by a run that is no longer recorded"
+    return _wrapped(f"  {verdict:<11} {made['resource']}{owner}  {state}{written}{belief}", columns, " " * 14)
+
+
+def _facts(block: Figures) -> Iterator[tuple[str, Sequence[str]]]:
+    yield "source", [*(f"row {row}" for row in block.get("rows", ())[:NAMED]), *block["urls"][:NAMED]]
+    yield "scope", list(_scopes(block))
+    if block["kind"] == "resource":
+        yield from _of_resource(block)
+    yield "waits", [_wait(wait, block) for wait in block["waits"][:NAMED]] or ["no"]
+    yield "quarantine", [_trouble(t) for t in block["quarantine"]] or ["no"]
+    if block["kind"] == "resource":
+        yield "removal", [_removal(r) for r in block["to_be_removed"]] or ["no"]
+    yield "history", [f"{minute(e['at'])}  {_event(e)}" for e in block["history"]] or ["nothing is recorded"]
+    yield "store", [block["store"]]
+
+
+def _scopes(block: Figures) -> Iterator[str]:
+    scopes = block["scopes"]
+    for scope in scopes[:NAMED]:
+        row = f", of row {scope['key']}" if scope["key"] != scope["scope"] else ""
+        doubt = ", to be mapped again" if scope["in_doubt"] else ""
+        yield f"{scope['scope']} of {scope['job']}{row}{doubt}"
+    more = len(scopes) - len(scopes[:NAMED]) + block.get("more_scopes", 0)
+    if more:
+        yield f"and {more:,} more"
+    if not scopes:
+        yield "none holds it"
+
+
+def _of_resource(block: Figures) -> Iterator[tuple[str, Sequence[str]]]:
+    run = block["run"]
+    if run:
+        ended = run["outcome"] if run["ended"] else f"{run['outcome']}, and never said how it ended"
+        replay = ", a replay" if run["replay"] else ""
+        yield "run", [f"{run['run']} of {run['job']}, {minute(run['started'])}, {ended}{replay}", *_since(block)]
+    else:
+        yield "run", ["none that is recorded"]
+    now = block["now"]
+    if block["state"] is not None:
+        yield "remembered", [f"{block['state']}, version {block['version'] or 'to be learnt anew'}"]
+    yield "now", [_now(now, block)]
+    if block["state"] is not None:
+        yield "order", [_order(block)]
+        yield "digest", [f"{block['digest']}{' (' + block['belief'] + ')' if block['belief'] else ''}"]
+        yield "mapping", [_mapping(block)]
+
+
+def _since(block: Figures) -> Iterator[str]:
+    if block["runs_since"]:
+        last = block["last_run"]
+        since = f"{block['runs_since']:,} run{'s' if block['runs_since'] > 1 else ''} of {block['job']} since"
+        yield f"{since}, which did not write it; the last: {last['run']}, {minute(last['started'])}, {last['outcome']}"
+
+
+def _now(now: Figures, block: Figures) -> str:
+    if not now["asked"]:
+        return f"{block['sink']} was not asked"
+    if now["verdict"] is None:
+        return f"{block['sink']} could not be asked: {now['trouble']}"
+    if now["version"] is None:
+        return f"{block['sink']} does not hold it"
+    same = "that version" if now["version"] == block["version"] else f"version {now['version']}"
+    content = ", with the content that was written" if now["same_content"] else ""
+    by = f", written by run {now['written_by_run']}" if now["written_by_run"] else ""
+    mine = " (of this job)" if by and now["written_by_us"] else " (none of this store's)" if by else ""
+    at = f", at {now['last_updated']}" if now["last_updated"] else ""
+    return f"{now['verdict']}: {block['sink']} holds {same}{content}{by}{mine}{at}"
+
+
+def _order(block: Figures) -> str:
+    if block["order"] is None:
+        return "none"
+    at = block["order_as_time"]
+    return f"{block['order']}, which is {at[:23].replace('T', ' ')} UTC" if at else str(block["order"])
+
+
+def _mapping(block: Figures) -> str:
+    mapping, today = block["mapping"], block["mapping_today"]
+    if today is None:
+        return f"{mapping}; today's is not known here"
+    return f"{mapping}, today's" if mapping == today else f"{mapping}; today's is {today}"
+
+
+def _wait(wait: Figures, block: Figures) -> str:
+    awaited = wait["waits_for"]
+    more = f" and {len(awaited) - NAMED:,} more" if len(awaited) > NAMED else ""
+    what = f"{wait['resource']} for " if block["kind"] == "row" else "for "
+    return f"{what}{', '.join(awaited[:NAMED])}{more}, since {minute(wait['since'])} (row {wait['key']})"
+
+
+def _trouble(trouble: Figures) -> str:
+    state = f"closed: {trouble['why']}" if trouble["closed"] else "open"
+    what = f" {trouble['resource']}" if trouble["resource"] else ""
+    why = f"{trouble['code']} at {trouble['path'] or '$'}: {trouble['rule']}"
+    see = f"tsi-fetch quarantine show {trouble['job']} {trouble['number']}"
+    return f"row {trouble['key']}{what}: {why}; {state}, since {minute(trouble['opened'])}: {see}"
+
+
+def _removal(removal: Figures) -> str:
+    stage = "past the guard, the next run carries it out" if removal["accepted"] else "not yet past the guard"
+    left = f"row {removal['key']} of {removal['job']} no longer gives it"
+    return f"{left}, since {minute(removal['decided'])}; {stage}"
+
+
+def _event(event: Figures) -> str:
+    run = f"run {event['run']}" if event["run"] else "a run"
+    return f"{run}{' (replay)' if event['replay'] else ''} {event['what']}"
+
+
+def _nothing(found: Figures, columns: int) -> list[str]:
+    lines = _wrapped(f"Nothing is known of {found['asked']}.", columns, "")
+    lines += ["", "looked for as a resource (Type/id) and as a row's key, just as it is written, in"]
+    for place in found["looked_in"]:
+        jobs = ", ".join(place["jobs"]) or "no job that was asked for has run"
+        there = jobs if place["there"] else "no store that could be asked"
+        lines += _wrapped(f"  {place['store']}: {there}", columns, "    ")
+    lines += _wrapped("A resource is named with its type, as in Composition/some-id.", columns, "")
+    lines += _wrapped("The source may have it all the same: tsi-fetch plan JOB --only KEY asks it.", columns, "")
+    return lines
+
+
+def _troubles(troubles: Sequence[Figures], columns: int) -> Iterator[str]:
+    for trouble in troubles:
+        code = f" (exit code {trouble['code']})" if trouble["part"] != "source" else ""
+        yield from _wrapped(f"✗ {trouble['part']} {trouble['name']}: {trouble['why']}{code}", columns, "  ")
+        offline = "; --offline leaves the sink out" if trouble["part"] == "sink" else ""
+        if trouble["hint"]:
+            yield from _wrapped(f"  → {trouble['hint']}{offline}", columns, "    ")
+
+
+def _fact(value: str, columns: int, name: str) -> list[str]:
+    """Under its name; a URL or a version is never broken, since it is copied from here."""
+    indent = " " * len(name)
+    options: dict[str, Any] = {"break_on_hyphens": False, "break_long_words": False}
+    return textwrap.wrap(value, columns, initial_indent=name, subsequent_indent=indent, **options) or [name.rstrip()]
+
+
+def _wrapped(line: str, columns: int, indent: str) -> list[str]:
+    return textwrap.wrap(line, columns, subsequent_indent=indent, break_on_hyphens=False, break_long_words=True) or [""]

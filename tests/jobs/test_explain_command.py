@@ -1,0 +1,239 @@
+"""`tsi-fetch explain` as a person uses it: the essence first, over a folder and a FHIR server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from served_fhir import ServedFhir
+
+from jobs.reporting.essence import essence
+from jobs.reporting.explained import explained_text
+from store.handle import open_store
+from tests.sinks.fake_hapi import FakeHapi
+from tsi_fetch.clock import SystemClock
+from tsi_fetch.words import AWAITED, Doubt, Known, Ref, ScopeSettled, Settlement, State, Waiting
+
+SOME = "99001"
+LEAFLET = "Composition/es-aemps-comp-p-99001"
+
+
+def _file(desk: Any, ref: str) -> Path:
+    return Path(desk.out / f"{ref}.json")
+
+
+def _found(desk: Any, *arguments: str) -> list[Any]:
+    found = json.loads(desk.run("explain", *arguments, "--json")[1])["found"]
+    assert isinstance(found, list)
+    return found
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture
+def loaded(desk: Any) -> Any:
+    assert desk.run("run", "cima", "--json")[0] == 0
+    return desk
+
+
+def test_the_first_sentence_says_the_essence_and_nothing_is_written(loaded: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    run = json.loads(loaded.run("runs", "cima", "--json")[1])["runs"][0]["run"]
+    before = _files(loaded.folder)
+    code, out, err = loaded.run("explain", LEAFLET)
+    assert (code, err, _files(loaded.folder)) == (0, "", before)
+    first = " ".join(out.partition("\n\n")[0].split())
+    assert first.startswith(f"{LEAFLET} comes from row {SOME} of cima, was last written by run {run} (20")
+    assert first.endswith(" UTC), and out holds just that.")
+    assert f"/medicamento?nregistro={SOME}" in out
+    assert f"→ tsi-fetch plan cima --only {SOME} --diff" in out
+    assert all(len(line) <= 80 or "//" in line for line in out.splitlines())
+
+
+def test_json_has_every_fact(loaded: Any) -> None:
+    [block] = _found(loaded, LEAFLET)
+    assert block["essence"].startswith(LEAFLET)
+    assert (block["kind"], block["job"], block["sink"], block["state"]) == ("resource", "cima", "out", "live")
+    assert block["mapping"] == block["mapping_today"]
+    assert (block["now"]["verdict"], block["now"]["same_content"]) == ("as written", True)
+    assert block["now"]["version"] == block["version"]
+    assert (block["rows"], block["runs_since"]) == ([SOME], 0)
+    assert [event["what"] for event in block["history"]] == ["wrote what is remembered"]
+
+
+@pytest.mark.parametrize(
+    ("content", "verdict", "said"),
+    [
+        ("edited", "changed", "but somebody else has written what out holds now"),
+        ("respelt", "touched", "and out holds the same content, in another version"),
+        (None, "missing", "but out does not hold it any more"),
+    ],
+)
+def test_what_somebody_did_to_it_is_the_essence(loaded: Any, content: str | None, verdict: str, said: str) -> None:
+    file = _file(loaded, LEAFLET)
+    body = json.loads(file.read_text())
+    if content is None:
+        file.unlink()
+    else:
+        file.write_text(json.dumps({**body, "title": "a secret"} if content == "edited" else body))
+    [block] = _found(loaded, LEAFLET)
+    assert (block["now"]["verdict"], said in block["essence"]) == (verdict, True)
+    code, out, _ = loaded.run("explain", SOME)
+    assert code == 0
+    assert f"on out 22 are as written, and 1 {verdict}." in " ".join(out.split())
+    assert out.index(f"  {verdict}") < out.index("  as written")
+    assert "→ tsi-fetch reconcile cima" in out
+    assert "a secret" not in out
+
+
+def test_a_shared_resource_names_the_rows_that_hold_it(loaded: Any) -> None:
+    [block] = _found(loaded, "Organization/es-aemps-org-aemps")
+    assert len(block["rows"]) == 3
+    assert "and 2 others of cima" in block["essence"]
+
+
+def test_offline_asks_no_sink_and_says_so(loaded: Any) -> None:
+    _file(loaded, LEAFLET).unlink()
+    code, out, _ = loaded.run("explain", LEAFLET, "--offline")
+    assert (code, "and out was not asked." in " ".join(out.split())) == (0, True)
+    assert "out was not asked" in loaded.run("explain", SOME, "--offline")[1]
+
+
+def test_what_is_not_known_is_65_with_the_places_that_were_looked_in(loaded: Any) -> None:
+    for unknown in ("nix", "Basic/nix", "a/b c", "Ñandú/1", ""):
+        code, out, _ = loaded.run("explain", unknown)
+        assert code == 65
+        assert out.startswith(f"Nothing is known of {unknown}")
+        assert f"sqlite:///{loaded.folder}/store.db: cima" in out
+    code, out, _ = loaded.run("explain", "nix", "--json")
+    assert (code, json.loads(out)["looked_in"][0]["jobs"]) == (65, ["cima"])
+
+
+def test_before_the_first_run_there_is_no_store_and_none_is_made(desk: Any) -> None:
+    code, out, _ = desk.run("explain", SOME)
+    assert (code, "no store that could be asked" in out) == (65, True)
+    assert not (desk.folder / "store.db").exists()
+    code, _, err = desk.run("explain", SOME, "--store", f"sqlite:///{desk.folder}/nix.db", "--log", "text")
+    assert (code, "there is no store at" in err) == (78, True)
+    assert desk.run("explain", SOME, "--job", "cyma")[0] == 2
+
+
+def test_a_store_that_cannot_be_asked_hides_nothing_of_the_others(loaded: Any) -> None:
+    file = loaded.folder / "jobs.yaml"
+    second = """\
+  second:
+    source: {kind: cima, base_url: "http://127.0.0.1:9/cima/rest"}
+    sink: out
+    store: old
+    schedule: "0 1 * * *"
+"""
+    (loaded.folder / "old.db").write_text("no database at all, but long enough to look like something")
+    old = f'stores:\n  old: {{url: "sqlite:///{loaded.folder}/old.db"}}\n'
+    file.write_text(file.read_text().replace("stores:\n", old) + second)
+    code, out, _ = loaded.run("explain", LEAFLET)
+    assert (code, out.startswith(LEAFLET)) == (78, True)
+    assert "✗ store sqlite:" in out
+    assert loaded.run("explain", LEAFLET, "--job", "cima")[0] == 0
+
+
+def test_the_url_of_a_resource_is_as_good_as_its_name(loaded: Any) -> None:
+    [block] = _found(loaded, f"https://fhir.invalid/epi/api/fhir/{LEAFLET}/_history/4")
+    assert block["resource"] == LEAFLET
+
+
+def test_a_row_in_quarantine_is_told_with_where_to_see_it(loaded: Any) -> None:
+    loaded.register.products[SOME] = dict(loaded.register.products[SOME], nombre=None)
+    loaded.run("run", "cima", "--only", SOME, "--json")
+    for asked in (SOME, LEAFLET):
+        _, out, _ = loaded.run("explain", asked)
+        assert "In quarantine: cima-" in " ".join(out.partition("\n\n")[0].split())
+        assert "tsi-fetch quarantine show cima" in " ".join(out.split())
+    [block] = _found(loaded, LEAFLET)
+    assert block["quarantine"][0]["closed"] is None
+    assert block["history"][0]["what"].startswith("quarantine 1: cima-")
+
+
+def _settle(desk: Any, *settlements: Settlement, doubt: Doubt | None = None) -> None:
+    url = f"sqlite:///{desk.folder}/store.db"
+    with (
+        open_store(url, create=True) as stored,
+        stored.lease("cima", "out", "260302-0930-ab12", wait=SystemClock().sleep) as store,
+    ):
+        for settlement in settlements:
+            store.settle(settlement)
+        if doubt:
+            store.doubt(doubt)
+
+
+def test_what_only_waits_was_never_written(desk: Any) -> None:
+    ref, target = Ref("Basic", "a"), Ref("Organization", "gone")
+    waiting = Waiting(ref, b'{"x":"secret"}', "1", "1", 1, 1, frozenset({target}))
+    awaited = Known(ref, "cima", AWAITED, None, None, 1, State.DELETED)
+    held = ScopeSettled("1", frozenset({ref}), frozenset(), None, 1, "1")
+    _settle(desk, Settlement("registroCambios", known=(awaited,), scopes=(held,), waiting=(waiting,)))
+    code, out, _ = desk.run("explain", "Basic/a")
+    first = " ".join(out.partition("\n\n")[0].split())
+    assert code == 0
+    assert first.startswith("Nothing of Basic/a was ever written by cima, and out does not hold it.")
+    assert "A change of it waits for Organization/gone, since 20" in first
+    assert "secret" not in out
+
+
+def test_a_write_that_was_cut_off_and_a_removal_are_told(loaded: Any) -> None:
+    ref = Ref.parse(LEAFLET)
+    gone = ScopeSettled(SOME, frozenset(), frozenset({ref}), None, 1, SOME)
+    _settle(loaded, Settlement("registroCambios", scopes=(gone,)), doubt=Doubt((ref,), (), 1))
+    _, out, _ = loaded.run("explain", LEAFLET)
+    first = " ".join(out.partition("\n\n")[0].split())
+    assert "A run began to write it and never said how that ended" in first
+    assert "It is to be removed." in first
+    assert f"row {SOME} of cima no longer gives it" in " ".join(out.split())
+
+
+def test_a_job_that_the_file_has_no_more_is_told_from_the_store_alone(loaded: Any) -> None:
+    file = loaded.folder / "jobs.yaml"
+    file.write_text(file.read_text().replace("  cima:\n", "  renamed:\n"))
+    code, out, _ = loaded.run("explain", LEAFLET, "--store", f"sqlite:///{loaded.folder}/store.db")
+    assert code == 78
+    assert "out could not be asked" in " ".join(out.split())
+    assert "there is no job 'cima'" in out
+    assert loaded.run("explain", LEAFLET, "--store", f"sqlite:///{loaded.folder}/store.db", "--offline")[0] == 0
+
+
+def _job_file(desk: Any, url: str) -> None:
+    file = desk.folder / "jobs.yaml"
+    folder = f'out: {{kind: folder, path: "{desk.folder}/out"}}'
+    file.write_text(file.read_text().replace(folder, f'out: {{kind: fhir, url: "{url}", attempts: 1, max_wait: 0}}'))
+
+
+def test_a_server_says_who_wrote_what_it_holds_and_one_that_is_down_is_75(desk: Any) -> None:
+    with ServedFhir(FakeHapi(offers={})) as served:
+        _job_file(desk, served.url)
+        assert desk.run("run", "cima", "--json")[0] == 0
+        [block] = _found(desk, LEAFLET)
+        assert (block["now"]["verdict"], block["now"]["version"]) == ("as written", "1")
+        assert (block["now"]["written_by_run"], block["now"]["written_by_us"]) == (block["run"]["run"], True)
+        body = served.hapi.live(LEAFLET)
+        assert body is not None
+        served.hapi.put(LEAFLET, run="somebody", **{**body, "title": "x"})
+        [block] = _found(desk, LEAFLET)
+        assert (block["now"]["verdict"], block["now"]["written_by_us"]) == ("changed", False)
+        assert "somebody else has written what out holds now" in block["essence"]
+    code, out, _ = desk.run("explain", LEAFLET, "--log", "text")
+    assert (code, f"{LEAFLET} comes from row {SOME} of cima" in " ".join(out.split())) == (75, True)
+    assert "out could not be asked" in " ".join(out.split())
+    assert "--offline leaves the sink out" in " ".join(out.split())
+    assert desk.run("explain", LEAFLET, "--offline")[0] == 0
+
+
+def test_the_essence_of_an_older_mapping_says_so(loaded: Any) -> None:
+    [block] = _found(loaded, LEAFLET)
+    assert "An older mapping made it (2; today's is 3)." in essence({**block, "mapping_today": 3})
+    assert "by a run that is no longer recorded" in essence({**block, "run": None})
+    text = explained_text({"found": [{**block, "run": None, "mapping_today": None}], "troubles": []}, width=80)
+    assert "none that is recorded" in text
+    assert "today's is not known here" in text
