@@ -149,7 +149,7 @@ def merged(worked: Worked) -> dict[str, Any]:
         "counts": _summed_each(report["counts"] for report in reports),
         "rows": _summed(report["rows"] for report in reports),
         "phases": _summed(report["phases"] for report in reports),
-        "watermark": {"before": None, "after": None},
+        "watermark": None,  # it is neither read nor moved
         "remainder": 0,
         "quarantined": quarantined[:MOST_NAMED],
         "troubles": sum(report["troubles"] for report in reports),

@@ -19,7 +19,7 @@ from store import queries, run_history
 from store.handle import NoStore, Stored
 from tsi_fetch.errors import Exit, TsiFetchError, worst
 
-OVERDUE = Exit.TRY_AGAIN
+OVERDUE = Exit.QUARANTINE
 """What `--fail-if-overdue` ends with where a job is overdue."""
 
 _UNKNOWN: Figures = dict.fromkeys(

@@ -48,6 +48,8 @@ def replay(ports: Ports, settings: Settings, entries: Iterable[Entry]) -> Report
 
 def _everything(run: Run, entries: Iterator[Entry]) -> None:
     run.sink.open(run.source.types)
+    stays = run.store.position(run.source.stream).cursor
+    run.tally.watermark = (stays, stays)
     run.marker.check()
     run.held_back = run.store.recover()
     with air_of(run) as run.air:

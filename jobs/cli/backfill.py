@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jobs.cli.in_order import InOrder
+from jobs.cli.job_names import JOB
 from jobs.cli.options import (
     Span,
     accept_refusals_option,
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from jobs import backfilling
 
 
-class Backfills(click.Group):
+class Backfills(InOrder):
     """`backfill JOB …` begins one, as `backfill start JOB …` does."""
 
     def resolve_command(
@@ -64,7 +66,7 @@ how_to_work = together(accept_refusals_option, duration_option, store_option, si
 
 
 @command.command("start", short_help="Begin one, and work on it.")
-@click.argument("job")
+@click.argument("job", type=JOB)
 @click.option("--all", "everything", is_flag=True, help="Everything that the source lists.")
 @click.option("--from", "since", metavar="D", help="What changed since this day (or instant).")
 @click.option("--to", "until", metavar="D", help="Up to this day (or instant), which is not in it any more.")
@@ -106,9 +108,9 @@ def start(
     """Make a list of what JOB is to load, and work on it until nothing is left.
 
     \b
-    tsi-fetch backfill cima --all
-    tsi-fetch backfill cima --from 2026-03-01 --to 2026-04-01
-    tsi-fetch backfill cima --all --later       for the Job in k8s-cronjobs/backfill
+    tsi-fetch backfill start cima --all               or shorter: tsi-fetch backfill cima --all
+    tsi-fetch backfill start cima --from 2026-03-01 --to 2026-04-01
+    tsi-fetch backfill start cima --all --later       for the Job in k8s-cronjobs/backfill
 
     Killed or interrupted, `tsi-fetch backfill resume ID` goes on.  Exit code 65: some items could not be done and are
     set aside with their reasons (`tsi-fetch backfill show ID`), or rows went to quarantine.
@@ -213,7 +215,7 @@ def work(
 
 
 @command.command("list", short_help="List backfills.")
-@click.option("--job", metavar="JOB", help="Only of this job.")
+@click.option("--job", type=JOB, metavar="JOB", help="Only of this job.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="So many, the latest first.")
 @look_option
 @config_option

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from jobs.cli.job_names import JOB
 from jobs.cli.options import config_option, json_option, log_option
 from jobs.cli.voice import Voice
 from jobs.reporting.place import Place
 
 
 @click.command("check", short_help="Look whether everything is as it must be.")
-@click.argument("job", required=False)
+@click.argument("job", type=JOB, required=False)
 @config_option
 @json_option
 @log_option

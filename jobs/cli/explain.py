@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from jobs.cli.job_names import JOB
 from jobs.cli.options import config_option, json_option, log_option, look_option
 from jobs.cli.voice import Voice
 from jobs.reporting.place import Place
@@ -13,7 +14,7 @@ from jobs.reporting.place import Place
 
 @click.command("explain", short_help="Say where a resource came from.")
 @click.argument("what", metavar="TYPE/ID|KEY")
-@click.option("--job", metavar="JOB", help="Only what this job knows.")
+@click.option("--job", type=JOB, metavar="JOB", help="Only what this job knows.")
 @click.option("--offline", is_flag=True, help="Ask the store alone, and not what the sink holds now.")
 @look_option
 @config_option

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from jobs.cli.job_names import JOB
 from jobs.cli.options import FOLDER, config_option, json_option, log_option, sink_option, store_option
 from jobs.cli.voice import Voice
 from jobs.reporting.place import Place
 
 
 @click.command("export", short_help="Write what a job has on its sink into files.")
-@click.argument("job")
+@click.argument("job", type=JOB)
 @click.argument("folder", metavar="DIR", type=FOLDER)
 @click.option("--type", "types", multiple=True, metavar="T", help="Only resources of this type; may be repeated.")
 @store_option

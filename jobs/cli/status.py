@@ -14,7 +14,7 @@ from jobs.reporting.place import Place
 
 @click.command("status", short_help="Show how the jobs are.")
 @click.argument("job", type=JOB, required=False)
-@click.option("--fail-if-overdue", is_flag=True, help="Exit code 75 where a job is overdue: for probes and alarms.")
+@click.option("--fail-if-overdue", is_flag=True, help="Exit code 65 where a job is overdue: for probes and alarms.")
 @look_option
 @config_option
 @json_option
@@ -28,7 +28,7 @@ def command(
     \b
     tsi-fetch status
     tsi-fetch status cima --json
-    tsi-fetch status --fail-if-overdue     for a probe: 75 where a scheduled run is missing
+    tsi-fetch status --fail-if-overdue     for a probe: 65 where a scheduled run is missing
 
     Only the store is asked; a job that never ran is listed, too.  A store that cannot be read hides no other: its jobs
     are listed as unreadable, and the exit code (75, 78) says so.  Below the table: what waits for something that is

@@ -127,11 +127,9 @@ def _figures(report: Report) -> Table:
 def _named_figures(report: Report) -> Iterator[tuple[str, str]]:
     rows = ", ".join(f"{number:,} {fate}" for fate, number in report["rows"].items() if number)
     yield "rows", rows or "none"
-    before, after = report["watermark"]["before"], report["watermark"]["after"]
-    yield (
-        "watermark",
-        f"{before or 'none'} → {after or 'none'}" if before != after else f"{after or 'none'} (not moved)",
-    )
+    if moved := report["watermark"]:
+        before, after = moved["before"] or "none", moved["after"] or "none"
+        yield "watermark", f"{before} → {after}" if before != after else f"{after} (not moved)"
     if report["remainder"]:
         yield "left to do", f"{report['remainder']:,} keys; the next run goes on"
     took = datetime.fromisoformat(report["ended"]) - datetime.fromisoformat(report["started"])

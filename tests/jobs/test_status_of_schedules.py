@@ -79,9 +79,9 @@ def test_a_job_that_has_not_succeeded_since_is_overdue_and_a_probe_hears_it(desk
     ran(desk, timedelta(minutes=29), replay=True)
     code, [row] = status(desk)
     assert (code, row["overdue"], row["outcome"]) == (0, True, "done")
-    assert status(desk, "--fail-if-overdue")[0] == 75
+    assert status(desk, "--fail-if-overdue")[0] == 65
     code, text, _ = desk.run("status", "cima", "--fail-if-overdue")
-    assert code == 75
+    assert code == 65
     assert "OVERDUE" in text
     assert " 2d " in text
     assert "cima is overdue: nothing has succeeded since" in text
@@ -94,15 +94,15 @@ def test_a_job_that_never_succeeded_is_due_from_when_its_store_was_made(desk: An
     assert (code, row["overdue"], row["last_success"]) == (0, False, None)
     made(desk, 2 * DAY)
     code, [row] = status(desk, "--fail-if-overdue")
-    assert (code, row["overdue"]) == (75, True)
+    assert (code, row["overdue"]) == (65, True)
     ran(desk, timedelta(minutes=12), "failed")
-    assert status(desk, "--fail-if-overdue")[0] == 75
+    assert status(desk, "--fail-if-overdue")[0] == 65
 
 
 def test_without_a_store_nobody_knows_and_a_probe_is_not_told_that_all_is_well(desk: Any) -> None:
     code, [row] = status(desk)
     assert (code, row["overdue"], row["readable"]) == (0, None, True)
-    assert status(desk, "--fail-if-overdue")[0] == 75
+    assert status(desk, "--fail-if-overdue")[0] == 65
     assert "it has no store yet" in desk.run("status")[1]
     assert not (desk.folder / "store.db").exists()
 
@@ -170,7 +170,7 @@ def test_a_store_that_is_down_hides_no_other_job_and_the_exit_code_says_so(desk:
     code, [ahead, cima] = status(desk)
     assert (code, ahead["readable"], ahead["quarantined"], cima["outcome"]) == (75, False, None, "done")
     code, text, err = desk.run("status")
-    assert code == 75
+    assert code == 65
     assert " unreadable " in text
     assert "✗ ahead: the store postgresql://fetcher:***@127.0.0.1:1/none" in text
     assert "pa55w0rd" not in text + err
