@@ -230,6 +230,15 @@ def test_a_server_says_who_wrote_what_it_holds_and_one_that_is_down_is_75(desk: 
     assert desk.run("explain", LEAFLET, "--offline")[0] == 0
 
 
+def test_a_shared_resource_of_another_job_is_told_with_the_row_that_holds_it(desk: Any) -> None:
+    ref = Ref("Organization", "shared")
+    held = ScopeSettled("7", frozenset({ref}), frozenset(), None, 1, "7")
+    of_another = Known(ref, "other", bytes(range(16)), "1", None, 1)
+    _settle(desk, Settlement("registroCambios", known=(of_another,), scopes=(held,)))
+    _, out, _ = desk.run("explain", str(ref), "--offline")
+    assert "comes from row 7 of cima (and belongs to other)" in " ".join(out.split())
+
+
 def test_the_essence_of_an_older_mapping_says_so(loaded: Any) -> None:
     [block] = _found(loaded, LEAFLET)
     assert "An older mapping made it (2; today's is 3)." in essence({**block, "mapping_today": 3})
