@@ -61,8 +61,9 @@ def _written(block: Block) -> str:
     run = block["run"]
     if run is None:
         return f"{what} by a run that is no longer recorded"
-    replay = ", a replay" if run["replay"] else ""
-    return f"{what} by run {run['run']} ({minute(run['started'])}{replay})"
+    told = [minute(run["started"]), *(["a replay"] if run["replay"] else [])]
+    told += ["which was lost"] if run["outcome"] == "lost" else []
+    return f"{what} by run {run['run']} ({', '.join(told)})"
 
 
 def _now(block: Block) -> str:

@@ -180,7 +180,9 @@ def _event(event: Figures) -> str:
 
 
 def _nothing(found: Figures, columns: int) -> list[str]:
-    lines = _wrapped(f"Nothing is known of {found['asked']}.", columns, "")
+    unasked = any(trouble["part"] == "store" for trouble in found["troubles"])
+    so_far = ", as far as the stores could be asked" if unasked else ""
+    lines = _wrapped(f"Nothing is known of {found['asked']}{so_far}.", columns, "")
     lines += ["", "looked for as a resource (Type/id) and as a row's key, just as it is written, in"]
     for place in found["looked_in"]:
         jobs = ", ".join(place["jobs"]) or "no job that was asked for has run"
