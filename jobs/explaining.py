@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from jobs.looking import Figures, Where, trouble_figures
 from jobs.present import Asker, Present
 from jobs.reporting.essence import essence
-from store.explaining import MOST_REFS, places, trace_key, trace_ref
+from store.explaining import MOST_COUNTED, MOST_REFS, places, trace_key, trace_ref
 from store.handle import NoStore, Stored, open_store
 from store.traces import KeyTrace, Made, Mention, RefTrace, RunBrief, ScopeRow, Waiter
 from tsi_fetch.clock import StopSignal
@@ -101,8 +101,11 @@ def _stores(where: Where, job: str | None, stack: ExitStack, asker: Asker) -> It
 def _resource(stored: Stored, trace: RefTrace, asker: Asker) -> Figures:
     known = trace.known
     job = known.job if known else _claimants(trace)[0]
-    rows = list(dict.fromkeys(s.row for s in trace.scopes if s.job == job))
-    facts = asker.facts(job)
+    holder = next(
+        (s.job for s in sorted(trace.scopes, key=lambda s: s.job != job)), job
+    )  # a shared one's may be another
+    rows = list(dict.fromkeys(s.row for s in trace.scopes if s.job == holder))
+    facts, source = asker.facts(job), asker.facts(holder)
     held = any(trace.scopes)
     present = asker.ask(stored, job, trace.sink, [(trace.ref, known, held)], bodies=True)[trace.ref]
     return {
@@ -116,10 +119,12 @@ def _resource(stored: Stored, trace: RefTrace, asker: Asker) -> Figures:
         "run": _brief(trace.wrote),
         "runs_since": None if trace.since is None else trace.since.runs,
         "last_run": None if trace.since is None else _brief(trace.since.last),
+        "held_by": holder,
         "rows": rows,
-        "urls": [url for row in rows for url in facts.urls(row)],
+        "urls": [url for row in rows for url in source.urls(row)],
         "scopes": [_scope(s) for s in trace.scopes],
         "more_scopes": trace.more_scopes,
+        "scopes_counted": trace.more_scopes < MOST_COUNTED,
         "now": present.to_json(),
         "begun": trace.noted,
         "waits": [_waiter(w) for w in trace.waits],

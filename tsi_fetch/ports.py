@@ -54,7 +54,8 @@ class Source(Protocol):
 
     `stream` names what its watermark counts; `mapping` is raised by hand whenever `to_changes` would give another
     result for the same row.  A scope's key is its row's key, or the row's key, `#` and a part.  `types`: the resource
-    types that `to_changes` gives.  `pull` and `fetch` may be asked for their next batch by another thread, while
+    types that `to_changes` gives.  A class may offer `urls(options, key)`: where a person can read a row, as far as its
+    key tells.  `pull` and `fetch` may be asked for their next batch by another thread, while
     `to_changes` and `settled` are called for the batches before it.
     """
 

@@ -48,8 +48,10 @@ def _made_from(block: Block) -> str:
     rows, more = block["rows"], block["more_scopes"] + len(block["rows"]) - 1
     if not rows:
         return f"is held by no row of {block['job']}"
-    others = f" and {more:,} others" if more > 1 else " and one other" if more == 1 else ""
-    return f"comes from row {rows[0]}{others} of {block['job']}"
+    many = "" if block["scopes_counted"] else " or more"
+    others = f" and {more:,}{many} others" if more > 1 else " and one other" if more == 1 else ""
+    owner = f" (and belongs to {block['job']})" if block["held_by"] != block["job"] else ""
+    return f"comes from row {rows[0]}{others} of {block['held_by']}{owner}"
 
 
 def _written(block: Block) -> str:
@@ -59,8 +61,9 @@ def _written(block: Block) -> str:
     run = block["run"]
     if run is None:
         return f"{what} by a run that is no longer recorded"
-    replay = ", a replay" if run["replay"] else ""
-    return f"{what} by run {run['run']} ({minute(run['started'])}{replay})"
+    told = [minute(run["started"]), *(["a replay"] if run["replay"] else [])]
+    told += ["which was lost"] if run["outcome"] == "lost" else []
+    return f"{what} by run {run['run']} ({', '.join(told)})"
 
 
 def _now(block: Block) -> str:

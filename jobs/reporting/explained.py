@@ -49,7 +49,8 @@ def _what_to_do(block: Figures) -> Iterator[str]:
         return  # a job that the file does not have cannot be asked for anything
     row = block["key"] if block["kind"] == "row" else next(iter(block["rows"]), None)
     if row is not None:
-        yield f"  → tsi-fetch plan {block['job']} --only {shlex.quote(row)} --diff   what the source says now"
+        job = block.get("held_by", block["job"])
+        yield f"  → tsi-fetch plan {job} --only {shlex.quote(row)} --diff   what the source says now"
     made = block["resources"] if block["kind"] == "row" else [block]
     if any(one["now"]["verdict"] in ("changed", "ours", "missing", "back", "touched") for one in made):
         yield f"  → tsi-fetch reconcile {block['job']}   everything that differs on {block['sink']}"
@@ -93,7 +94,7 @@ def _scopes(block: Figures) -> Iterator[str]:
         yield f"{scope['scope']} of {scope['job']}{row}{doubt}"
     more = len(scopes) - len(scopes[:NAMED]) + block.get("more_scopes", 0)
     if more:
-        yield f"and {more:,} more"
+        yield f"and {more:,}{'' if block.get('scopes_counted', True) else ' or more'} more"
     if not scopes:
         yield "none holds it"
 
@@ -179,7 +180,9 @@ def _event(event: Figures) -> str:
 
 
 def _nothing(found: Figures, columns: int) -> list[str]:
-    lines = _wrapped(f"Nothing is known of {found['asked']}.", columns, "")
+    unasked = any(trouble["part"] == "store" for trouble in found["troubles"])
+    so_far = ", as far as the stores could be asked" if unasked else ""
+    lines = _wrapped(f"Nothing is known of {found['asked']}{so_far}.", columns, "")
     lines += ["", "looked for as a resource (Type/id) and as a row's key, just as it is written, in"]
     for place in found["looked_in"]:
         jobs = ", ".join(place["jobs"]) or "no job that was asked for has run"

@@ -137,6 +137,8 @@ def test_a_store_that_cannot_be_asked_hides_nothing_of_the_others(loaded: Any) -
     code, out, _ = loaded.run("explain", LEAFLET)
     assert (code, out.startswith(LEAFLET)) == (78, True)
     assert "✗ store sqlite:" in out
+    code, out, _ = loaded.run("explain", "nix")
+    assert (code, out.startswith("Nothing is known of nix, as far as the stores could be asked.")) == (78, True)
     assert loaded.run("explain", LEAFLET, "--job", "cima")[0] == 0
 
 
@@ -230,10 +232,20 @@ def test_a_server_says_who_wrote_what_it_holds_and_one_that_is_down_is_75(desk: 
     assert desk.run("explain", LEAFLET, "--offline")[0] == 0
 
 
+def test_a_shared_resource_of_another_job_is_told_with_the_row_that_holds_it(desk: Any) -> None:
+    ref = Ref("Organization", "shared")
+    held = ScopeSettled("7", frozenset({ref}), frozenset(), None, 1, "7")
+    of_another = Known(ref, "other", bytes(range(16)), "1", None, 1)
+    _settle(desk, Settlement("registroCambios", known=(of_another,), scopes=(held,)))
+    _, out, _ = desk.run("explain", str(ref), "--offline")
+    assert "comes from row 7 of cima (and belongs to other)" in " ".join(out.split())
+
+
 def test_the_essence_of_an_older_mapping_says_so(loaded: Any) -> None:
     [block] = _found(loaded, LEAFLET)
     assert "An older mapping made it (2; today's is 3)." in essence({**block, "mapping_today": 3})
     assert "by a run that is no longer recorded" in essence({**block, "run": None})
+    assert ", which was lost)" in essence({**block, "run": {**block["run"], "outcome": "lost"}})
     text = explained_text({"found": [{**block, "run": None, "mapping_today": None}], "troubles": []}, width=80)
     assert "none that is recorded" in text
     assert "today's is not known here" in text

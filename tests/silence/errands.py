@@ -114,6 +114,8 @@ def looking_back(desk: Desk) -> None:
         desk.both("status", job, code=0)
         desk.both("runs", job, code=0)
         desk.both("reconcile", job)
+        _explained(desk, job)
+        desk.say("export", job, str(desk.folder / f"export-of-{job}"), "--log", "text")
         desk.both("quarantine", "list", "--job", job, "--all", code=0)
         _show(desk, job)
     desk.say("reconcile", "plain", "--fix", "--log", "text")
@@ -134,6 +136,16 @@ def _steer(desk: Desk) -> None:
     desk.both("db", "prune", "--keep", "1s", "--store", desk.postgres)
     desk.say("db", "backup", str(desk.folder / "copy.db"), "--store", f"sqlite:///{desk.folder}/store.db", code=0)
     desk.say("db", "backup", str(desk.folder / "copy.db"), "--store", desk.postgres, code=2)
+
+
+def _explained(desk: Desk, job: str) -> None:
+    """What was written, what waits, and what was refused."""
+    listed = json.loads(desk.say("quarantine", "list", "--job", job, "--json", code=0))["quarantine"]
+    waits = json.loads(desk.say("status", job, "--json", code=0))["waits"]
+    named = {entry["key"] for entry in listed} | {entry["resource"] for entry in listed if entry["resource"]}
+    for name in sorted(named | {wait["resource"] for wait in waits}):
+        desk.both("explain", name, "--job", job)
+        desk.say("explain", name, "--offline")
 
 
 def _show(desk: Desk, job: str) -> None:
@@ -234,6 +246,8 @@ def _mistaken(desk: Desk) -> list[tuple[list[str], int]]:
         (["run", "plain", "--store", DISTORTED, "--sink", out], 78),
         (["plan", "plain", "--store", LOST, "--sink", out], 75),
         (["reconcile", "plain", "--store", LOST, "--sink", out], 75),
+        (["explain", "x", "--store", LOST], 75),
+        (["export", "plain", out, "--store", LOST, "--sink", out], 75),
         (["db", "upgrade", "--store", LOST], 75),
         (["db", "upgrade", "--store", DISTORTED], 78),
         (["run", "plain", "--store", LOST], 2),
