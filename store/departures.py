@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, delete, exists, func, select, 
 
 from store.access import Access
 from store.bulk import among
-from store.ledger import ask_again
+from store.ledger import ask_again, not_overtaken
 from store.memory import STATES, move_watermark
 from store.schema import checkpoints, holds, jobs, known, pending, scopes, types
 from store.worklists import reopen
@@ -109,12 +109,14 @@ class Departures:
         """The guard refused: what is pending and not accepted is forgotten, and will be decided anew.
 
         The work items that decided it open again, and so does their list where it has closed since; keys that lay in
-        quarantine as unfetched lie there again, since no feed may ever name them anew.
+        quarantine as unfetched lie there again, since no feed may ever name them anew.  So do entries that the same
+        answers had overtaken: the watermark may have passed their rows, which are settled nowhere else.
         """
         job = self._access.job_no
         mine = self._undecided(stream)
         with self._access.write() as conn:
-            decided = conn.execute(select(pending.c.scope, pending.c.row, pending.c.list).where(*mine)).all()
+            columns = (pending.c.scope, pending.c.row, pending.c.list, pending.c.decided)
+            decided = conn.execute(select(*columns).where(*mine)).all()
             conn.execute(delete(pending).where(*mine))
             if decided:
                 again = among(conn, scopes.c.id, {row.scope for row in decided})
@@ -122,6 +124,7 @@ class Departures:
                 rows, lists = {row.row for row in decided}, {row.list for row in decided if row.list is not None}
                 reopen(conn, job, stream, rows, lists)
                 ask_again(conn, job, stream, rows)
+                not_overtaken(conn, job, stream, rows, since=min(row.decided for row in decided))
             self._forget_checkpoint(conn, stream)
 
 

@@ -125,6 +125,13 @@ def ask_again(conn: Connection, job_no: int, stream: str, keys: Collection[str])
     conn.execute(update(quarantine).where(*mine, *over).values(closed=None, why=None, opened=now(conn)))
 
 
+def not_overtaken(conn: Connection, job_no: int, stream: str, keys: Collection[str], *, since: datetime) -> None:
+    """Entries of these keys that were overtaken since then lie there again, as old as they are."""
+    mine = (quarantine.c.job == job_no, quarantine.c.stream == stream, among(conn, quarantine.c.key, keys))
+    over = (quarantine.c.why == "overtaken", quarantine.c.closed >= since)
+    conn.execute(update(quarantine).where(*mine, *over).values(closed=None, why=None))
+
+
 def _values(record: RunRecord) -> dict[str, object]:
     """What may change until a run has ended."""
     report = msgspec.json.encode(dict(record.report)).decode()

@@ -205,7 +205,8 @@ class Overlay:
         rows = {p.row for p in self._scratch.pending() if not p.accepted}
         self._lists.reopen(stream, rows)
         lying = {(t.stream, t.digest) for t in self._lying}
-        again = self._inner.once_unfetched(stream, rows)
+        overtaken = [t for t in self._inner.troubles() if t.stream == stream and t.key in rows]
+        again = [*self._inner.once_unfetched(stream, rows), *overtaken]
         self._lying += [t for t in again if (t.stream, t.digest) not in lying]
         self._scratch.discard(stream)
         self._cleared.add(stream)

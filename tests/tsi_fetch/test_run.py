@@ -582,6 +582,27 @@ def test_a_plan_of_a_full_reading_takes_the_keys_in_the_order_of_the_run(loaded:
     assert (plan.counts, planned) == (run.counts, loaded.source.asked)
 
 
+def test_what_overtook_an_entry_and_was_discarded_by_the_guard_has_not_overtaken_it(loaded: House) -> None:
+    """The watermark has passed the row that lies in quarantine: were its entry closed, and what closed it forgotten, it
+    would be settled nowhere (found by `make fire-inside`, seed 3035)."""
+    loaded.sink.refuse = {org("a"): Fault("refused", "$", "not today")}
+    loaded.source.change("p1", {"a": "A2", "s": "shared"})
+    assert loaded.run().exit_code == 65
+    with open_store(loaded.url) as stored:
+        [before] = queries.quarantine(stored, "job")
+    for key in ("p1", "p2", "p3"):
+        loaded.source.change(key, None, TOMORROW)
+    assert loaded.run().exit_code == 77
+    with open_store(loaded.url) as stored:
+        [lying] = queries.quarantine(stored, "job")
+    assert (lying.key, lying.opened, lying.attempts) == ("p1", before.opened, 1)
+    loaded.sink.refuse = {}
+    assert loaded.run(accept_vanish=4).exit_code == 0
+    with open_store(loaded.url) as stored:
+        assert queries.quarantine(stored, "job") == []
+        assert [row.why for row in queries.quarantine(stored, "job", state="closed")] == ["overtaken"]
+
+
 def test_the_refusal_guard_says_the_figures_that_it_goes_by(house: House) -> None:
     many(house, 40)
     house.source.broken |= {f"m{n}" for n in range(40)}
