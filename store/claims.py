@@ -7,7 +7,10 @@ claims when it holds the job's lease, and drops what it has fetched for those th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import logging
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, exists, func, or_, select, update
@@ -16,10 +19,19 @@ from store.bulk import add_missing, among, is_postgres, now
 from store.engine import Database
 from store.prepared import Prepared
 from store.schema import Item, lists, runs, work
+from tsi_fetch.errors import TryAgain
 from tsi_fetch.words import Claimed, Progressed
+
+BEATS = 5
+"""Renewals per expiry."""
+
+SHORTEST = 0.05
+"""Seconds between two renewals, at least."""
 
 RETRY_AFTER = 30.0
 """Seconds before an item that failed is tried again, times how often it has failed."""
+
+_log = logging.getLogger(__name__)
 
 _backfills = Prepared(
     lambda postgres: select(lists.c.id).where(
@@ -79,7 +91,28 @@ class Claims:
         with self._database.read() as conn:
             return frozenset(conn.scalars(select(work.c.id).where(*self._held(), is_open)))
 
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Whatever is claimed is renewed, from a thread of its own, for as long as this lasts: at a polite rate that
+        many workers share, a slice may take longer to fetch than a claim lasts."""
+        ended = threading.Event()
+        thread = threading.Thread(target=self._keep, args=(ended,), name=f"claims of {self._holder}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _keep(self, ended: threading.Event) -> None:
+        while not ended.wait(max(self._expiry / BEATS, SHORTEST)):
+            try:
+                self.renew()
+            except TryAgain as e:  # tried again at the next beat; what expires meanwhile is fetched once more
+                _log.warning("the claims of %s could not be renewed: %s", self._holder, e.message)
+
     def renew(self) -> None:
+        """They last for an expiry from now."""
         with self._database.write() as conn:
             until = now(conn) + timedelta(seconds=self._expiry)
             conn.execute(update(work).where(*self._held()).values(held_until=until))

@@ -12,7 +12,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from tsi_fetch import guards, waiting
 from tsi_fetch.context import Ports, Run, Settings
@@ -27,9 +27,6 @@ AT_ONCE = 20
 
 ATTEMPTS = 3
 """How often an item is tried before it is set aside with its reason."""
-
-RENEW_AFTER = timedelta(seconds=10)
-"""Claims are renewed this often: several times before they expire."""
 
 POLL = 1.0
 """Seconds between looks at a list of which others do the rest."""
@@ -66,13 +63,13 @@ class _Worker:
         self._bench, self._claims = bench, bench.claims
         self._ports, self._clock, self._source = bench.ports, bench.ports.clock, bench.ports.source
         self._settings = replace(settings, worker=True)
-        self._started = self._renewed = self._clock.now()
+        self._started = self._clock.now()
         self._in_turn = False  # the source gives no orders: only what is fetched in the turn is known to be new
         self._tally = Tally(settings.job, settings.run_id, self._started, plan=False)
 
     def work(self) -> Report:
         try:
-            with self._tally.phases.running():
+            with self._tally.phases.running(), self._claims.kept():
                 self._until_done()
         except _TimeIsUp:
             self._tally.partial = True
@@ -111,7 +108,6 @@ class _Worker:
         while True:
             self._check_time()
             items = self._claims.claim(self._bench.at_once)
-            self._renewed = self._clock.now()
             if items:
                 self._do(items)
             elif not self._is_more_to_come():
@@ -164,7 +160,6 @@ class _Worker:
                 batch = next(batches, None)
             if batch is None:
                 return
-            self._renew()
             yield batch
 
     def _is_the_source_there(self, reasons: Mapping[str, str]) -> None:
@@ -226,7 +221,6 @@ class _Worker:
         unreadable = 0
         for page in self._source.changed(since, until):
             self._check_time()
-            self._renew()
             unreadable += page.unreadable
             keys = sorted({key for key, at in page.rows if at is None or since <= at < until})
             for some in (keys[i : i + WINDOW_PAGE] for i in range(0, len(keys), WINDOW_PAGE)):
@@ -241,13 +235,7 @@ class _Worker:
     def _patiently(self, seconds: float) -> None:
         """Wait for the turn; not in step with the others."""
         self._check_time()
-        self._renew()
         self._clock.sleep(seconds * (0.5 + random.random()))
-
-    def _renew(self) -> None:
-        if self._clock.now() - self._renewed > RENEW_AFTER:
-            self._claims.renew()
-            self._renewed = self._clock.now()
 
     def _check_time(self) -> None:
         """`Stopped`, or time is up."""

@@ -170,7 +170,7 @@ def test_a_store_that_is_down_hides_no_other_job_and_the_exit_code_says_so(desk:
     code, [ahead, cima] = status(desk)
     assert (code, ahead["readable"], ahead["quarantined"], cima["outcome"]) == (75, False, None, "done")
     code, text, err = desk.run("status")
-    assert code == 65
+    assert code == 75
     assert " unreadable " in text
     assert "✗ ahead: the store postgresql://fetcher:***@127.0.0.1:1/none" in text
     assert "pa55w0rd" not in text + err
