@@ -13,7 +13,7 @@ FIRE_AT := $(BIN)/python -W ignore -m tests.faults
 FIRE_SUM = $(FIRE_AT).tally $(TALLY)
 FIRE_FROM = --seed $(or $(SEED),1) --tally $(TALLY)
 
-.PHONY: help demo test test-servers check lint hapi cima-server bench-sink bench-cima bench-memory bench-store load-cima lock \
+.PHONY: help demo test test-servers check lint hapi cima-server bench-sink bench-cima bench-memory bench-store bench-backfill load-cima lock \
 	fire fire-long fire-inside fire-processes fire-servers fire-runners fire-machine fire-hostile fire-crash \
 	schema recording wheel clean
 .DELETE_ON_ERROR:
@@ -71,6 +71,9 @@ bench-memory: $(VENV)/ready-to-test ## the memory of a run over a million rows a
 
 bench-store: $(VENV)/ready-to-test ## the store among ten million refs against a hundred thousand; half an hour
 	$(BIN)/python -W ignore -m dev.bench_store $(BENCH_ARGS)
+
+bench-backfill: $(VENV)/ready-to-test ## a backfill by 1, 2, 4 and 8 workers; five minutes (BENCH_ARGS=--help)
+	$(BIN)/python -W ignore -m dev.bench_backfill $(BENCH_ARGS)
 
 load-cima: $(VENV)/ready-to-test ## a first load of the made-up register, interrupted ten times, then checked (LOAD_ARGS=--help)
 	$(BIN)/python -m dev.load_cima $(LOAD_ARGS)
