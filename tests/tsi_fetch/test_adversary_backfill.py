@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from itertools import islice
 from typing import Any
@@ -15,9 +18,16 @@ from store import backfills
 from store.handle import open_store
 from tsi_fetch.errors import TryAgain
 from tsi_fetch.ports import NOTHING
-from tsi_fetch.words import Batch, Validators
+from tsi_fetch.words import Batch, Change, Row, Validators
 
 TOMORROW = TODAY + timedelta(days=1)
+
+
+def progress(house: House, number: int) -> tuple[str, int, int, int]:
+    with open_store(house.url) as stored:
+        found = backfills.backfill(stored, number)
+    assert found is not None
+    return found.progress.state, found.progress.left, found.progress.done, found.progress.aside
 
 
 def meanwhile(house: House, act: Callable[[], object]) -> None:
@@ -127,3 +137,59 @@ def test_what_a_run_has_half_settled_when_its_sink_failed_does_not_leave(loaded:
     assert loaded.work(loaded.backfill("p1")).exit_code == 0
     assert loaded.run(removal="delete").exit_code == 0
     assert {"w", "x"} <= loaded.names().keys()
+
+
+@pytest.mark.xfail(strict=True, reason="claims are renewed between batches alone")
+def test_a_claim_is_kept_while_one_batch_takes_longer_than_it_lasts(house: House) -> None:
+    """Many workers share one polite rate, or the source asks to wait: then what each has fetched is thrown away, and
+    the next one fetches it again."""
+    number = house.backfill("p1")
+    taken: list[str] = []
+    fetch = house.source.fetch
+
+    def slowly(keys: Iterable[str], known: Mapping[str, Validators] = NOTHING) -> Iterator[Batch]:
+        until = time.monotonic() + 2
+        with open_store(house.url) as stored:
+            other = stored.worker("job", "memory", "other", number).claims
+            while not taken and time.monotonic() < until:
+                taken.extend(item.key for item in other.claim(1))
+        house.source.fetch = fetch  # type: ignore[method-assign]
+        yield from fetch(keys, known)
+
+    house.source.fetch = slowly  # type: ignore[method-assign]
+    house.work(number, expiry=0.5, max_duration=timedelta(seconds=60))
+    assert taken == []
+
+
+@pytest.mark.xfail(strict=True, reason="whether the source is there is not asked in a turn")
+def test_a_source_without_orders_that_is_down_is_no_fault_of_the_items(loaded: House) -> None:
+    made = loaded.source._row
+    loaded.source._row = lambda *given: replace(made(*given), order=None)  # type: ignore[method-assign]
+    many = [f"q{n}" for n in range(9)]
+    number = loaded.backfill("p1", "p2", *many)
+
+    def down() -> None:
+        loaded.source.unfetched.update([*many, "p1", "p2"])
+        loaded.source.keys = lambda: iter(())  # type: ignore[method-assign]
+
+    meanwhile(loaded, down)
+    assert loaded.work(number, at_once=5).exit_code == 75
+    assert progress(loaded, number)[3] == 0
+
+
+@pytest.mark.xfail(strict=True, reason="what a dead worker had claimed has not failed")
+def test_an_item_that_kills_its_worker_each_time_is_set_aside_and_the_rest_is_done(house: House) -> None:
+    """A bug, or an answer too large for the pod: whoever takes over what a dead worker had claimed dies of it, too."""
+    mapped = house.source.to_changes
+
+    def dies(row: Row) -> Sequence[Change]:
+        if row.key == "p1":
+            raise MemoryError(row.key)
+        return mapped(row)
+
+    house.source.to_changes = dies  # type: ignore[method-assign]
+    number = house.backfill("p1", "p2", "p3")
+    for _ in range(6):
+        with suppress(MemoryError):
+            house.work(number, expiry=0, at_once=1)
+    assert progress(house, number) == ("closed", 0, 2, 1)
