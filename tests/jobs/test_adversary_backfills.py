@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from store.handle import open_store
 from store.upgrade import upgrade
+from tsi_fetch.words import RunRecord
 
 JOB = """\
   other:
@@ -67,3 +69,15 @@ def test_a_worker_needs_no_other_store_than_its_own(desk: Any) -> None:
     two_stores(desk, url, "postgresql://nobody@nowhere.invalid/store")
     assert desk.run("backfill", "cima", "--all", "--later")[0] == 0
     assert desk.run("backfill", "work", "1")[0] == 0
+
+
+@pytest.mark.xfail(strict=True, reason="workers are marked as lost by others alone")
+def test_a_worker_that_died_is_not_shown_as_one_that_runs(desk: Any) -> None:
+    """Its claim has expired, and nobody has come since: nothing is being done, and nothing will be."""
+    assert desk.run("backfill", "cima", "--all", "--later")[0] == 0
+    with open_store(f"sqlite:///{desk.folder}/store.db") as stored:
+        dead = stored.worker("cima", "out", "dead", 1, expiry=0)
+        dead.begin_run(RunRecord("dead", "cima", stored.now(), whole=False), 1)
+        assert len(dead.claims.claim(1)) == 1
+    _, out, _ = desk.run("backfill", "show", "1", "--json")
+    assert [worker["outcome"] for worker in report(out)["workers"]] == ["lost"]
