@@ -96,7 +96,7 @@ def worker(trial: Trial, name: int, ready: Any, begin: Any, told: Any) -> None:
         clock = stored.clock()
         mine = stored.worker(JOB, SINK, run_id, trial.number)
         record = RunRecord(run_id, JOB, clock.now(), whole=False)
-        mine.begin_run(record, trial.number)
+        mine.begin_run(record)
         source = Slow(trial.rows, trial.latency)
         sink = Folder(FolderOptions(path=Path(trial.folder)), clock, run_id=run_id)
         ports = Ports(source, sink, mine.book, clock)

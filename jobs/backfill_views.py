@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -54,21 +55,23 @@ def asked_text(asked: Figures) -> str:
     return f"keys in {asked['keys']}" if "keys" in asked else "all"
 
 
-def located(where: Where, number: int) -> Backfill:
-    """The backfill of this number, in whichever store it is.  Usage where there is none, or one in several stores."""
-    found = dict(_everywhere(where, number))
+def located(where: Where, number: int, job: str | None = None) -> Backfill:
+    """The backfill of this number: of this job, or in whichever store it is.  Usage where there is none, or one in
+    several stores."""
+    found = dict(_everywhere(where, number, job))
     if not found:
-        raise Usage(f"there is no backfill {number}", "tsi-fetch backfill list")
+        raise Usage(f"there is no backfill {number}{f' of {job}' if job else ''}", "tsi-fetch backfill list")
     if len(found) > 1:
-        raise Usage(f"several stores have a backfill {number}", "name one with --store")
+        raise Usage(f"several stores have a backfill {number}", "name its --job, or its --store")
     return next(iter(found.values()))
 
 
-def whole(where: Where, number: int) -> Figures:
+def whole(where: Where, number: int, job: str | None = None) -> Figures:
     """One backfill with what was set aside, its workers, and about how long it still takes."""
-    one = located(where, number)
+    one = located(where, number, job)
     for stored, _ in _stores(where, one.job):
-        workers = backfills.workers(stored, number)
+        dead = backfills.expired(stored, number)
+        workers = [_as_it_is(row, dead) for row in backfills.workers(stored, number)]
         aside = [
             {"key": a.key, "attempts": a.attempts, "reason": a.reason} for a in backfills.asides(stored, number, SHOWN)
         ]
@@ -77,8 +80,16 @@ def whole(where: Where, number: int) -> Figures:
     raise Usage(f"there is no backfill {number}", "tsi-fetch backfill list")
 
 
-def cancelled(where: Where, number: int) -> Figures:
-    one = located(where, number)
+def _as_it_is(row: RunRow, dead: Collection[str]) -> RunRow:
+    """A worker that let its claims expire is lost, whether anybody has come since to say so or not."""
+    if row.record.outcome != "running" or row.record.id not in dead:
+        return row
+    return replace(row, record=replace(row.record, outcome="lost"))
+
+
+def cancelled(where: Where, number: int, job: str | None = None) -> Figures:
+    """End it for good."""
+    one = located(where, number, job)
     for stored, _ in _stores(where, one.job):
         backfills.cancel(stored, number)
         one = backfills.backfill(stored, number) or one
@@ -137,9 +148,10 @@ def _covered(spans: list[tuple[datetime, datetime]]) -> float:
     return total
 
 
-def _everywhere(where: Where, number: int) -> Iterator[tuple[str, Backfill]]:
-    for stored, _ in _stores(where, None):
-        if found := backfills.backfill(stored, number):
+def _everywhere(where: Where, number: int, job: str | None) -> Iterator[tuple[str, Backfill]]:
+    for stored, _ in _stores(where, job):
+        found = backfills.backfill(stored, number)
+        if found and job in (None, found.job):
             yield stored.store_id, found
 
 

@@ -26,9 +26,10 @@ from jobs.wiring import (
 )
 from store import backfills
 from store.backfills import Backfill
+from store.claims import ATTEMPTS
 from store.handle import Stored, open_store
 from store.job_store import JobBook
-from tsi_fetch.backfill import ATTEMPTS, Bench, work
+from tsi_fetch.backfill import Bench, work
 from tsi_fetch.clock import Clock, StopSignal
 from tsi_fetch.errors import SettingError, TryAgain, Usage
 from tsi_fetch.http.meter import Meter
@@ -224,7 +225,8 @@ def work_on(where: Place, number: int, effort: Effort, stop: StopSignal, progres
         clock = stored.clock(stop)
         run_id = effort.run_id or new_run_id(clock.now())
         expiry = where.configuration.job(job).lease_expiry.total_seconds()
-        worker = stored.worker(job, where.to.sink, run_id, number, expiry=expiry)
+        attempts = found.asked.get("attempts", ATTEMPTS)
+        worker = stored.worker(job, where.to.sink, run_id, number, expiry=expiry, attempts=attempts)
         record = RunRecord(run_id, job, clock.now(), whole=False)
         asked = Asked(
             job=job,
@@ -239,23 +241,9 @@ def work_on(where: Place, number: int, effort: Effort, stop: StopSignal, progres
             sink = make_sink(where.to, clock, run_id=run_id, job=job, store_id=stored.store_id, meter=meter)
             with _source(where, stored, clock, meter) as source, closing(sink), collecting.seldom():
                 ports = Ports(source, sink, worker.book, clock, stop, _of_list(worker.claims, progress))
-                bench = Bench(ports, worker.claims, worker, attempts=found.asked.get("attempts", ATTEMPTS))
-                return with_requests(work(bench, settings), meter)
+                return with_requests(work(Bench(ports, worker.claims, worker), settings), meter)
 
-        return recorded(_Record(worker, number), record, clock, once)
-
-
-class _Record:
-    """A worker's record, under which no lease stands."""
-
-    def __init__(self, worker: Any, number: int) -> None:
-        self._worker, self._number = worker, number
-
-    def begin_run(self, record: RunRecord) -> None:
-        self._worker.begin_run(record, self._number)
-
-    def end_run(self, record: RunRecord) -> None:
-        self._worker.end_run(record)
+        return recorded(worker, record, clock, once)
 
 
 def _of_list(claims: Any, progress: Progress) -> Progress:

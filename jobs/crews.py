@@ -66,6 +66,7 @@ class _Crew:
         self._where, self._number, self._effort, self._stored, self._log = where, number, effort, stored, log
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._stopped: Stopped | None = None
+        self._planned = effort.max_duration is not None
 
     def work(self, stop: StopSignal, progress: Progress) -> Worked:
         try:
@@ -79,7 +80,18 @@ class _Crew:
 
     def _spawn(self, run_id: str) -> subprocess.Popen[bytes]:
         asked, environ = self._where.asked, dict(os.environ)
-        command = [sys.executable, "-m", "jobs", "backfill", "work", str(self._number), "--as", run_id]
+        command = [
+            sys.executable,
+            "-m",
+            "jobs",
+            "backfill",
+            "work",
+            str(self._number),
+            "--as",
+            run_id,
+            "--job",
+            asked.job,
+        ]
         given = {"--config": asked.config, "--log": self._log, "--max-duration": None}
         if self._effort.max_duration is not None:
             given["--max-duration"] = f"{int(self._effort.max_duration.total_seconds())}s"
@@ -125,10 +137,16 @@ class _Crew:
             what = f"signal {-code}" if code < 0 else f"exit code {code}"
             hint = f"tsi-fetch backfill resume {self._number}, if anything is left"
             reasons.append({"code": int(Exit.TRY_AGAIN), "what": f"worker {run_id} died: {what}", "hint": hint})
+        found = found_in(self._stored, self._number)
+        if codes <= {Exit.DONE} and found.progress.left and found.progress.state == "open" and not self._planned:
+            codes.add(Exit.TRY_AGAIN)
+            what = f"its workers ended, and {found.progress.left} items are left"
+            hint = f"tsi-fetch backfill resume {self._number}"
+            reasons.append({"code": int(Exit.TRY_AGAIN), "what": what, "hint": hint})
         records = backfills.workers(self._stored, self._number)
         reports = [dict(row.record.report) for row in records if row.record.id in self._children]
         whole = [report for report in reports if "counts" in report]
-        return Worked(found_in(self._stored, self._number), whole, frozenset(codes), reasons)
+        return Worked(found, whole, frozenset(codes), reasons)
 
 
 def merged(worked: Worked) -> dict[str, Any]:

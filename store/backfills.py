@@ -9,10 +9,10 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, insert, select, update
+from sqlalchemy import Connection, Row, Select, exists, insert, select, update
 
 from store.bulk import now
-from store.claims import progress
+from store.claims import let_go, lock_list, progress
 from store.handle import Stored
 from store.job_store import JobBook
 from store.queries import RunRow, run_rows
@@ -117,8 +117,10 @@ def workers(stored: Stored, number: int, limit: int = 100) -> Sequence[RunRow]:
 def cancel(stored: Stored, number: int) -> None:
     """Its workers end as soon as they look."""
     with stored.database.write() as conn:
+        lock_list(conn, number)
         mine = (lists.c.id == number, lists.c.state.in_(NOT_OVER))
         conn.execute(update(lists).where(*mine).values(state="cancelled", closed=now(conn)))
+        let_go(conn, work.c.list == number)
         _mark_lost(conn, number)
 
 
@@ -126,22 +128,30 @@ def resume(stored: Stored, number: int) -> None:
     """What was set aside is to be tried anew, and a halted list is open again; so is a closed one of which something
     was set aside."""
     with stored.database.write() as conn:
+        lock_list(conn, number)
         aside = (work.c.list == number, work.c.state == Item.ASIDE)
         again = {"state": int(Item.OPEN), "attempts": 0, "holder": None, "held_until": None}
-        tried = conn.execute(update(work).where(*aside).values(again)).rowcount
-        states = ("halted", "closed") if tried else ("halted",)
-        mine = (lists.c.id == number, lists.c.state.in_(states))
+        conn.execute(update(work).where(*aside).values(again))
+        left = exists().where(work.c.list == number, work.c.state == Item.OPEN)
+        mine = (lists.c.id == number, lists.c.state.in_(("halted", "closed")), left)
         conn.execute(update(lists).where(*mine).values(state="open", closed=None))
         later = (work.c.list == number, work.c.state == Item.OPEN, work.c.holder.is_(None))
         conn.execute(update(work).where(*later).values(held_until=None))
         _mark_lost(conn, number)
 
 
+def expired(stored: Stored, number: int) -> frozenset[str]:
+    """Workers whose claims have expired: they have died, and nobody has come since to say so."""
+    with stored.database.read() as conn:
+        claimed = (work.c.list == number, work.c.holder.is_not(None), work.c.held_until <= now(conn))
+        return frozenset(conn.scalars(select(work.c.holder).where(*claimed).distinct()))
+
+
 def lost(stored: Stored, run_id: str) -> None:
     """Whoever waited for this worker saw it die: what it had claimed is anybody's."""
     with stored.database.write() as conn:
         conn.execute(update(runs).where(runs.c.id == run_id, runs.c.outcome == "running").values(outcome="lost"))
-        conn.execute(update(work).where(work.c.holder == run_id).values(holder=None, held_until=None))
+        let_go(conn, work.c.holder == run_id)
 
 
 def _mark_lost(conn: Connection, number: int) -> None:

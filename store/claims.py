@@ -11,7 +11,8 @@ import logging
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, exists, func, or_, select, update
 
@@ -27,6 +28,9 @@ BEATS = 5
 
 SHORTEST = 0.05
 """Seconds between two renewals, at least."""
+
+ATTEMPTS = 3
+"""How often an item is tried before it is set aside with its reason."""
 
 RETRY_AFTER = 30.0
 """Seconds before an item that failed is tried again, times how often it has failed."""
@@ -45,16 +49,24 @@ _backfills = Prepared(
 
 class Claims:
     """What one worker, known by its run's id, has claimed of a list.  `expiry`: seconds after which a claim that was
-    not renewed is anybody's; the worker that made it is then marked as lost.
+    not renewed is anybody's; the worker that made it is then marked as lost, and the item has failed once.  `attempts`:
+    after so many an item is set aside with its reason.  `retry_after`: seconds until it is tried again.
 
     These transactions are not fenced: a claim is no right to write, and only its holder changes it.
     """
 
     def __init__(
-        self, database: Database, list_id: int, holder: str, expiry: float, retry_after: float = RETRY_AFTER
+        self,
+        database: Database,
+        list_id: int,
+        holder: str,
+        expiry: float,
+        *,
+        attempts: int = ATTEMPTS,
+        retry_after: float = RETRY_AFTER,
     ) -> None:
         self._database, self._list, self._holder = database, list_id, holder
-        self._expiry, self._retry_after = expiry, retry_after
+        self._expiry, self._attempts, self._retry_after = expiry, attempts, retry_after
 
     def claim(self, count: int) -> Sequence[Claimed]:
         """Up to so many items that nobody else has; none where the list is not open."""
@@ -62,13 +74,15 @@ class Claims:
             at = now(conn)
             self._mark_lost(conn)
             free = or_(work.c.held_until.is_(None), work.c.held_until <= at)
-            found = conn.execute(self._some(conn, free).limit(count)).all()
+            found = list(conn.execute(self._some(conn, free).limit(count)).all())
+            if once := [row for row in found if row.attempts]:  # alone: if it kills whoever has it, it takes none along
+                found = once[:1]
             numbers = [row.id for row in found]
             held = {"holder": self._holder, "held_until": at + timedelta(seconds=self._expiry)}
             conn.execute(update(work).where(among(conn, work.c.id, numbers)).values(held))
         return [Claimed(row.id, row.key, row.since, row.until, row.attempts) for row in found]
 
-    def _some(self, conn: Connection, free: ColumnElement[bool]) -> Select[*tuple[object, ...]]:
+    def _some(self, conn: Connection, free: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
         is_open = exists().where(lists.c.id == self._list, lists.c.state == "open")
         columns = (work.c.id, work.c.key, work.c.since, work.c.until, work.c.attempts)
         some = select(*columns).where(work.c.list == self._list, work.c.state == Item.OPEN, free, is_open)
@@ -77,12 +91,28 @@ class Claims:
 
     def _mark_lost(self, conn: Connection) -> None:
         """Whoever let a claim expire has died, or was paused for so long that it makes no difference."""
-        expired = and_(work.c.holder.is_not(None), work.c.held_until <= now(conn), work.c.list == self._list)
-        gone = set(conn.scalars(select(work.c.holder).where(expired).distinct())) - {self._holder}
-        if gone:
-            still = (runs.c.list == self._list, runs.c.outcome == "running", runs.c.id.in_(gone))
-            conn.execute(update(runs).where(*still).values(outcome="lost"))
-            conn.execute(update(work).where(expired, work.c.holder.in_(gone)).values(holder=None, held_until=None))
+        at = now(conn)
+        expired = (work.c.holder.is_not(None), work.c.held_until <= at, work.c.list == self._list)
+        theirs = (*expired, work.c.state == Item.OPEN, work.c.holder != self._holder)
+        found = conn.execute(locked(conn, select(work.c.id, work.c.holder, work.c.attempts).where(*theirs))).all()
+        if not found:
+            return
+        gone = {row.holder for row in found}
+        still = (runs.c.list == self._list, runs.c.outcome == "running", runs.c.id.in_(gone))
+        conn.execute(update(runs).where(*still).values(outcome="lost"))
+        for row in found:
+            self._failed_once(conn, row.id, row.attempts, "the worker that had it died", at, later=None)
+
+    def _failed_once(
+        self, conn: Connection, number: int, attempts: int, reason: str, at: datetime, *, later: datetime | None
+    ) -> bool:
+        """True where that was once too often."""
+        tried = attempts + 1
+        over = tried >= self._attempts
+        new = {"holder": None, "held_until": None if over else later, "attempts": tried, "reason": reason}
+        state = {"state": int(Item.ASIDE)} if over else {}
+        conn.execute(update(work).where(work.c.id == number).values(**new, **state))
+        return over
 
     def mine(self) -> frozenset[int]:
         """Numbers of the items that are still to be done and still claimed; none where the list is not open.  To be
@@ -114,32 +144,23 @@ class Claims:
     def renew(self) -> None:
         """They last for an expiry from now."""
         with self._database.write() as conn:
+            held = conn.scalars(locked(conn, select(work.c.id).where(*self._held()))).all()
             until = now(conn) + timedelta(seconds=self._expiry)
-            conn.execute(update(work).where(*self._held()).values(held_until=until))
+            conn.execute(update(work).where(among(conn, work.c.id, held)).values(held_until=until))
 
     def release(self) -> None:
         """Nothing is claimed any more; nothing counts as an attempt."""
         with self._database.write() as conn:
-            conn.execute(update(work).where(*self._held()).values(holder=None, held_until=None))
+            let_go(conn, and_(*self._held()))
 
-    def failed(self, reasons: Mapping[int, str], most: int) -> int:
-        """These could not be done: to be tried again later, or set aside with their reason after `most` attempts.  How
-        many were set aside."""
-        aside = 0
+    def failed(self, reasons: Mapping[int, str]) -> int:
+        """These could not be done: to be tried again later, or set aside with their reason.  How many are aside."""
         with self._database.write() as conn:
             at = now(conn)
-            found = conn.execute(
-                select(work.c.id, work.c.attempts).where(*self._held(), among(conn, work.c.id, list(reasons)))
-            ).all()
-            for number, attempts in found:
-                tried = attempts + 1
-                over = tried >= most
-                aside += over
-                later = None if over else at + timedelta(seconds=self._retry_after * tried)
-                new = {"holder": None, "held_until": later, "attempts": tried, "reason": reasons[number]}
-                state = {"state": int(Item.ASIDE)} if over else {}
-                conn.execute(update(work).where(work.c.id == number).values(**new, **state))
-        return aside
+            mine = (*self._held(), among(conn, work.c.id, list(reasons)))
+            found = conn.execute(locked(conn, select(work.c.id, work.c.attempts).where(*mine))).all()
+            later = {n: at + timedelta(seconds=self._retry_after * (attempts + 1)) for n, attempts in found}
+            return sum(self._failed_once(conn, n, tried, reasons[n], at, later=later[n]) for n, tried in found)
 
     def expand(self, window: Claimed, keys: Sequence[str], *, last: bool) -> None:
         """A page of what a window turned out to be; with the last one the window is done."""
@@ -158,21 +179,59 @@ class Claims:
             return progress(conn, self._list)
 
     def close(self) -> bool:
-        """Close the list where nothing of it is left to do; True where it is closed now."""
+        """Close the list where nothing of it is left to do; True where this has closed it."""
         with self._database.write() as conn:
+            lock_list(conn, self._list)
             left = exists().where(work.c.list == self._list, work.c.state == Item.OPEN)
             is_open = (lists.c.id == self._list, lists.c.state == "open")
-            conn.execute(update(lists).where(*is_open, ~left).values(state="closed", closed=now(conn)))
-            return conn.scalar(select(lists.c.state).where(lists.c.id == self._list)) == "closed"
+            closed = update(lists).where(*is_open, ~left).values(state="closed", closed=now(conn))
+            return conn.execute(closed).rowcount == 1
 
     def halt(self) -> None:
-        """No worker goes on with the list until somebody resumes it."""
+        """No worker goes on with the list until somebody resumes it; nobody has any claim on it then, since what is
+        settled meanwhile is not looked up in it."""
         with self._database.write() as conn:
+            lock_list(conn, self._list)
             is_open = (lists.c.id == self._list, lists.c.state == "open")
             conn.execute(update(lists).where(*is_open).values(state="halted"))
+            let_go(conn, work.c.list == self._list)
 
     def _held(self) -> tuple[ColumnElement[bool], ...]:
         return (work.c.holder == self._holder, work.c.list == self._list, work.c.state == Item.OPEN)
+
+
+def locked(conn: Connection, query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
+    """Rows of `work` in the one order in which everybody takes them, so that nobody waits in a circle."""
+    ordered = query.order_by(work.c.id)
+    return ordered.with_for_update(of=work) if is_postgres(conn) else ordered
+
+
+def lock_list(conn: Connection, list_id: int) -> None:
+    """Its state changes under this lock alone (SQLite has one writer anyhow)."""
+    conn.execute(select(lists.c.id).where(lists.c.id == list_id).with_for_update())
+
+
+def let_go(conn: Connection, which: ColumnElement[bool]) -> None:
+    """Nobody has a claim on these items any more."""
+    claimed = select(work.c.id).where(which, work.c.state == Item.OPEN, work.c.holder.is_not(None))
+    numbers = conn.scalars(locked(conn, claimed)).all()
+    conn.execute(update(work).where(among(conn, work.c.id, numbers)).values(holder=None, held_until=None))
+
+
+def lock_settled(conn: Connection, job_no: int, stream: str, keys: Collection[str], rows: Collection[str]) -> None:
+    """Before items of these keys are finished and claims on these rows withdrawn: their rows, in one order."""
+    if not is_postgres(conn) or not (numbers := _under_way(conn, job_no, stream)):
+        return
+    whole = func.split_part(work.c.key, "#", 1)
+    concerned = or_(
+        among(conn, work.c.key, list(keys)),
+        and_(work.c.holder.is_not(None), among(conn, whole, sorted({_whole(key) for key in rows}))),
+    )
+    conn.execute(locked(conn, select(work.c.id).where(work.c.list.in_(numbers), concerned)))
+
+
+def _under_way(conn: Connection, job_no: int, stream: str) -> list[int]:
+    return [number for (number,) in _backfills.all(conn, job=job_no, stream=stream)]
 
 
 def progress(conn: Connection, list_id: int) -> Progressed:
@@ -190,14 +249,21 @@ def progress(conn: Connection, list_id: int) -> Progressed:
 
 def withdraw(conn: Connection, job_no: int, stream: str, keys: Collection[str]) -> None:
     """Rows of these keys, or of parts of them, are settled: what workers have fetched of them before is old now."""
-    numbers = [number for (number,) in _backfills.all(conn, job=job_no, stream=stream)] if keys else []
+    numbers = _under_way(conn, job_no, stream) if keys else []
     if not numbers:
         return
     claimed = select(work.c.id, work.c.key).where(work.c.holder.is_not(None), work.c.list.in_(numbers))
     settled = {_whole(key) for key in keys}
     lost = [number for number, key in conn.execute(claimed) if _whole(key) in settled]
     if lost:
-        conn.execute(update(work).where(among(conn, work.c.id, lost)).values(holder=None, held_until=None))
+        let_go(conn, among(conn, work.c.id, lost))
+
+
+def withdraw_all_of(conn: Connection, job_no: int, keys: Collection[str]) -> None:
+    """The same, of whatever stream."""
+    of_job = (lists.c.job == job_no, lists.c.kind == "backfill", lists.c.state == "open")
+    for stream in conn.scalars(select(lists.c.stream).where(*of_job).distinct()).all():
+        withdraw(conn, job_no, stream, keys)
 
 
 def _whole(key: str) -> str:

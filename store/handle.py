@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from store.access import Access
 from store.bulk import now
-from store.claims import RETRY_AFTER, Claims
+from store.claims import ATTEMPTS, RETRY_AFTER, Claims
 from store.engine import Database, connect, hidden, parse, scratch
 from store.job_store import JobBook
 from store.leases import held
@@ -118,12 +118,13 @@ class Stored:
         list_id: int,
         *,
         expiry: float = EXPIRY,
+        attempts: int = ATTEMPTS,
         retry_after: float = RETRY_AFTER,
     ) -> WorkerStore:
-        """The store of one worker of a backfill.  `retry_after`: seconds until an item that failed is tried again."""
+        """The store of one worker of a backfill.  `attempts`, `retry_after`: as `Claims` has them."""
         access = Access(self.database, job, sink)
-        book = JobBook(access, self.store_id)
-        claims = Claims(self.database, list_id, run_id, expiry, retry_after)
+        book = JobBook(access, self.store_id, list_id=list_id)
+        claims = Claims(self.database, list_id, run_id, expiry, attempts=attempts, retry_after=retry_after)
         return WorkerStore(self.database, book, access, claims, expiry)
 
     @contextmanager

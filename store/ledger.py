@@ -30,11 +30,12 @@ _TROUBLE = [quarantine.c[name] for name in Trouble._fields]
 
 
 class Ledger:
-    """`replay` marks runs that took their input from a recording."""
+    """`replay` marks runs that took their input from a recording, `list_id` those of a backfill's workers."""
 
-    def __init__(self, access: Access, *, replay: bool = False) -> None:
+    def __init__(self, access: Access, *, replay: bool = False, list_id: int | None = None) -> None:
         self._access = access
         self._replay = replay
+        self._list = list_id
 
     def begin_run(self, record: RunRecord) -> None:
         access = self._access
@@ -47,6 +48,7 @@ class Ledger:
             "fence": access.guard.number if access.guard else None,
             "replay": self._replay,
             "whole": record.whole,
+            "list": self._list,
         }
         with access.write() as conn:
             number = int(conn.execute(insert(runs).values(values).returning(runs.c.no)).scalar_one())

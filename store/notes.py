@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, case, delete, exist
 
 from store.access import Access
 from store.bulk import add_missing, among, now, put
+from store.claims import withdraw_all_of
 from store.memory import STATES
 from store.packing import pack_doubt, unpack_doubt
 from store.prepared import Prepared
@@ -112,11 +113,22 @@ class Notes:
         with access.write() as conn:
             if not doubt.since:
                 self._tell_others(conn, doubt, self._disbelieve(conn, doubt))
+                self._overtake(conn, doubt)
             waiting = dict(orders_of(conn, access, [ref for ref, _ in doubt.overtakes]))
             kept = replace(doubt, overtakes=overtaken(doubt, waiting), since=doubt.since or now(conn))
             if kept != doubt:
                 self._rewrite(conn, number, kept)
         return kept
+
+    def _overtake(self, conn: Connection, doubt: Doubt) -> None:
+        """Its rows may be at the sink, though nobody remembers: what others have fetched, or keep, of them is older."""
+        job = self._access.job_no
+        for s in doubt.scopes:
+            if s.order is not None:
+                older = or_(scopes.c.order.is_(None), scopes.c.order < s.order)
+                mine = (scopes.c.job == job, scopes.c.key == s.key)
+                conn.execute(update(scopes).where(*mine, older).values(order=s.order))
+        withdraw_all_of(conn, job, {s.row for s in doubt.scopes})
 
     def _rewrite(self, conn: Connection, number: int, doubt: Doubt) -> None:
         conn.execute(update(notes).where(notes.c.id == number).values(doubt=pack_doubt(doubt)))

@@ -11,6 +11,9 @@ from store.engine import Database
 from store.schema import rates
 from tsi_fetch.clock import Clock
 
+MOST_AHEAD = 1000
+"""Places in the queue that are believed."""
+
 
 class SharedPace:
     """At most `rate` starts a second, evenly spaced, for all who name the same `host` in this store.
@@ -37,5 +40,7 @@ class SharedPace:
             add_missing(conn, rates, [{"host": self._host, "next": at}])
             start = conn.scalar(select(rates.c.next).where(mine).with_for_update())
             start = max(start or at, at)
+            if start - at > MOST_AHEAD * self._gap:  # no queue is so long: a clock was set back
+                start = at
             conn.execute(update(rates).where(mine).values(next=start + self._gap))
             return (start - at).total_seconds()

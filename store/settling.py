@@ -10,14 +10,14 @@ from sqlalchemy import ColumnElement, Connection, bindparam, case, delete, exist
 
 from store.access import Access
 from store.bulk import add_missing, adding_each, among, chosen, given, now, put
-from store.claims import withdraw
+from store.claims import lock_settled, withdraw
 from store.memory import STATES
 from store.notes import forget
 from store.packing import pack_payload, pack_validators, pack_version, printable
 from store.prepared import Prepared
 from store.schema import checkpoints, holds, known, pending, quarantine, scopes, waiting
 from store.waits import begin_to_wait, kinds_of, wait_no_more
-from store.worklists import finish, lists_of
+from store.worklists import ask, finish, lists_of
 from tsi_fetch.words import Known, Quarantined, Ref, ScopeSettled, Settlement
 
 Ids = Mapping[Ref, int]
@@ -78,9 +78,12 @@ class Settling:
             ids = access.ids(conn, _refs(settlement))
             self._hold(conn, settlement, ids, cancel=to_end.pending)
             self._replayed(conn, settlement)
+            if to_end.troubles:
+                self._see(conn, settlement)
             since = self._close(conn, settlement) if to_end.troubles else {}  # before the same keys' new ones open
             self._quarantine(conn, settlement, since)
             self._checkpoint(conn, settlement)
+            lock_settled(conn, access.job_no, settlement.stream, settlement.keys, settlement.rows)
             finish(conn, access.job_no, settlement.stream, settlement.keys)
             withdraw(conn, access.job_no, settlement.stream, settlement.rows)
             self._depart(conn, [ids[ref] for ref in settlement.departed if ref in ids])
@@ -130,8 +133,7 @@ class Settling:
         leaving = [(s, ref) for s in settlement.scopes for ref in s.leaving if ref in ids]
         if not leaving:
             return
-        fetched = {s.row for s, _ in leaving} & set(settlement.keys)
-        deciders = lists_of(conn, self._access.job_no, settlement.stream, fetched)
+        deciders = self._deciders(conn, settlement, {s.row for s, _ in leaving})
         at = now(conn)
         rows = [
             {
@@ -147,6 +149,16 @@ class Settling:
             for s, ref in leaving
         ]
         put(conn, pending, rows, on=("scope", "known"), change=_decided_again)
+
+    def _deciders(self, conn: Connection, settlement: Settlement, rows: set[str]) -> Mapping[str, int]:
+        """The list that asked for each of these rows, to be opened again where the guard discards what they decided.
+
+        What no feed brought (`asked`: a worker of a backfill that is over by now, a replay), a run is to ask for."""
+        job, stream = self._access.job_no, settlement.stream
+        found = lists_of(conn, job, stream, rows & set(settlement.keys))
+        if settlement.asked and (rest := sorted(rows - found.keys())):
+            return {**found, **dict.fromkeys(rest, ask(conn, job, stream, rest))}
+        return found
 
     def _close(self, conn: Connection, settlement: Settlement) -> dict[str, datetime]:
         """What is good now is no trouble any more, except what this very batch says is.
@@ -166,6 +178,23 @@ class Settling:
             chosen = among(conn, quarantine.c.id, over)
             conn.execute(update(quarantine).where(chosen).values(closed=now(conn), why="overtaken"))
         return since
+
+    def _see(self, conn: Connection, settlement: Settlement) -> None:
+        """From when the answers are that these scopes are mapped from.  Only where something lies in quarantine, as
+        nothing but that may ever come again, and be older."""
+        if not settlement.seen:
+            return
+        job = self._access.job_no
+        rows = [
+            {"job": job, "key": s.key, "row": None if s.row == s.key else s.row, "raw": s.raw, "mapping": s.mapping}
+            for s in settlement.seen
+            if s.raw is not None
+        ]
+        add_missing(conn, scopes, rows)
+        older = or_(scopes.c.order.is_(None), scopes.c.order < bindparam("later"))
+        mine = (scopes.c.job == job, scopes.c.key == bindparam("scope"), older)
+        moved = update(scopes).where(*mine).values(order=bindparam("later"))
+        conn.execute(moved, [{"scope": s.key, "later": s.order} for s in settlement.seen])
 
     def _replayed(self, conn: Connection, settlement: Settlement) -> None:
         """Entries whose rows went through the loop once more are over, but for what this very batch says again."""

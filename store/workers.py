@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection
 
 from store.access import Access
 from store.claims import Claims
 from store.engine import Database
 from store.job_store import JobBook
 from store.leases import turn, wanted
-from store.schema import runs
 from tsi_fetch.words import RunRecord
 
 
@@ -35,12 +34,10 @@ class WorkerStore:
         self._database, self._access, self._expiry = database, access, expiry
         self.book, self.claims = book, claims
 
-    def begin_run(self, record: RunRecord, list_id: int) -> None:
+    def begin_run(self, record: RunRecord) -> None:
         """The worker's record, which is no run of the job: no lease ends it, and it is never a last success."""
         with self._unfenced():
             self.book.begin_run(record)
-        with self._database.write() as conn:
-            conn.execute(update(runs).where(runs.c.id == record.id).values(list=list_id))
 
     def end_run(self, record: RunRecord) -> None:
         with self._unfenced():

@@ -18,6 +18,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    literal_column,
     select,
     update,
 )
@@ -35,9 +36,12 @@ def _is(state: Item) -> ColumnElement[bool]:
     return work.c.state + 0 == int(state)
 
 
+_NOT_OVER = [literal_column("'open'"), literal_column("'halted'")]
+"""States of lists whose items may still be done; only backfills are halted."""
+
 _open_lists = Prepared(
     lambda postgres: select(lists.c.id).where(
-        lists.c.job == bindparam("job"), lists.c.stream == bindparam("stream"), lists.c.state == "open"
+        lists.c.job == bindparam("job"), lists.c.stream == bindparam("stream"), lists.c.state.in_(_NOT_OVER)
     )
 )
 
@@ -194,7 +198,7 @@ def reopen(conn: Connection, job_no: int, stream: str, keys: Collection[str], cl
     backfill, they go to a list that runs work off: nobody may ever work on it again."""
     backfills = set(conn.scalars(select(lists.c.id).where(among(conn, lists.c.id, closed), lists.c.kind == "backfill")))
     if backfills:
-        _ask(conn, job_no, stream, keys)
+        ask(conn, job_no, stream, keys)
     numbers = {*_open(conn, job_no, stream), *closed} - backfills
     if not numbers:
         return
@@ -204,8 +208,8 @@ def reopen(conn: Connection, job_no: int, stream: str, keys: Collection[str], cl
     conn.execute(again.values(state="open", closed=None))
 
 
-def _ask(conn: Connection, job_no: int, stream: str, keys: Collection[str]) -> None:
-    """Runs are to ask for these rows, whatever the feed says."""
+def ask(conn: Connection, job_no: int, stream: str, keys: Collection[str]) -> int:
+    """Runs are to ask for these rows, whatever the feed says.  The list that they are on."""
     mine = {"job": job_no, "stream": stream, "kind": "reconcile", "state": "open"}
     found = select(func.min(lists.c.id)).where(*(lists.c[name] == value for name, value in mine.items()))
     number = conn.scalar(found)
@@ -213,7 +217,10 @@ def _ask(conn: Connection, job_no: int, stream: str, keys: Collection[str]) -> N
         new = {**mine, "complete": False, "total": 0, "created": now(conn)}
         number = conn.execute(insert(lists).values(new).returning(lists.c.id)).scalar_one()
     add_missing(conn, work, [{"list": number, "key": key, "state": int(Item.OPEN)} for key in sorted(keys)])
+    again = (work.c.list == number, work.c.state != Item.OPEN, among(conn, work.c.key, keys))
+    conn.execute(update(work).where(*again).values(state=Item.OPEN))
     conn.execute(update(lists).where(lists.c.id == number).values(total=_count(conn, number)))
+    return int(number)
 
 
 def _open(conn: Connection, job_no: int, stream: str) -> Sequence[int]:

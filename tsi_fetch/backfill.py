@@ -25,9 +25,6 @@ from tsi_fetch.words import Batch, Claimed, Row
 AT_ONCE = 20
 """Items that a worker claims, fetches and writes together: what bounds its memory, and how long its turns are."""
 
-ATTEMPTS = 3
-"""How often an item is tried before it is set aside with its reason."""
-
 POLL = 1.0
 """Seconds between looks at a list of which others do the rest."""
 
@@ -49,7 +46,6 @@ class Bench:
     claims: Claims
     turns: Turns
     at_once: int = AT_ONCE
-    attempts: int = ATTEMPTS
 
 
 def work(bench: Bench, settings: Settings) -> Report:
@@ -95,7 +91,7 @@ class _Worker:
             self._tally.partial = True
             self._tally.note("the backfill was cancelled")
         elif there.state == "halted":
-            hint = "see what was refused, then: tsi-fetch backfill resume ID --accept-refusals N"
+            hint = "tsi-fetch backfill show ID has the report of who halted it; then resume it"
             self._tally.reason(Exit.GUARDED, "a guard halted the backfill", hint)
         elif there.state == "gone":
             self._tally.reason(Exit.TRY_AGAIN, "the backfill's list is gone", "begin another one")
@@ -145,7 +141,7 @@ class _Worker:
         mine = self._claims.mine()
         left = {number: reasons.get(key, _NO_ROW) for key, number in keyed.items() if number in mine}
         if left:
-            self._claims.failed(left, self._bench.attempts)
+            self._claims.failed(left)
 
     def _fetch(self, keyed: Mapping[str, int]) -> list[Batch]:
         """All of the slice, as it is now."""
@@ -182,6 +178,8 @@ class _Worker:
                 if first and self._in_turn:
                     fresh, reasons = _usable(self._fetch(keyed), keyed)
                     todo.extend(fresh)
+                    if not fresh:
+                        self._is_the_source_there(reasons)
                 self._write(run, todo, keyed)
             first = False
             self._ports.progress("rows", self._tally.rows["read"], None)

@@ -39,6 +39,7 @@ SEVERITY = (
     Exit.TERMINATED,
     Exit.INTERRUPTED,
     Exit.BUG,
+    Exit.USAGE,
     Exit.SETTING,
     Exit.GUARDED,
     Exit.TRY_AGAIN,
@@ -49,7 +50,7 @@ SEVERITY = (
 
 
 def worst(codes: set[Exit]) -> Exit:
-    """The code that wins: 130/143 > 70 > 78 > 77 > 75 > 65 > 0."""
+    """The code that wins: 130/143 > 70 > 2 > 78 > 77 > 75 > 65 > 0."""
     return next((code for code in SEVERITY if code in codes), Exit.DONE)
 
 

@@ -16,6 +16,7 @@ from tsi_fetch.fhir.tokens import NotJson
 from tsi_fetch.words import (
     AWAITED,
     DOUBTED,
+    OVERTAKEN,
     Action,
     Batch,
     Change,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 ACKNOWLEDGED = frozenset({Result.CREATED, Result.UPDATED, Result.UNCHANGED})
 WRITTEN = frozenset({Action.CREATE, Action.UPDATE})
-OVERTAKEN = Fault("overtaken", "$", "newer answers have come since of all that it speaks for: they stay")
 WORDS = {Result.MISSING: "waiting"}
 """What a report calls an outcome, where it is not the outcome's own name."""
 
@@ -157,6 +157,8 @@ class Judged:
 def turn(batch: Batch, run: Run) -> Judged:
     """Rows → changes.  Answers that were mapped before, by the same mapping, are not mapped again."""
     claims = [claim.key for row in batch.rows for claim in row.scopes]
+    if run.settings.replays:
+        claims += [key.partition("#")[0] for key in claims]
     with run.tally.phase("lookup"):
         states = dict(run.store.scopes(claims)) if claims else {}
     strangers = frozenset(claims) - states.keys()
@@ -196,8 +198,8 @@ def _turn_row(row: Row, states: Mapping[str, ScopeState], run: Run) -> Turned:
         return Turned(row, fault=row.unfetched)
     if row.unmodified:
         return _unmodified(row, states, run)
-    if run.settings.replays:
-        row = replace(row, scopes=tuple(claim for claim in row.scopes if not _overtaken(row, states.get(claim.key))))
+    if run.settings.replays and row.scopes:
+        row = replace(row, scopes=tuple(claim for claim in row.scopes if not _overtaken(row, claim.key, states)))
         if not row.scopes:
             return Turned(row, fault=OVERTAKEN)
     raw = raw_digest(row, run) if row.scopes else None
@@ -207,7 +209,7 @@ def _turn_row(row: Row, states: Mapping[str, ScopeState], run: Run) -> Turned:
         changes = run.settings.identity.apply(run.source.to_changes(row))
     except Unusable as e:
         return Turned(row, raw, fault=e.fault)
-    told = {claim.key for claim in row.scopes} if run.settings.replays else None
+    told = {claim.key for claim in row.scopes} if run.settings.replays and row.scopes else None
     changes = [c for c in changes if told is None or c.scope in told]
     return Turned(
         row,
@@ -217,9 +219,10 @@ def _turn_row(row: Row, states: Mapping[str, ScopeState], run: Run) -> Turned:
     )
 
 
-def _overtaken(row: Row, state: ScopeState | None) -> bool:
+def _overtaken(row: Row, key: str, states: Mapping[str, ScopeState]) -> bool:
     """Was the scope mapped from newer answers than these?  Where it is not known what it was mapped from last, what is
-    known of its refs tells."""
+    known of its refs tells; of a part that never held anything, the whole that it is a part of."""
+    state = states.get(key) or states.get(key.partition("#")[0])
     if state is None or row.order is None:
         return False
     known = [k.order for k in state.known.values() if k.order is not None]

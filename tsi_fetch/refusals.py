@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tsi_fetch import guards
 from tsi_fetch.errors import Guarded, TryAgain
-from tsi_fetch.words import Outcome, Ref, Result, Row
+from tsi_fetch.words import OVERTAKEN, Outcome, Ref, Result, Row
 
 if TYPE_CHECKING:
     from tsi_fetch.context import Run
@@ -48,6 +48,8 @@ def _refusals_guard(judged: Judged, outcomes: Sequence[Outcome], run: Run) -> No
     codes: set[str] = set()
     digests: list[bytes] = []
     for t in judged.turned:
+        if t.fault is OVERTAKEN:
+            continue
         if t.fault and not t.row.unfetched:
             codes.add(t.fault.code)
             digests.append(quarantine_digest(t.row, None))

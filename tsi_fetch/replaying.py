@@ -17,6 +17,7 @@ from tsi_fetch.context import Ports, Replayed, Run, Settings
 from tsi_fetch.errors import Exit, TsiFetchError
 from tsi_fetch.report import Report
 from tsi_fetch.run import air_of, launch
+from tsi_fetch.settle import REMOVAL
 from tsi_fetch.words import Batch, Row
 
 AT_ONCE = 5
@@ -55,9 +56,8 @@ def _everything(run: Run, entries: Iterator[Entry]) -> None:
     with air_of(run) as run.air:
         while some := list(islice(entries, AT_ONCE)):
             run.stop.check()
-            rows = _rows(run, some)
-            if rows:
-                launch(run, Batch(run.source.stream, rows), in_pass=False)
+            for row in _rows(run, some):  # each by itself: the next may speak for the same parts
+                launch(run, Batch(run.source.stream, (row,)), in_pass=False)
             run.progress("replayed", run.tally.rows["read"], None)
     waiting.release(run)
     run.marker.close()
@@ -68,7 +68,8 @@ def _rows(run: Run, entries: Sequence[Entry]) -> tuple[Row, ...]:
     rows: dict[bytes, Row] = {}
     for number, row in entries:
         if not row.answers:
-            hint = f"tsi-fetch run {run.settings.job} --only '{row.key}'"
+            anew = "--full" if row.key.startswith(REMOVAL) else f"--only '{row.key}'"
+            hint = f"tsi-fetch run {run.settings.job} {anew}"
             run.tally.reason(Exit.QUARANTINE, f"entry {number} ({row.key}) has no stored answers to replay", hint)
             continue
         digest = row.digest

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from tsi_fetch.decide import FOREIGN, GONE, leaving
 from tsi_fetch.errors import Exit
 from tsi_fetch.flight import Flight
-from tsi_fetch.judge import ACKNOWLEDGED, OVERTAKEN, Judged, Turned
+from tsi_fetch.judge import ACKNOWLEDGED, Judged, Turned
 from tsi_fetch.refusals import quarantine_digest
 from tsi_fetch.validators import kept as kept_validators
 from tsi_fetch.words import (
     AWAITED,
     DOUBTED,
+    OVERTAKEN,
     Action,
     Batch,
     Doubt,
@@ -26,6 +27,7 @@ from tsi_fetch.words import (
     Ref,
     Result,
     Row,
+    ScopeSeen,
     ScopeSettled,
     Settlement,
     State,
@@ -39,9 +41,13 @@ if TYPE_CHECKING:
 SETTLED = ACKNOWLEDGED | {Result.MISSING}
 
 
+REMOVAL = "removal of "
+"""How the key begins under which a removal that was refused lies in quarantine."""
+
+
 def removal_of(ref: Ref) -> str:
     """The key under which a removal that was refused lies in quarantine; what is given again is not to be removed."""
-    return f"removal of {ref}"
+    return f"{REMOVAL}{ref}"
 
 
 def names(batch: Batch) -> frozenset[str]:
@@ -102,7 +108,20 @@ def remembered(flight: Flight, outcomes: Sequence[Outcome], run: Run) -> Settlem
         doubt=flight.doubt,
         rows=() if replays else tuple(t.row.key for t in judged.turned),
         replayed=tuple(_replayed(judged, run)),
+        asked=replays or run.settings.worker,
+        seen=tuple(_seen(judged, run)),
     )
+
+
+def _seen(judged: Judged, run: Run) -> Iterator[ScopeSeen]:
+    """Scopes of rows whose answers came again, and those beside the first one of which there is nothing."""
+    for t in judged.turned:
+        if t.fault or t.row.order is None:
+            continue
+        given = {u.scope for u in t.upserts}
+        for n, claim in enumerate(t.row.scopes):
+            if t.skipped or (n and claim.key not in given and claim.key in judged.strangers):
+                yield ScopeSeen(claim.key, t.row.key, t.raw, run.source.mapping, t.row.order)
 
 
 def _replayed(judged: Judged, run: Run) -> Iterator[int]:
@@ -175,7 +194,9 @@ def doubted(judged: Judged, run: Run, *, without: Collection[Ref] = ()) -> Doubt
 def so_far(judged: Judged, outcomes: Sequence[Outcome], run: Run) -> Settlement:
     """In the middle of a batch: what was acknowledged, and that its scopes hold it; the rows are not settled yet."""
     known = tuple(judged.acknowledged(outcomes, run.policy))
-    return Settlement(run.source.stream, known=known, scopes=tuple(_touched(judged, {k.ref for k in known})))
+    touched = tuple(_touched(judged, {k.ref for k in known}))
+    rows = () if run.settings.replays else tuple(t.row.key for t in judged.turned)
+    return Settlement(run.source.stream, known=known, scopes=touched, rows=rows)
 
 
 def _touched(judged: Judged, refs: set[Ref]) -> Iterator[ScopeSettled]:

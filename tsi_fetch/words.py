@@ -65,6 +65,10 @@ class Fault:
     rule: str
 
 
+OVERTAKEN = Fault("overtaken", "$", "newer answers have come since of all that it speaks for: they stay")
+"""Of a row that is replayed."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScopeClaim:
     """A scope that a row speaks for.  A whole one lists all its refs: known ones that are missing leave the scope."""
@@ -364,6 +368,16 @@ class ScopeSettled:
     order: Order | None = None
 
 
+class ScopeSeen(NamedTuple):
+    """A scope of which nothing else is said; as `ScopeSettled` has it."""
+
+    key: str
+    row: str
+    raw: bytes | None
+    mapping: int
+    order: Order
+
+
 @dataclass(frozen=True, slots=True)
 class Doubt:
     """What is about to be written, noted before it is: refs, and the scopes that name them.
@@ -405,7 +419,8 @@ class Settlement:
     `waiting`: changes that begin to wait, or replace what waits for the same ref.  `arrived`: refs with the order of
     what is at the sink now, or was refused: what waits and is not newer waits no more.  `doubt`: the note that this
     answers.  `rows`: the keys of all its rows, for whoever has fetched one of them meanwhile.
-    `replayed`: numbers of quarantined entries whose rows these were.
+    `replayed`: numbers of quarantined entries whose rows these were.  `asked`: no feed has brought its rows.  `seen`:
+    scopes whose answers came again, and those beside a row's first one of which there is nothing.
     """
 
     stream: str
@@ -421,6 +436,8 @@ class Settlement:
     doubt: int | None = None
     rows: tuple[str, ...] = ()
     replayed: tuple[int, ...] = ()
+    asked: bool = False
+    seen: tuple[ScopeSeen, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -26,6 +26,13 @@ from jobs.reporting.place import Place
 
 if TYPE_CHECKING:
     from jobs import backfilling
+
+
+class Wanted(NamedTuple):
+    """A backfill by its number; and by its job, where that was told."""
+
+    number: int
+    job: str | None
 
 
 class Backfills(InOrder):
@@ -61,7 +68,10 @@ workers_option = click.option(
 duration_option = click.option(
     "--max-duration", type=Span(), metavar="2h", help="End by plan after so long; `backfill resume` goes on."
 )
-id_argument = click.argument("number", metavar="ID", type=click.IntRange(1))
+id_argument = together(
+    click.argument("number", metavar="ID", type=click.IntRange(1)),
+    click.option("--job", type=JOB, metavar="JOB", help="Whose it is, where several stores have one of this number."),
+)
 how_to_work = together(accept_refusals_option, duration_option, store_option, sink_option)
 
 
@@ -145,6 +155,7 @@ def resume(
     /,
     *,
     number: int,
+    job: str | None,
     workers: int,
     accept_refusals: int,
     max_duration: timedelta | None,
@@ -165,7 +176,7 @@ def resume(
     from jobs import backfilling
     from jobs.signals import listening
 
-    where = _place_of(voice, number, config, store, sink)
+    where = _place_of(voice, Wanted(number, job), config, store, sink)
     backfilling.check_workers(where, workers)
     backfilling.resume(where, number)
     with listening() as stop:
@@ -188,6 +199,7 @@ def work(
     /,
     *,
     number: int,
+    job: str | None,
     run_id: str | None,
     accept_refusals: int,
     max_duration: timedelta | None,
@@ -209,7 +221,7 @@ def work(
     from jobs import backfilling
     from jobs.signals import listening
 
-    where = _place_of(voice, number, config, store, sink)
+    where = _place_of(voice, Wanted(number, job), config, store, sink)
     with listening() as stop:
         return _work(voice, where, number, backfilling.Effort(max_duration, accept_refusals, run_id=run_id), stop)
 
@@ -246,7 +258,9 @@ def list_(
 @config_option
 @json_option
 @click.pass_obj
-def show(voice: Voice, /, *, number: int, store: str | None, config: Path | None, as_json: bool) -> int:
+def show(
+    voice: Voice, /, *, number: int, job: str | None, store: str | None, config: Path | None, as_json: bool
+) -> int:
     """Show backfill ID: how far it is, about when it ends, what was set aside and why, and its workers.
 
     \b
@@ -256,7 +270,7 @@ def show(voice: Voice, /, *, number: int, store: str | None, config: Path | None
     from jobs import backfill_views
     from jobs.looking import Where
 
-    found = backfill_views.whole(Where(config, voice.secrets, store), number)
+    found = backfill_views.whole(Where(config, voice.secrets, store), number, job)
     voice.show(found, voice.place.completed(backfill_views.text(voice.clean(found))))
     return 0
 
@@ -267,7 +281,9 @@ def show(voice: Voice, /, *, number: int, store: str | None, config: Path | None
 @config_option
 @json_option
 @click.pass_obj
-def cancel(voice: Voice, /, *, number: int, store: str | None, config: Path | None, as_json: bool) -> int:
+def cancel(
+    voice: Voice, /, *, number: int, job: str | None, store: str | None, config: Path | None, as_json: bool
+) -> int:
     """End backfill ID for good: its workers end after what they are writing.  What is loaded stays.
 
     \b
@@ -277,7 +293,7 @@ def cancel(voice: Voice, /, *, number: int, store: str | None, config: Path | No
     from jobs import backfill_views
     from jobs.looking import Where
 
-    found = backfill_views.cancelled(Where(config, voice.secrets, store), number)
+    found = backfill_views.cancelled(Where(config, voice.secrets, store), number, job)
     told = f"backfill {number} is {found['state']}; {found['done']} of {found['items']} items are done, and stay"
     voice.show(found, told)
     return 0
@@ -291,12 +307,14 @@ def _place(voice: Voice, job: str, config: Path | None, store: str | None, sink:
     return backfilling.place(asked, asked.configuration(voice.secrets))
 
 
-def _place_of(voice: Voice, number: int, config: Path | None, store: str | None, sink: str | None) -> backfilling.Place:
+def _place_of(
+    voice: Voice, wanted: Wanted, config: Path | None, store: str | None, sink: str | None
+) -> backfilling.Place:
     """Where a backfill lives, of which only the number is told."""
     from jobs import backfill_views, backfilling
     from jobs.looking import Where
 
-    found = backfill_views.located(Where(config, voice.secrets, store), number)
+    found = backfill_views.located(Where(config, voice.secrets, store), *wanted)
     where = _place(voice, found.job, config, store, sink)
     backfilling.check_sink(where, found)
     return where

@@ -205,6 +205,7 @@ def drop(
     Who dropped what, when and why is in `tsi-fetch audit`.
     """
     voice.speak(as_json=as_json, place=Place(config, store))
+    from jobs.config.load import Reach, load_configuration
     from jobs.looking import Where
     from jobs.quarantining import dropped
     from tsi_fetch.errors import Usage
@@ -212,7 +213,9 @@ def drop(
     if not why.strip():
         raise Usage("--why is empty", "say why, for whoever asks in a year")
     job, numbers = entries
-    done = dropped(Where(config, voice.secrets, store), job, numbers, why)
+    load_configuration(config, reach=Reach(), secrets=voice.secrets)  # every secret that the reason may name
+    reason = voice.secrets.redact(why.strip()).encode("utf-8", "backslashreplace").decode()
+    done = dropped(Where(config, voice.secrets, store), job, numbers, reason)
     voice.show({"dropped": done}, f"dropped {', '.join(map(str, done)) or 'nothing'}")
     return 0
 

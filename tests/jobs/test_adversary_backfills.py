@@ -6,8 +6,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 from store.handle import open_store
 from store.upgrade import upgrade
 from tsi_fetch.words import RunRecord
@@ -36,7 +34,6 @@ def two_stores(desk: Any, main: str, beside: str) -> None:
     file.write_text(text + JOB.format(base=base))
 
 
-@pytest.mark.xfail(strict=True, reason="a child is told the number and not the job")
 def test_a_crew_works_on_its_own_backfill_where_another_store_has_one_of_that_number(
     desk: Any, make_database: Callable[[], str]
 ) -> None:
@@ -49,7 +46,6 @@ def test_a_crew_works_on_its_own_backfill_where_another_store_has_one_of_that_nu
     assert report(out)["backfill"]["state"] == "closed"
 
 
-@pytest.mark.xfail(strict=True, reason="the worst of several codes knows no 2")
 def test_a_crew_whose_workers_all_refuse_to_begin_is_not_green(desk: Any, make_database: Callable[[], str]) -> None:
     """Each ends with 2, here since two stores have a backfill of that number: nothing was loaded."""
     main, beside = make_database(), make_database()
@@ -62,22 +58,20 @@ def test_a_crew_whose_workers_all_refuse_to_begin_is_not_green(desk: Any, make_d
     assert done["backfill"]["left"] == 0 or code != 0
 
 
-@pytest.mark.xfail(strict=True, reason="a number is looked for in all stores")
 def test_a_worker_needs_no_other_store_than_its_own(desk: Any) -> None:
     """Another team's store is down, or its password is not set here."""
     url = f"sqlite:///{desk.folder}/store.db"
     two_stores(desk, url, "postgresql://nobody@nowhere.invalid/store")
     assert desk.run("backfill", "cima", "--all", "--later")[0] == 0
-    assert desk.run("backfill", "work", "1")[0] == 0
+    assert desk.run("backfill", "work", "1", "--job", "cima")[0] == 0
 
 
-@pytest.mark.xfail(strict=True, reason="workers are marked as lost by others alone")
 def test_a_worker_that_died_is_not_shown_as_one_that_runs(desk: Any) -> None:
     """Its claim has expired, and nobody has come since: nothing is being done, and nothing will be."""
     assert desk.run("backfill", "cima", "--all", "--later")[0] == 0
     with open_store(f"sqlite:///{desk.folder}/store.db") as stored:
         dead = stored.worker("cima", "out", "dead", 1, expiry=0)
-        dead.begin_run(RunRecord("dead", "cima", stored.now(), whole=False), 1)
+        dead.begin_run(RunRecord("dead", "cima", stored.now(), whole=False))
         assert len(dead.claims.claim(1)) == 1
     _, out, _ = desk.run("backfill", "show", "1", "--json")
     assert [worker["outcome"] for worker in report(out)["workers"]] == ["lost"]

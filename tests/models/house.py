@@ -88,7 +88,7 @@ class House:
         with open_store(self.url) as stored:
             worker = stored.worker("job", "memory", run_id, number, expiry=expiry, retry_after=0)
             record = RunRecord(run_id, "job", self.clock.now(), whole=False)
-            worker.begin_run(record, number)
+            worker.begin_run(record)
             ports = Ports(self.source, self.sink, worker.book, self.clock, self.stop)
             bench = Bench(ports, worker.claims, worker, at_once=at_once)
             report = work(bench, Settings("job", run_id, **settings))  # type: ignore[arg-type]

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import psycopg
-import pytest
 from sqlalchemy import select, update
 from still_clock import StillClock
 
@@ -46,13 +45,12 @@ def locked(url: str, query: str, *given: object) -> Iterator[Callable[[int], Non
         yield waiting
 
 
-@pytest.mark.xfail(strict=True, reason="close looks at the items, resume at the state, neither locks")
 def test_a_list_that_is_resumed_while_a_worker_closes_it_is_not_closed_over_open_items(postgres_url: str) -> None:
     """Nobody would ever work on them again: `resume` opens a closed list only where something is set aside."""
     with open_store(postgres_url) as stored, ThreadPoolExecutor(2) as pool:
         number = a_list(stored, "p1")
-        claims = stored.worker("job", "memory", "worker", number).claims
-        claims.failed({item.number: "answered 500" for item in claims.claim(1)}, 1)
+        claims = stored.worker("job", "memory", "worker", number, attempts=1).claims
+        claims.failed({item.number: "answered 500" for item in claims.claim(1)})
         with locked(postgres_url, "SELECT id FROM lists WHERE id = %s FOR UPDATE", number) as waiting:
             closing = pool.submit(claims.close)
             waiting(1)
@@ -68,7 +66,6 @@ def test_a_list_that_is_resumed_while_a_worker_closes_it_is_not_closed_over_open
         assert (found.progress.state, found.progress.left) == ("open", 1)
 
 
-@pytest.mark.xfail(strict=True, reason="finish and withdraw take the items in no one order")
 def test_a_worker_that_renews_its_claims_and_a_run_that_settles_parts_do_not_deadlock(postgres_url: str) -> None:
     """A run finishes the items of its whole rows before it withdraws those of which it has a part."""
     with open_store(postgres_url) as stored, ThreadPoolExecutor(2) as pool:
@@ -86,7 +83,6 @@ def test_a_worker_that_renews_its_claims_and_a_run_that_settles_parts_do_not_dea
             settling.result(FAR)
 
 
-@pytest.mark.xfail(strict=True, reason="what is reserved ahead has no bound")
 def test_a_clock_that_was_set_back_makes_nobody_wait_for_it(url: str) -> None:
     """What was reserved before it was, is as far ahead as the clock was wrong."""
     with open_store(url) as stored:

@@ -70,7 +70,6 @@ def lying(house: House) -> list[tuple[str, str]]:
         return [(row.key, row.fault.code) for row in queries.quarantine(stored)]
 
 
-@pytest.mark.xfail(strict=True, reason="a skipped row does not move the order of its scopes")
 def test_parts_that_came_again_unchanged_are_newer_all_the_same(parted: House) -> None:
     """M, then nothing of it in a row that nobody could use, then M again, which is skipped."""
     assert night(parted, "p1#m", {"a": "A", "m1": "M"}, 1) == 0
@@ -85,7 +84,6 @@ def test_parts_that_came_again_unchanged_are_newer_all_the_same(parted: House) -
     assert parted.names().get("m1") == "M"
 
 
-@pytest.mark.xfail(strict=True, reason="a skipped row does not move the order of its scopes")
 def test_parts_that_are_still_gone_are_not_brought_back(parted: House) -> None:
     """Nothing of it, then M in a row that nobody could use, then nothing again, which is skipped."""
     assert night(parted, "p1#m", {"a": "A"}, 1) == 0
@@ -97,7 +95,6 @@ def test_parts_that_are_still_gone_are_not_brought_back(parted: House) -> None:
     assert "m2" not in parted.names()
 
 
-@pytest.mark.xfail(strict=True, reason="no order is remembered of an empty scope")
 def test_a_part_of_which_newer_answers_had_nothing_is_not_brought_back(parted: House) -> None:
     """That there is nothing of a scope beside a row's first one is not remembered."""
     parted.source.odd = "q"  # type: ignore[attr-defined]
@@ -108,7 +105,6 @@ def test_a_part_of_which_newer_answers_had_nothing_is_not_brought_back(parted: H
     assert "n1" not in parted.names()
 
 
-@pytest.mark.xfail(strict=True, reason="without a scope a row counts as overtaken")
 def test_a_row_that_speaks_for_no_scope_is_not_said_to_be_overtaken(loaded: House) -> None:
     """An entry of a feed that cannot be read, say: no newer answers have come of anything."""
     made = loaded.source._row
@@ -150,7 +146,6 @@ def test_answers_without_an_order_do_not_replace_what_another_row_has_brought_si
     assert loaded.names()["s"] == "S3"
 
 
-@pytest.mark.xfail(strict=True, reason="the key of a removal is no key of a row")
 def test_what_is_said_to_fetch_a_removal_anew_names_no_product_of_that_name(loaded: House) -> None:
     """A hint that is typed as it stands must do what it says."""
     loaded.source.change("p3", {}, NIGHTS[1])
@@ -165,7 +160,6 @@ def unusable(row: Row) -> Sequence[Change]:
     raise Unusable(Fault("odd", "$", "not known today"))
 
 
-@pytest.mark.xfail(strict=True, reason="entries of one batch do not overtake each other")
 def test_of_two_entries_that_speak_for_one_part_the_newer_one_has_the_last_word(parted: House) -> None:
     """Both are replayed in one batch: the older one brings back what the newer one says is gone."""
     mapped = parted.source.to_changes
@@ -179,7 +173,6 @@ def test_of_two_entries_that_speak_for_one_part_the_newer_one_has_the_last_word(
     assert {name: parted.names().get(name) for name in ("a", "m1", "m2")} == {"a": "A2", "m1": "M3", "m2": None}
 
 
-@pytest.mark.xfail(strict=True, reason="entries of one batch do not overtake each other")
 def test_of_two_entries_that_speak_for_one_part_the_whole_row_may_be_the_newer_one(parted: House) -> None:
     mapped = parted.source.to_changes
     parted.source.to_changes = unusable  # type: ignore[method-assign]
@@ -192,7 +185,6 @@ def test_of_two_entries_that_speak_for_one_part_the_whole_row_may_be_the_newer_o
     assert {name: parted.names().get(name) for name in ("a", "m1", "m2")} == {"a": "A3", "m1": "M3", "m2": None}
 
 
-@pytest.mark.xfail(strict=True, reason="what a replay decided is on no list that opens again")
 def test_what_left_by_a_replay_is_decided_anew_after_the_guard_refused_it(loaded: House) -> None:
     """No feed names those rows again, and no list has them: after one red night they would be forgotten."""
     mapped = loaded.source.to_changes
@@ -208,7 +200,6 @@ def test_what_left_by_a_replay_is_decided_anew_after_the_guard_refused_it(loaded
     assert loaded.names() == {"z": "Z"}
 
 
-@pytest.mark.xfail(strict=True, reason="a note's order does not count as known")
 def test_what_a_killed_run_has_written_is_newer_than_what_is_replayed(loaded: House) -> None:
     mapped = loaded.source.to_changes
     loaded.source.to_changes = unusable  # type: ignore[method-assign]

@@ -255,7 +255,7 @@ def test_the_worker_that_let_its_claim_expire_is_lost(house: House) -> None:
     number = house.backfill("p1")
     with open_store(house.url) as stored:
         dead = stored.worker("job", "memory", "dead", number, expiry=0)
-        dead.begin_run(RunRecord("dead", "job", house.clock.now(), whole=False), number)
+        dead.begin_run(RunRecord("dead", "job", house.clock.now(), whole=False))
         assert len(dead.claims.claim(1)) == 1
         assert house.work(number).exit_code == 0
         assert {row.record.id: row.record.outcome for row in backfills.workers(stored, number)}["dead"] == "lost"
