@@ -36,7 +36,7 @@ def _is(state: Item) -> ColumnElement[bool]:
     return work.c.state + 0 == int(state)
 
 
-_NOT_OVER = [literal_column("'open'"), literal_column("'halted'")]
+_NOT_OVER: list[ColumnElement[str]] = [literal_column("'open'"), literal_column("'halted'")]
 """States of lists whose items may still be done; only backfills are halted."""
 
 _open_lists = Prepared(
