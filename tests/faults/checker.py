@@ -126,8 +126,10 @@ def _is_over(e: Evidence, ref: Ref, last: bytes | None) -> bool:
 
 
 def _needed(e: Evidence, ref: Ref) -> bool:
-    """It cannot be deleted: something that stays as it is, since its row cannot be used, still refers to it."""
-    kept = {other for key in e.set_aside for edition in e.editions.get(key, ()) for other in edition} - {ref}
+    """It cannot be deleted: something that stays as it is, since its row cannot be used or as it is somebody else's,
+    still refers to it."""
+    kept = {other for key in e.set_aside for edition in e.editions.get(key, ()) for other in edition}
+    kept = (kept | {other for other, versions in e.held.items() if versions and versions[-1].run is None}) - {ref}
     named = f'"reference":"{ref}"'.encode()
     return e.removal == "delete" and any(named in (_last(e, other) or b"") for other in kept)
 

@@ -443,6 +443,17 @@ def test_what_is_to_be_deleted_may_not_stay_retired() -> None:
     assert look(replace(gone, known={**gone.known, GONE: known(GONE, "2", LEFT, State.DELETED)})).good
 
 
+def test_what_somebody_elses_resource_refers_to_may_still_be_to_go() -> None:
+    """A server that keeps references in order does not delete it (found by `make fire-servers`, seed 105)."""
+    theirs = Ref("RegulatedAuthorization", "edited")
+    referring = dump({"resourceType": theirs.type, "id": theirs.id, "holder": {"reference": str(GONE)}})
+    waits = replace(held(truth(), GONE, Version(LEFT, "r1")), removal="delete", pending=(GONE,), settled=frozenset())
+    told = (*look(waits).lost, *look(waits).false_green, *look(waits).untrue)
+    assert f"{GONE} is still to go" in told
+    kept = look(held(replace(waits, tampered=True), theirs, Version(referring, "r1"), Version(referring, None)))
+    assert not [what for what in (*kept.lost, *kept.false_green, *kept.untrue) if str(GONE) in what]
+
+
 def test_a_settled_row_of_what_the_source_removed_says_that_it_went() -> None:
     unsure = replace(held(truth(), GONE, Version(LEFT, "r1")), runs=(FIRST, Ended("r2", -signal.SIGKILL, "lost", None)))
     assert look(unsure).lost == ("f4 counts as settled, and what it announced is nowhere",)
