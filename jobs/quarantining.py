@@ -19,7 +19,7 @@ from jobs.looking import Where
 from jobs.running import Ran, recorded
 from jobs.wiring import Asked, make_sink, make_source, new_run_id, settings_of, source_class, target, with_requests
 from store import troubles
-from store.handle import Stored, open_store
+from store.handle import NoStore, Stored, open_store
 from store.troubles import Which, Whole
 from tsi_fetch.clock import StopSignal
 from tsi_fetch.errors import Usage
@@ -70,8 +70,14 @@ def grouped(rows: Sequence[Figures]) -> list[Figures]:
 def waiting_entries(configuration: Configuration, asked: Asked, chosen: Chosen) -> list[int]:
     """The numbers of the entries that a replay would send through the loop.  Usage where a number is not among them."""
     to = target(configuration, asked, None)
-    with open_store(to.store.reveal()) as stored:
-        stream = source_class(configuration, asked.job).stream
+    stream = source_class(configuration, asked.job).stream
+    try:
+        opened = open_store(to.store.reveal())
+    except NoStore:
+        if asked.store or chosen.numbers:
+            raise
+        return []  # no run has made it yet
+    with opened as stored:
         found = list(troubles.numbers(stored, chosen.of(asked.job, to.sink, stream)))
     if missing := sorted(chosen.numbers - set(found)):
         raise Usage(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -20,6 +21,10 @@ from jobs.cli.options import (
 )
 from jobs.cli.voice import Voice
 from jobs.reporting.place import Place
+
+if TYPE_CHECKING:
+    from jobs.quarantining import Chosen
+    from tsi_fetch.clock import StopSignal
 
 SHOWN = 50
 """Entries that `list` names one by one; reasons are counted over all of them."""
@@ -123,7 +128,7 @@ def show(
 
 
 @command.command("replay", short_help="Send entries through today's code once more.")
-@click.argument("job", type=JOB)
+@click.argument("job", type=JOB, required=False)
 @click.option(
     "--id", "numbers", type=click.IntRange(1), multiple=True, metavar="N", help="This entry; may be repeated."
 )
@@ -139,7 +144,7 @@ def replay(
     voice: Voice,
     /,
     *,
-    job: str,
+    job: str | None,
     numbers: tuple[int, ...],
     code: str | None,
     accept_refusals: int,
@@ -149,31 +154,56 @@ def replay(
     as_json: bool,
     log: str | None,
 ) -> int:
-    """Send what lies in JOB's quarantine through today's code: the stored answers, without asking the source.
+    """Send what lies in JOB's quarantine (or in that of each job) through today's code, without asking the source.
 
     \b
     tsi-fetch quarantine replay cima
     tsi-fetch quarantine replay cima --id 12 --id 15
-    tsi-fetch quarantine replay cima --code cima-name
+    tsi-fetch quarantine replay --code cima-name          of all jobs
 
     What can be used now is written and leaves the quarantine; what still fails stays (exit code 65).  Nothing newer is
     overwritten.  The job's lease is held, as by a run.
     """
     voice.speak(log=log, as_json=as_json, place=Place(config, store, sink))
-    from jobs.quarantining import Chosen, replay_entries, waiting_entries
+    from jobs.config.load import Reach, load_configuration
+    from jobs.quarantining import Chosen
     from jobs.signals import listening
+    from tsi_fetch.errors import Exit, Usage, worst
+
+    chosen = Chosen(frozenset(numbers), code)
+    if job is None and (numbers or store or sink):
+        raise Usage("--id, --store and --sink are of one job", "name it: tsi-fetch quarantine replay JOB …")
+    every = load_configuration(config, reach=Reach(), secrets=voice.secrets).settings.jobs
+    with listening() as stop:
+        told = Asking(config, store, sink, accept_refusals)
+        codes = [_replayed(voice, name, chosen, told, stop) for name in ([job] if job else every)]
+    return int(worst({Exit(code) for code in codes}))
+
+
+class Asking(NamedTuple):
+    """What a replay was asked beside the entries."""
+
+    config: Path | None
+    store: str | None
+    sink: str | None
+    accept_refusals: int
+
+
+def _replayed(voice: Voice, job: str, chosen: Chosen, told: Asking, stop: StopSignal) -> int:
+    """The exit code of one job's replay."""
+    from jobs.quarantining import replay_entries, waiting_entries
     from jobs.wiring import Asked
 
+    config, store, sink, accept_refusals = told
     asked = Asked(job, config=config, store=store, sink=sink, accept_refusals=accept_refusals)
     configuration = asked.configuration(voice.secrets)
-    chosen = Chosen(frozenset(numbers), code)
     count = len(waiting_entries(configuration, asked, chosen))
     if not count:
-        what = f"nothing lies in the quarantine of {job}" + (f" with the code {code}" if code else "")
-        voice.show({"job": job, "entries": 0, "exit_code": 0}, what)
+        code = f" with the code {chosen.code}" if chosen.code else ""
+        voice.show({"job": job, "entries": 0, "exit_code": 0}, f"nothing lies in the quarantine of {job}{code}")
         return 0
     voice.say(f"{count} entries of {job} go through today's code once more; the source is not asked")
-    with listening() as stop, voice.progress() as progress:
+    with voice.progress() as progress:
         ran = replay_entries(configuration, asked, chosen, stop=stop, progress=progress)
     voice.report(ran.report.to_json(), ran.places)
     return ran.report.exit_code

@@ -60,6 +60,18 @@ def test_replay_asks_nobody_and_what_still_fails_stays(troubled: Any) -> None:
     assert (code, "nothing lies in the quarantine of cima with the code none-such" in out) == (0, True)
 
 
+def test_without_a_job_each_is_replayed(troubled: Any) -> None:
+    code, out, _ = troubled.run("quarantine", "replay", "--json")
+    assert (code, report(out)["rows"]["read"]) == (65, 1)
+    assert troubled.run("quarantine", "replay", "--id", "1")[0] == 2, "a number is of one store"
+
+
+def test_where_no_run_ever_was_nothing_lies(desk: Any) -> None:
+    code, out, _ = desk.run("quarantine", "replay", "cima", "--log", "text")
+    assert (code, out) == (0, "nothing lies in the quarantine of cima\n")
+    assert not (desk.folder / "store.db").exists()
+
+
 def test_what_the_sink_refused_is_written_once_it_takes_it(desk: Any) -> None:
     """Somebody else's file stands in the way; then it does not."""
     desk.run("run", "cima", "--json")
