@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from jobs.actor import actor
 from jobs.config.duration import show_duration
 from jobs.crews import figures
 from jobs.looking import Where
@@ -91,7 +92,7 @@ def cancelled(where: Where, number: int, job: str | None = None) -> Figures:
     """End it for good."""
     one = located(where, number, job)
     for stored, _ in _stores(where, one.job):
-        backfills.cancel(stored, number)
+        backfills.cancel(stored, number, actor())
         one = backfills.backfill(stored, number) or one
     return figures(one)
 
@@ -107,6 +108,8 @@ def text(found: Figures) -> str:
         more = f", the first {len(found['set_aside'])}" if found["aside"] > len(found["set_aside"]) else ""
         parts.append(f"\n{found['aside']:,} set aside{more}; tsi-fetch backfill resume {found['id']} tries them anew")
         parts.append(table_text(found["set_aside"]))
+    if troubles := sum(worker["quarantined"] for worker in found["workers"]):
+        parts.append(f"{troubles:,} into quarantine: tsi-fetch quarantine list --job {found['job']}")
     if found["workers"]:
         parts += ["\nworkers", table_text(found["workers"])]
     return "\n".join(parts)
@@ -122,6 +125,7 @@ def _worker(row: RunRow) -> Figures:
         "started": record.started.isoformat(timespec="seconds"),
         "ended": record.ended.isoformat(timespec="seconds") if record.ended else None,
         "outcome": record.outcome,
+        "quarantined": report.get("troubles", 0),
         "why": reasons,
     }
 

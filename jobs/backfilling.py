@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from jobs import collecting
+from jobs.actor import actor
 from jobs.config.load import Configuration
 from jobs.running import recorded
 from jobs.wiring import (
@@ -126,18 +128,22 @@ class _Maker:
     def make(self, which: Which, asked: Json) -> int:
         """A list, opened.  TryAgain, with the list made, where a listing was not complete."""
         span = None if which.since is None else self._span(which)
+        keys = _keys_of(which.keys) if which.keys is not None else iter(())
+        first = list(islice(keys, 1))
+        if which.keys is not None and not first:
+            raise Usage(f"there is no key in {which.keys}", "one key a line")
         number = backfills.begin(self.book, self.stored, self.source.stream, asked)
         complete = True
         if span:
             backfills.add_window(self.stored, number, *span)
         elif which.keys is not None:
-            backfills.note_all(self.book, number, _keys_of(which.keys))
+            backfills.note_all(self.book, number, chain(first, keys))
         else:
             complete = self._read_listing(number)
         made = self.book.start_list(number, complete=False, cursor=None)
         if not made.total:
-            backfills.cancel(self.stored, number)
-            raise Usage(f"there is nothing in {which.words()}", "name at least one key")
+            backfills.cancel(self.stored, number, actor())
+            raise TryAgain(f"there is nothing in {which.words()}", "a register is never empty: ask again later")
         if not complete:
             raise TryAgain(
                 f"the listing was incomplete: backfill {number} has the {made.total} keys that it gave",
@@ -175,15 +181,16 @@ class _Maker:
 
 
 def _keys_of(file: Path) -> Iterator[str]:
-    """The lines of a file (`-`: of stdin), without empty ones."""
+    """The lines of a file (`-`: of stdin), without empty ones and comments."""
     try:
         with nullcontext(sys.stdin) if str(file) == "-" else file.open(encoding="utf-8") as lines:
-            for key in filter(None, map(str.strip, lines)):
+            for key in (line for line in map(str.strip, lines) if line and not line.startswith("#")):
                 if len(key) > LONGEST_KEY:
                     raise Usage(f"a key in {file} is longer than {LONGEST_KEY} characters", "one key a line")
                 yield key
     except (OSError, UnicodeDecodeError) as e:
-        raise Usage(f"the keys in {file} cannot be read ({type(e).__name__})", "one key a line, in UTF-8") from e
+        why = getattr(e, "strerror", None) or "it is not UTF-8"
+        raise Usage(f"the keys in {file} cannot be read: {why}", "one key a line, in UTF-8") from e
 
 
 def _instant(text: str, zone: tzinfo) -> datetime:

@@ -17,6 +17,7 @@ from store.handle import Stored
 from store.job_store import JobBook
 from store.queries import RunRow, run_rows
 from store.schema import Item, jobs, lists, runs, sinks, work
+from store.trail import Deed, note_deed
 from tsi_fetch.errors import Usage
 from tsi_fetch.words import Json, Progressed
 
@@ -114,12 +115,15 @@ def workers(stored: Stored, number: int, limit: int = 100) -> Sequence[RunRow]:
         return run_rows(conn, runs.c.list == number, limit)
 
 
-def cancel(stored: Stored, number: int) -> None:
-    """Its workers end as soon as they look."""
+def cancel(stored: Stored, number: int, actor: str) -> None:
+    """Its workers end as soon as they look; who did it is in the audit trail."""
     with stored.database.write() as conn:
         lock_list(conn, number)
         mine = (lists.c.id == number, lists.c.state.in_(NOT_OVER))
-        conn.execute(update(lists).where(*mine).values(state="cancelled", closed=now(conn)))
+        over = conn.execute(update(lists).where(*mine).values(state="cancelled", closed=now(conn))).rowcount
+        if over:
+            job = conn.scalar(select(lists.c.job).where(lists.c.id == number))
+            note_deed(conn, job, Deed(actor, "backfill cancel", "", {"backfill": number}))
         let_go(conn, work.c.list == number)
         _mark_lost(conn, number)
 

@@ -6,7 +6,20 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, bindparam, case, delete, exists, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from store.access import Access
 from store.bulk import add_missing, adding_each, among, chosen, given, now, put
@@ -18,7 +31,7 @@ from store.prepared import Prepared
 from store.schema import checkpoints, holds, known, pending, quarantine, scopes, waiting
 from store.waits import begin_to_wait, kinds_of, wait_no_more
 from store.worklists import ask, finish, lists_of
-from tsi_fetch.words import Known, Quarantined, Ref, ScopeSettled, Settlement
+from tsi_fetch.words import DOUBTED, Known, Quarantined, Ref, ScopeSettled, Settlement
 
 Ids = Mapping[Ref, int]
 
@@ -273,8 +286,10 @@ def _trouble_row(q: Quarantined, job: int, stream: str, at: datetime, run: str |
 
 
 def _written(new: Any) -> dict[str, ColumnElement[Any]]:
-    """`run` names the run that wrote last, not the one that merely looked."""
-    differs = or_(known.c.digest != new.digest, known.c.version.is_distinct_from(new.version))
+    """`run` names the run that wrote last, not the one that merely looked, or believes no more what is remembered."""
+    doubts = new.digest == literal(DOUBTED)
+    wrote = and_(known.c.digest != new.digest, ~doubts)
+    differs = or_(wrote, known.c.version.is_distinct_from(new.version))
     return {"run": case((differs, new.run), else_=known.c.run)}
 
 

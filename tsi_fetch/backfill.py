@@ -17,13 +17,16 @@ from datetime import datetime
 from tsi_fetch import guards, waiting
 from tsi_fetch.context import Ports, Run, Settings
 from tsi_fetch.errors import Exit, Guarded, SettingError, TryAgain, TsiFetchError
-from tsi_fetch.ports import Claims, Forgetful, Ranged, Turns
+from tsi_fetch.ports import Claims, Forgetful, JobStore, Ranged, Turns
 from tsi_fetch.report import Report, Tally
 from tsi_fetch.run import air_of, launch
 from tsi_fetch.words import Batch, Claimed, Row
 
 AT_ONCE = 20
 """Items that a worker claims, fetches and writes together: what bounds its memory, and how long its turns are."""
+
+MOST_NAMED = 20
+"""Keys that the source does not know which are named; with others the number of all is."""
 
 POLL = 1.0
 """Seconds between looks at a list of which others do the rest."""
@@ -60,6 +63,7 @@ class _Worker:
         self._ports, self._clock, self._source = bench.ports, bench.ports.clock, bench.ports.source
         self._settings = replace(settings, worker=True)
         self._started = self._clock.now()
+        self._unknown: set[str] = set()
         self._in_turn = False  # the source gives no orders: only what is fetched in the turn is known to be new
         self._tally = Tally(settings.job, settings.run_id, self._started, plan=False)
 
@@ -85,19 +89,21 @@ class _Worker:
             self._tally.failed(e)
 
     def _say_what_is_left(self) -> None:
+        if len(self._unknown) > MOST_NAMED:
+            self._tally.note(f"and for {len(self._unknown) - MOST_NAMED} others")
         there = self._claims.progress()
         self._tally.remainder = there.left
         if there.state == "cancelled":
             self._tally.partial = True
             self._tally.note("the backfill was cancelled")
         elif there.state == "halted":
-            hint = "tsi-fetch backfill show ID has the report of who halted it; then resume it"
+            hint = "tsi-fetch backfill list; the report of the worker that halted it says why; then resume it"
             self._tally.reason(Exit.GUARDED, "a guard halted the backfill", hint)
         elif there.state == "gone":
             self._tally.reason(Exit.TRY_AGAIN, "the backfill's list is gone", "begin another one")
         if there.aside:
             what = f"{there.aside} items are set aside, as they could not be done"
-            self._tally.reason(Exit.QUARANTINE, what, "tsi-fetch backfill show ID; then resume it")
+            self._tally.reason(Exit.QUARANTINE, what, "tsi-fetch backfill list; then resume it")
 
     def _until_done(self) -> None:
         self._ports.sink.open(self._source.types)
@@ -181,9 +187,18 @@ class _Worker:
                     if not fresh:
                         self._is_the_source_there(reasons)
                 self._write(run, todo, keyed)
+                self._say_what_is_unknown(store, keyed)
             first = False
             self._ports.progress("rows", self._tally.rows["read"], None)
         return reasons
+
+    def _say_what_is_unknown(self, store: JobStore, keyed: Mapping[str, int]) -> None:
+        """Keys of which the source has nothing, and of which nothing is at the sink: mistyped, perhaps."""
+        for key, state in store.scopes(list(keyed)).items():
+            if not state.refs and key not in self._unknown:
+                self._unknown.add(key)
+                if len(self._unknown) <= MOST_NAMED:
+                    self._tally.note(f"the source has nothing for {key}, and nothing of it is at the sink")
 
     def _write(self, run: Run, todo: deque[Batch], keyed: Mapping[str, int]) -> None:
         with air_of(run) as run.air:

@@ -44,7 +44,7 @@ def upgrade(voice: Voice, url: str | None, config: Path | None, as_json: bool, l
 
     \b
     tsi-fetch db upgrade
-    tsi-fetch db upgrade --store postgresql://user:password@host/database
+    tsi-fetch db upgrade --store postgresql://user@host/database
 
     Several at once take turns (an advisory lock), so every pod may begin with it.
     """

@@ -72,6 +72,6 @@ def cli() -> None:
     tsi-fetch status         how all jobs are
     tsi-fetch explain KEY    where something came from, and whether it is still so
 
-    Exit codes: 0 done · 2 usage · 65 something lies in quarantine · 70 a bug · 75 try again later · 77 a guard
+    Exit codes: 0 done · 2 usage · 65 something went to quarantine · 70 a bug · 75 try again later · 77 a guard
     refused · 78 a setting is wrong · 130/143 stopped by a signal.
     """

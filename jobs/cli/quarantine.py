@@ -245,6 +245,7 @@ def drop(
     job, numbers = entries
     load_configuration(config, reach=Reach(), secrets=voice.secrets)  # every secret that the reason may name
     reason = voice.secrets.redact(why.strip()).encode("utf-8", "backslashreplace").decode()
+    voice.say("nobody asks for what these entries hold any more, until the source changes it")
     done = dropped(Where(config, voice.secrets, store), job, numbers, reason)
     voice.show({"dropped": done}, f"dropped {', '.join(map(str, done)) or 'nothing'}")
     return 0

@@ -106,4 +106,4 @@ def _where(run: Run) -> Iterator[str]:
     if run["replay"]:
         yield "a replay: its input, and its times, are those of a recording"
     if not run["whole"]:
-        yield "a run of single products (--only): watermark and work lists stayed as they were"
+        yield "not a whole run (--only, a replay of the quarantine, or a backfill's worker): the watermark stayed"

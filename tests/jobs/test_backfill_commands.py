@@ -89,7 +89,7 @@ def test_several_workers_on_an_embedded_store_are_a_setting_error(desk: Any) -> 
 
 def test_keys_come_from_a_file_and_a_span_from_the_feed(desk: Any) -> None:
     keys = desk.folder / "keys.txt"
-    keys.write_text(f"\n{SOME}\n\n {SOME} \n")
+    keys.write_text(f"# of Tuesday\n{SOME}\n\n {SOME} \n")
     code, out, _ = desk.run("backfill", "cima", "--keys", str(keys), "--json")
     done = report(out)
     assert (code, done["backfill"]["items"], done["rows"]["read"]) == (0, 1, 1)
@@ -140,6 +140,7 @@ def test_one_at_a_time_and_a_cancelled_one_is_over(desk: Any) -> None:
     assert "backfill 1 of cima is not over" in err
     code, out, _ = desk.run("backfill", "cancel", "1")
     assert (code, "is cancelled; 0 of 3 items" in out) == (0, True)
+    assert "backfill cancel" in desk.run("audit")[1]
     assert desk.run("backfill", "resume", "1")[0] == 2
     assert desk.run("backfill", "cima", "--all", "--json")[0] == 0
     [second, first] = report(desk.run("backfill", "list", "--json")[1])["backfills"]

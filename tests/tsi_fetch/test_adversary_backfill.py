@@ -199,7 +199,7 @@ def test_what_left_by_a_batch_that_was_cancelled_on_its_way_is_decided_anew_afte
 
     def cancelled(*given: Any) -> Any:
         with open_store(loaded.url) as stored:
-            backfills.cancel(stored, number)
+            backfills.cancel(stored, number, "tester@desk")
         loaded.sink.write = write  # type: ignore[method-assign]
         return write(*given)
 

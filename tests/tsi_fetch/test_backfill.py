@@ -274,7 +274,7 @@ def test_a_cancelled_one_ends_after_what_is_written(house: House) -> None:
 
     def cancelled() -> None:
         with open_store(house.url) as stored:
-            backfills.cancel(stored, number)
+            backfills.cancel(stored, number, "tester@desk")
 
     meanwhile(house, cancelled)
     report = house.work(number, at_once=1)
@@ -391,3 +391,21 @@ def test_a_source_without_orders_is_fetched_in_the_turn(loaded: House) -> None:
     assert holders[0] is None
     assert all(holder and holder.startswith("worker") for holder in holders[1:])
     assert len(holders) == 3
+
+
+def test_a_key_that_the_source_does_not_know_is_told(house: House) -> None:
+    report = house.work(house.backfill("p1", "p1x"))
+    assert (report.exit_code, report.notes) == (
+        0,
+        ("the source has nothing for p1x, and nothing of it is at the sink",),
+    )
+
+
+def test_who_merely_believes_no_more_what_is_remembered_has_not_written_it(loaded: House) -> None:
+    """`explain` names the run that wrote it last."""
+    loaded.sink.edit(org("a"), loaded.sink.body(org("b")))
+    loaded.source.change("p1", {"a": "A2", "s": "shared"})
+    assert loaded.run().exit_code == 65
+    with open_store(loaded.url) as stored, stored.database.read() as conn:
+        wrote = "SELECT runs.id FROM known JOIN runs ON runs.no = known.run WHERE ident = 'a'"
+        assert conn.exec_driver_sql(wrote).scalar() == "run-1"
