@@ -24,7 +24,7 @@ OVERDUE = Exit.QUARANTINE
 
 _UNKNOWN: Figures = dict.fromkeys(
     "last_success seconds_since_success last_run outcome silent watermark unchanged_nights quarantined"
-    " oldest_quarantine waiting pending older_mapping left_to_do".split()
+    " oldest_quarantine waiting pending older_mapping left_to_do left_of_backfill".split()
 )
 
 
@@ -129,6 +129,7 @@ def _status(stored: Stored, row: queries.StatusRow, settings: JobSettings, mappi
         "pending": row.pending,
         "older_mapping": row.older(mapping),
         "left_to_do": row.work.left if row.work else 0,
+        "left_of_backfill": row.backfill,
         **_due(stored, row.job, settings, row.last_success, now, scheduled=row.sink == settings.sink),
     }
 
@@ -180,7 +181,9 @@ def _named(job: str, sink: str, settings: JobSettings, *, trouble: TsiFetchError
 
 def _never(job: str, settings: JobSettings, stored: Stored | None = None) -> Figures:
     """A job that has not run at its sink yet.  Where there is no store either, nobody knows since when it is due."""
-    nothing = dict.fromkeys("unchanged_nights quarantined waiting pending older_mapping left_to_do".split(), 0)
+    nothing = dict.fromkeys(
+        "unchanged_nights quarantined waiting pending older_mapping left_to_do left_of_backfill".split(), 0
+    )
     if stored is None:
         unknown = dict.fromkeys(("next_run", "missed_run", "grace_seconds", "overdue", "as_of"))
         return {**_named(job, settings.sink, settings), **_UNKNOWN, "watermark": {}, **nothing, **unknown}

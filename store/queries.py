@@ -13,9 +13,10 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
 from store.handle import Stored
 from store.packing import unpack_payload
 from store.recorded_state import export_state, seed_state
-from store.schema import jobs, known, leases, lists, pending, sinks, waiting, watermarks
+from store.schema import Item, jobs, known, leases, lists, pending, sinks, waiting, watermarks
 from store.schema import quarantine as entries
 from store.schema import runs as records
+from store.schema import work as work_items
 from store.waits import Wait, read_waits
 from store.worklists import read_list
 from tsi_fetch.words import Fault, Quarantined, Ref, RunRecord, WorkList
@@ -57,7 +58,7 @@ class RunRow:
 @dataclass(frozen=True, slots=True)
 class StatusRow:
     """How one job stands at one sink.  `watermarks`: per stream; `mappings`: refs per mapping version; `waits`: the
-    oldest of what waits, `SHOWN` at most."""
+    oldest of what waits, `SHOWN` at most; `backfill`: items that are left of one that is not over."""
 
     job: str
     sink: str
@@ -71,6 +72,7 @@ class StatusRow:
     pending: int
     mappings: Mapping[int, int]
     work: WorkList | None
+    backfill: int
 
     def older(self, mapping: int) -> int:
         """How many refs an older mapping than this made."""
@@ -199,7 +201,15 @@ def _status(conn: Connection, number: int, job: str, sink: str) -> StatusRow:
         pending=conn.scalar(select(func.count()).where(pending.c.job == number)) or 0,
         mappings={mapping: count for mapping, count in conn.execute(made)},
         work=None if work is None else read_list(conn, work),
+        backfill=_left_of_backfill(conn, number),
     )
+
+
+def _left_of_backfill(conn: Connection, job_no: int) -> int:
+    under_way = (lists.c.job == job_no, lists.c.kind == "backfill", lists.c.state.in_(("open", "halted")))
+    numbers = conn.scalars(select(lists.c.id).where(*under_way)).all()
+    left = select(func.count()).where(work_items.c.list.in_(numbers), work_items.c.state == Item.OPEN)
+    return (conn.scalar(left) or 0) if numbers else 0
 
 
 def waits(stored: Stored, job: str) -> list[Wait]:

@@ -20,6 +20,7 @@ _OPEN = (
     ("pending", "{:,} to be removed"),
     ("older_mapping", "{:,} of an older mapping"),
     ("left_to_do", "{:,} left of a load"),
+    ("left_of_backfill", "{:,} left of a backfill"),
 )
 """What is not done yet, in the narrow table."""
 

@@ -135,6 +135,8 @@ def test_what_cannot_be_fetched_is_set_aside_and_resumed(desk: Any, monkeypatch:
 
 def test_one_at_a_time_and_a_cancelled_one_is_over(desk: Any) -> None:
     desk.run("backfill", "cima", "--all", "--later")
+    [row] = report(desk.run("status", "--json")[1])["jobs"]
+    assert row["left_of_backfill"] == 3
     code, _, err = desk.run("backfill", "cima", "--all", "--log", "text")
     assert code == 2
     assert "backfill 1 of cima is not over" in err

@@ -200,7 +200,7 @@ def test_no_column_is_dropped_and_no_cell_cut_however_wide_the_terminal_is(
         "outcome": None,
         "oldest_quarantine": "2026-03-02",
     }
-    counts = {"quarantined": 2, "waiting": 3, "pending": 4, "older_mapping": 5, "left_to_do": 7}
+    counts = {"quarantined": 2, "waiting": 3, "pending": 4, "older_mapping": 5, "left_to_do": 7, "left_of_backfill": 0}
     text = table_text([{**row, **counts}])
     assert max(map(len, text.splitlines())) <= width
     assert text.count("x") >= length
