@@ -50,7 +50,7 @@ jobs:
     sink: out
     store: main
     schedule: "30 9 * * *"
-    lease_expiry: 5s
+    lease_expiry: 12s
 """)
         monkeypatch.setenv("TSI_FETCH_CONFIG", str(file))
         yield tmp_path, register
