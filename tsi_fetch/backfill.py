@@ -17,7 +17,7 @@ from datetime import datetime
 from tsi_fetch import guards, waiting
 from tsi_fetch.context import Ports, Run, Settings
 from tsi_fetch.errors import Exit, Guarded, SettingError, TryAgain, TsiFetchError
-from tsi_fetch.ports import Claims, Forgetful, JobStore, Ranged, Turns
+from tsi_fetch.ports import Claims, Forgetful, Ranged, Turns
 from tsi_fetch.report import Report, Tally
 from tsi_fetch.run import air_of, launch
 from tsi_fetch.words import Batch, Claimed, Row
@@ -63,7 +63,7 @@ class _Worker:
         self._ports, self._clock, self._source = bench.ports, bench.ports.clock, bench.ports.source
         self._settings = replace(settings, worker=True)
         self._started = self._clock.now()
-        self._unknown: set[str] = set()
+        self._unknown = 0  # keys of which the source has nothing
         self._in_turn = False  # the source gives no orders: only what is fetched in the turn is known to be new
         self._tally = Tally(settings.job, settings.run_id, self._started, plan=False)
 
@@ -89,8 +89,8 @@ class _Worker:
             self._tally.failed(e)
 
     def _say_what_is_left(self) -> None:
-        if len(self._unknown) > MOST_NAMED:
-            self._tally.note(f"and for {len(self._unknown) - MOST_NAMED} others")
+        if self._unknown > MOST_NAMED:
+            self._tally.note(f"and for {self._unknown - MOST_NAMED} others")
         there = self._claims.progress()
         self._tally.remainder = there.left
         if there.state == "cancelled":
@@ -144,6 +144,7 @@ class _Worker:
             self._is_the_source_there(reasons)
         else:
             reasons |= self._settle(batches, keyed)
+            self._say_what_is_unknown(keyed)
         mine = self._claims.mine()
         left = {number: reasons.get(key, _NO_ROW) for key, number in keyed.items() if number in mine}
         if left:
@@ -187,17 +188,16 @@ class _Worker:
                     if not fresh:
                         self._is_the_source_there(reasons)
                 self._write(run, todo, keyed)
-                self._say_what_is_unknown(store, keyed)
             first = False
             self._ports.progress("rows", self._tally.rows["read"], None)
         return reasons
 
-    def _say_what_is_unknown(self, store: JobStore, keyed: Mapping[str, int]) -> None:
+    def _say_what_is_unknown(self, keyed: Mapping[str, int]) -> None:
         """Keys of which the source has nothing, and of which nothing is at the sink: mistyped, perhaps."""
-        for key, state in store.scopes(list(keyed)).items():
-            if not state.refs and key not in self._unknown:
-                self._unknown.add(key)
-                if len(self._unknown) <= MOST_NAMED:
+        for key, state in self._ports.store.scopes(list(keyed)).items():
+            if not state.refs:
+                self._unknown += 1
+                if self._unknown <= MOST_NAMED:
                     self._tally.note(f"the source has nothing for {key}, and nothing of it is at the sink")
 
     def _write(self, run: Run, todo: deque[Batch], keyed: Mapping[str, int]) -> None:

@@ -58,6 +58,8 @@ def _everything(run: Run, entries: Iterator[Entry]) -> None:
             run.stop.check()
             for row in _rows(run, some):  # each by itself: the next may speak for the same parts
                 launch(run, Batch(run.source.stream, (row,)), in_pass=False)
+            run.air.land()
+            run.replaying.clear()  # their bodies
             run.progress("replayed", run.tally.rows["read"], None)
     waiting.release(run)
     run.marker.close()

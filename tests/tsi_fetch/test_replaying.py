@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -135,3 +136,24 @@ def test_what_leaves_by_a_replay_is_left_to_the_next_run_and_its_guard(troubled:
     assert troubled.replay().exit_code == 0
     assert "a" in troubled.names()
     assert troubled.run(removal="delete").counts == {"Organization": {"deleted": 1, "unchanged": 1}}
+
+
+def test_a_replay_holds_few_rows_however_many_lie_in_quarantine(loaded: House) -> None:
+    keys = [f"m{n}" for n in range(60)]
+    loaded.source.broken.update(keys)
+    for key in keys:
+        loaded.source.change(key, {key: key})
+    assert loaded.run(accept_refusals=60).exit_code == 65
+    mapped, held = loaded.source.to_changes, list[int]()
+
+    def counting(row: Row) -> Sequence[Change]:
+        held.append(sum(isinstance(thing, Row) for thing in gc.get_objects()))
+        return mapped(row)
+
+    loaded.source.to_changes = counting  # type: ignore[method-assign]
+    loaded.source.told.clear()
+    loaded.source.settled = lambda batch: None  # type: ignore[method-assign]  # which would keep them
+    gc.collect()
+    assert loaded.replay().troubles == 60
+    assert len(held) == 60
+    assert max(held) - held[0] < 30
