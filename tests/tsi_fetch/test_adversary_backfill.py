@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 import pytest
+from beside import meanwhile, progress
 from house import House
 from table_source import TODAY
 
@@ -21,25 +22,6 @@ from tsi_fetch.ports import NOTHING
 from tsi_fetch.words import Batch, Change, Row, Validators
 
 TOMORROW = TODAY + timedelta(days=1)
-
-
-def progress(house: House, number: int) -> tuple[str, int, int, int]:
-    with open_store(house.url) as stored:
-        found = backfills.backfill(stored, number)
-    assert found is not None
-    return found.progress.state, found.progress.left, found.progress.done, found.progress.aside
-
-
-def meanwhile(house: House, act: Callable[[], object]) -> None:
-    """Do this once, after the next batch was fetched by key and before it is written."""
-    fetch = house.source.fetch
-
-    def fetched(keys: Iterable[str], known: Mapping[str, Validators] = NOTHING) -> Iterator[Batch]:
-        house.source.fetch = fetch  # type: ignore[method-assign]
-        yield from list(fetch(keys, known))
-        act()
-
-    house.source.fetch = fetched  # type: ignore[method-assign]
 
 
 def dies_after_writing(house: House, act: Callable[[], object]) -> None:

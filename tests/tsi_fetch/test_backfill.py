@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from beside import meanwhile, progress
 from house import House, org
 from table_source import TODAY
 
@@ -19,25 +20,6 @@ from tsi_fetch.ports import NOTHING
 from tsi_fetch.words import Batch, RunRecord, StampedPage, Validators
 
 TOMORROW = TODAY + timedelta(days=1)
-
-
-def progress(house: House, number: int) -> tuple[str, int, int, int]:
-    with open_store(house.url) as stored:
-        found = backfills.backfill(stored, number)
-    assert found is not None
-    return found.progress.state, found.progress.left, found.progress.done, found.progress.aside
-
-
-def meanwhile(house: House, act: Callable[[], object]) -> None:
-    """Do this once, after the next batch was fetched by key and before it is written."""
-    fetch = house.source.fetch
-
-    def fetched(keys: Iterable[str], known: Mapping[str, Validators] = NOTHING) -> Iterator[Batch]:
-        house.source.fetch = fetch  # type: ignore[method-assign]
-        yield from list(fetch(keys, known))
-        act()
-
-    house.source.fetch = fetched  # type: ignore[method-assign]
 
 
 def test_a_backfill_loads_its_keys_and_leaves_watermark_and_marker_alone(house: House) -> None:
