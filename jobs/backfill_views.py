@@ -39,7 +39,7 @@ def lines(found: list[Figures]) -> list[Figures]:
         {
             "id": one["id"],
             "job": one["job"],
-            "what": asked_text(one["asked"]),
+            "what": what_text(one),
             "state": one["state"],
             "done": f"{one['done']:,} of {one['items']:,}",
             "aside": one["aside"],
@@ -49,8 +49,15 @@ def lines(found: list[Figures]) -> list[Figures]:
     ]
 
 
-def asked_text(asked: Figures) -> str:
-    """What was asked for, in a few words."""
+_OF_RUNS = {"first": "first load", "full": "--full", "reconcile": "to be read anew"}
+"""Lists that runs go on with, in a few words."""
+
+
+def what_text(found: Figures) -> str:
+    """What is to be loaded, in a few words."""
+    asked = found["asked"]
+    if found["kind"] in _OF_RUNS:
+        return _OF_RUNS[found["kind"]]
     if "from" in asked:
         return f"from {asked['from']}" + (f" to {asked['to']}" if "to" in asked else "")
     return f"keys in {asked['keys']}" if "keys" in asked else "all"
@@ -89,8 +96,11 @@ def _as_it_is(row: RunRow, dead: Collection[str]) -> RunRow:
 
 
 def cancelled(where: Where, number: int, job: str | None = None) -> Figures:
-    """End it for good."""
+    """End it for good.  Usage where runs go on with it."""
     one = located(where, number, job)
+    if one.of_runs:
+        what = f"list {number} is not a backfill, but what runs of {one.job} go on with"
+        raise Usage(what, f"where everything is to be read anew: tsi-fetch watermark reset {one.job}")
     for stored, _ in _stores(where, one.job):
         backfills.cancel(stored, number, actor())
         one = backfills.backfill(stored, number) or one
@@ -99,14 +109,16 @@ def cancelled(where: Where, number: int, job: str | None = None) -> Figures:
 
 def text(found: Figures) -> str:
     """The same for a person."""
-    parts = [f"backfill {found['id']} of {found['job']} into {found['sink']}: {asked_text(found['asked'])}"]
+    parts = [f"backfill {found['id']} of {found['job']} into {found['sink']}: {what_text(found)}"]
     left = f", {found['left']:,} left" if found["left"] else ""
     about = found["seconds_left"]
     estimate = f" (about {show_duration(timedelta(seconds=about))})" if about else ""
     parts.append(f"{found['state']}: {found['done']:,} of {found['items']:,} done{left}{estimate}")
     if found["aside"]:
         more = f", the first {len(found['set_aside'])}" if found["aside"] > len(found["set_aside"]) else ""
-        parts.append(f"\n{found['aside']:,} set aside{more}; tsi-fetch backfill resume {found['id']} tries them anew")
+        then = "" if found["kind"] == "backfill" else f"the next run of {found['job']} asks for them; "
+        tells = f"{then}tsi-fetch backfill resume {found['id']} tries them anew"
+        parts.append(f"\n{found['aside']:,} set aside{more}; {tells}")
         parts.append(table_text(found["set_aside"]))
     if troubles := sum(worker["quarantined"] for worker in found["workers"]):
         parts.append(f"{troubles:,} into quarantine: tsi-fetch quarantine list --job {found['job']}")

@@ -233,7 +233,9 @@ def work_on(where: Place, number: int, effort: Effort, stop: StopSignal, progres
         run_id = effort.run_id or new_run_id(clock.now())
         expiry = where.configuration.job(job).lease_expiry.total_seconds()
         attempts = found.asked.get("attempts", ATTEMPTS)
-        worker = stored.worker(job, where.to.sink, run_id, number, expiry=expiry, attempts=attempts)
+        worker = stored.worker(
+            job, where.to.sink, run_id, number, expiry=expiry, attempts=attempts, of_runs=found.of_runs
+        )
         record = RunRecord(run_id, job, clock.now(), whole=False)
         asked = Asked(
             job=job,

@@ -183,6 +183,7 @@ def figures(found: Backfill) -> dict[str, Any]:
     there = found.progress
     return {
         "id": found.id,
+        "kind": found.kind,
         "job": found.job,
         "sink": found.sink,
         "state": there.state,

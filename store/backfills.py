@@ -1,4 +1,7 @@
-"""Backfills as they are begun, listed, cancelled and resumed.  What their workers do is in `claims`."""
+"""Backfills as they are begun, listed, cancelled and resumed; beside them, the lists that runs go on with.
+
+What their workers do is in `claims`.
+"""
 
 from __future__ import annotations
 
@@ -9,29 +12,29 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, insert, or_, select, update
 
 from store.bulk import now
-from store.claims import let_go, lock_list, progress
+from store.claims import left_to_runs, let_go, lock_list, progress
 from store.handle import Stored
 from store.job_store import JobBook
 from store.queries import RunRow, run_rows
 from store.schema import Item, jobs, lists, runs, sinks, work
 from store.trail import Deed, note_deed
+from store.worklists import NOT_OVER
 from tsi_fetch.errors import Usage
-from tsi_fetch.words import Json, Progressed
+from tsi_fetch.words import Json, ListKind, Progressed
 
 PAGE = 1000
 """Keys that are stored together."""
 
-NOT_OVER = ("open", "halted")
-
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """A backfill as it is listed.  `asked`: what it was asked for, as JSON."""
+    """A work list as it is listed.  `asked`: what a backfill was asked for, as JSON."""
 
     id: int
+    kind: ListKind
     job: str
     sink: str
     stream: str
@@ -40,6 +43,11 @@ class Backfill:
     total: int
     asked: Json
     progress: Progressed
+
+    @property
+    def of_runs(self) -> bool:
+        """Whether runs go on with it: a first load, `--full`, or what is to be read anew."""
+        return self.kind != "backfill"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,7 @@ class Aside:
 def under_way(stored: Stored, job: str, sink: str) -> Backfill | None:
     """The backfill of this job that is not over."""
     with stored.database.read() as conn:
-        mine = (jobs.c.name == job, sinks.c.name == sink, lists.c.state.in_(NOT_OVER))
+        mine = (jobs.c.name == job, sinks.c.name == sink, lists.c.kind == "backfill", lists.c.state.in_(NOT_OVER))
         row = conn.execute(_all().where(*mine).order_by(lists.c.id).limit(1)).one_or_none()
         return _backfill(conn, row) if row else None
 
@@ -103,10 +111,10 @@ def backfills(stored: Stored, job: str | None = None, limit: int = 20) -> list[B
 
 def asides(stored: Stored, number: int, limit: int) -> list[Aside]:
     """What was set aside, in the order of the list."""
-    these = (work.c.list == number, work.c.state == Item.ASIDE)
-    query = select(work.c.key, work.c.attempts, work.c.reason).where(*these).order_by(work.c.id).limit(limit)
+    these = (work.c.list == number, _aside())
+    query = select(work.c.key, work.c.attempts, work.c.reason).join(lists).where(*these).order_by(work.c.id)
     with stored.database.read() as conn:
-        return [Aside(row.key, row.attempts, row.reason or "") for row in conn.execute(query)]
+        return [Aside(row.key, row.attempts, row.reason or "") for row in conn.execute(query.limit(limit))]
 
 
 def workers(stored: Stored, number: int, limit: int = 100) -> Sequence[RunRow]:
@@ -133,15 +141,20 @@ def resume(stored: Stored, number: int) -> None:
     was set aside."""
     with stored.database.write() as conn:
         lock_list(conn, number)
-        aside = (work.c.list == number, work.c.state == Item.ASIDE)
+        aside = select(work.c.id).join(lists).where(work.c.list == number, _aside())
         again = {"state": int(Item.OPEN), "attempts": 0, "holder": None, "held_until": None}
-        conn.execute(update(work).where(*aside).values(again))
+        conn.execute(update(work).where(work.c.id.in_(aside)).values(again))
         left = exists().where(work.c.list == number, work.c.state == Item.OPEN)
         mine = (lists.c.id == number, lists.c.state.in_(("halted", "closed")), left)
         conn.execute(update(lists).where(*mine).values(state="open", closed=None))
         later = (work.c.list == number, work.c.state == Item.OPEN, work.c.holder.is_(None))
         conn.execute(update(work).where(*later).values(held_until=None))
         _mark_lost(conn, number)
+
+
+def _aside() -> ColumnElement[bool]:
+    """Items, joined to their list, that workers have given up."""
+    return or_(work.c.state == Item.ASIDE, and_(lists.c.kind != "backfill", left_to_runs()))
 
 
 def expired(stored: Stored, number: int) -> frozenset[str]:
@@ -168,13 +181,13 @@ def _mark_lost(conn: Connection, number: int) -> None:
 
 
 def _all() -> Select[*tuple[Any, ...]]:
-    columns = (lists.c.id, lists.c.stream, lists.c.created, lists.c.closed, lists.c.total, lists.c.options)
+    columns = [lists.c[name] for name in ("id", "kind", "stream", "created", "closed", "total", "options")]
     named = lists.join(jobs, jobs.c.id == lists.c.job).join(sinks, sinks.c.id == jobs.c.sink)
-    query = select(*columns, jobs.c.name.label("job"), sinks.c.name.label("sink")).select_from(named)
-    return query.where(lists.c.kind == "backfill", lists.c.state != "begun")
+    of_whom = (jobs.c.name.label("job"), sinks.c.name.label("sink"))
+    return select(*columns, *of_whom).select_from(named).where(lists.c.state != "begun")
 
 
 def _backfill(conn: Connection, row: Row[*tuple[Any, ...]]) -> Backfill:
-    asked = json.loads(row.options or "{}")
+    asked = json.loads(row.options or "{}") if row.kind == "backfill" else {}
     there = progress(conn, row.id)
-    return Backfill(row.id, row.job, row.sink, row.stream, row.created, row.closed, row.total, asked, there)
+    return Backfill(row.id, row.kind, row.job, row.sink, row.stream, row.created, row.closed, row.total, asked, there)

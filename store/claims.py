@@ -1,4 +1,4 @@
-"""Items of a backfill's list, claimed by its workers.
+"""Items of a work list, claimed by its workers: of a backfill, or of what runs work off when nobody else does.
 
 A claim is what makes a worker's answers new: whoever settles anything of an item's key, a nightly run or another
 worker, finishes the item or withdraws the claim on it in the same transaction (`withdraw`).  A worker looks at its
@@ -37,14 +37,20 @@ RETRY_AFTER = 30.0
 
 _log = logging.getLogger(__name__)
 
-_backfills = Prepared(
-    lambda postgres: select(lists.c.id).where(
-        lists.c.job == bindparam("job"),
-        lists.c.stream == bindparam("stream"),
-        lists.c.kind == "backfill",
-        lists.c.state == "open",
+_worked_on = Prepared(
+    lambda postgres: (
+        select(work.c.list)
+        .distinct()
+        .join(lists)
+        .where(
+            work.c.holder.is_not(None),
+            lists.c.job == bindparam("job"),
+            lists.c.stream == bindparam("stream"),
+            lists.c.state == "open",
+        )
     )
 )
+"""Lists of which anything is claimed.  What is claimed only now is fetched after what is being settled."""
 
 
 class Claims:
@@ -64,18 +70,23 @@ class Claims:
         *,
         attempts: int = ATTEMPTS,
         retry_after: float = RETRY_AFTER,
+        of_runs: bool = False,
     ) -> None:
+        self._of_runs = of_runs
         self._database, self._list, self._holder = database, list_id, holder
         self._expiry, self._attempts, self._retry_after = expiry, attempts, retry_after
 
-    def claim(self, count: int) -> Sequence[Claimed]:
-        """Up to so many items that nobody else has; none where the list is not open."""
+    def claim(self, count: int, *, untried: bool = False) -> Sequence[Claimed]:
+        """Up to so many items that nobody else has (and, `untried`, that were never tried); none where the list is not
+        open.  One that was tried before comes alone: if it kills whoever has it, it takes none along."""
         with self._database.write() as conn:
             at = now(conn)
             self._mark_lost(conn)
             free = or_(work.c.held_until.is_(None), work.c.held_until <= at)
+            if untried:
+                free = and_(free, work.c.attempts == 0)
             found = list(conn.execute(self._some(conn, free).limit(count)).all())
-            if once := [row for row in found if row.attempts]:  # alone: if it kills whoever has it, it takes none along
+            if once := [row for row in found if row.attempts]:
                 found = once[:1]
             numbers = [row.id for row in found]
             held = {"holder": self._holder, "held_until": at + timedelta(seconds=self._expiry)}
@@ -85,7 +96,8 @@ class Claims:
     def _some(self, conn: Connection, free: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
         is_open = exists().where(lists.c.id == self._list, lists.c.state == "open")
         columns = (work.c.id, work.c.key, work.c.since, work.c.until, work.c.attempts)
-        some = select(*columns).where(work.c.list == self._list, work.c.state == Item.OPEN, free, is_open)
+        todo = (work.c.list == self._list, work.c.state == Item.OPEN, work.c.attempts < self._attempts)
+        some = select(*columns).where(*todo, free, is_open)
         ordered = some.order_by(work.c.id)
         return ordered.with_for_update(skip_locked=True, of=work) if is_postgres(conn) else ordered
 
@@ -106,11 +118,12 @@ class Claims:
     def _failed_once(
         self, conn: Connection, number: int, attempts: int, reason: str, at: datetime, *, later: datetime | None
     ) -> bool:
-        """True where that was once too often."""
+        """True where that was once too often.  An item of a list that runs work off stays open for the next run, which
+        brings into quarantine what it cannot fetch."""
         tried = attempts + 1
         over = tried >= self._attempts
         new = {"holder": None, "held_until": None if over else later, "attempts": tried, "reason": reason}
-        state = {"state": int(Item.ASIDE)} if over else {}
+        state = {"state": int(Item.ASIDE)} if over and not self._of_runs else {}
         conn.execute(update(work).where(work.c.id == number).values(**new, **state))
         return over
 
@@ -179,7 +192,7 @@ class Claims:
             return progress(conn, self._list)
 
     def close(self) -> bool:
-        """Close the list where nothing of it is left to do; True where this has closed it."""
+        """Close the list where nothing of it is left to do, nor set aside for a run; True where this has closed it."""
         with self._database.write() as conn:
             lock_list(conn, self._list)
             left = exists().where(work.c.list == self._list, work.c.state == Item.OPEN)
@@ -231,20 +244,28 @@ def lock_settled(conn: Connection, job_no: int, stream: str, keys: Collection[st
 
 
 def _under_way(conn: Connection, job_no: int, stream: str) -> list[int]:
-    return [number for (number,) in _backfills.all(conn, job=job_no, stream=stream)]
+    return [number for (number,) in _worked_on.all(conn, job=job_no, stream=stream)]
 
 
 def progress(conn: Connection, list_id: int) -> Progressed:
     """How far a list is."""
-    state = conn.scalar(select(lists.c.state).where(lists.c.id == list_id)) or "gone"
+    found = conn.execute(select(lists.c.state, lists.c.kind).where(lists.c.id == list_id)).one_or_none()
+    state, kind = found or ("gone", "backfill")
     of_list = work.c.list == list_id
-    found = conn.execute(select(work.c.state, func.count()).where(of_list).group_by(work.c.state))
-    counted: dict[int, int] = {number: count for number, count in found}
+    states = conn.execute(select(work.c.state, func.count()).where(of_list).group_by(work.c.state))
+    counted: dict[int, int] = {number: count for number, count in states}
+    open_, done, aside = (counted.get(item, 0) for item in (Item.OPEN, Item.DONE, Item.ASIDE))
+    for_runs = 0
+    if kind != "backfill":
+        for_runs = conn.scalar(select(func.count()).select_from(work).where(of_list, left_to_runs())) or 0
     nobody = (of_list, work.c.state == Item.OPEN, work.c.holder.is_(None))
     soonest = conn.scalar(select(func.min(work.c.held_until)).where(*nobody))
-    return Progressed(
-        state, counted.get(Item.OPEN, 0), counted.get(Item.DONE, 0), counted.get(Item.ASIDE, 0), now(conn), soonest
-    )
+    return Progressed(state, open_ - for_runs, done, aside + for_runs, now(conn), soonest)
+
+
+def left_to_runs() -> ColumnElement[bool]:
+    """Items of a list that runs work off which workers have given up: the next run is to ask for them."""
+    return and_(work.c.state == Item.OPEN, work.c.attempts >= ATTEMPTS, work.c.holder.is_(None))
 
 
 def withdraw(conn: Connection, job_no: int, stream: str, keys: Collection[str]) -> None:
@@ -261,7 +282,7 @@ def withdraw(conn: Connection, job_no: int, stream: str, keys: Collection[str]) 
 
 def withdraw_all_of(conn: Connection, job_no: int, keys: Collection[str]) -> None:
     """The same, of whatever stream."""
-    of_job = (lists.c.job == job_no, lists.c.kind == "backfill", lists.c.state == "open")
+    of_job = (lists.c.job == job_no, lists.c.state == "open")
     for stream in conn.scalars(select(lists.c.stream).where(*of_job).distinct()).all():
         withdraw(conn, job_no, stream, keys)
 

@@ -19,6 +19,7 @@ from store.schema import Item, holds, jobs, known, lists, notes, pending, runs, 
 from store.schema import quarantine as entries
 from store.traces import KeyTrace, Made, Mention, Place, RefTrace, Removal, RunBrief, ScopeRow, Since, Waiter
 from store.waits import Wait, missing_of
+from store.worklists import NOT_OVER
 from tsi_fetch.settle import removal_of
 from tsi_fetch.words import Known, Ref
 
@@ -245,7 +246,7 @@ def _waits_in(conn: Connection, place: Place, keys: Sequence[str]) -> Iterator[W
 
 def _work(conn: Connection, place: Place, keys: set[str]) -> Iterator[str]:
     """Kinds of the open lists in which it is still to be read."""
-    opened = select(lists.c.id, lists.c.kind).where(lists.c.job == place.number, lists.c.state == "open")
+    opened = select(lists.c.id, lists.c.kind).where(lists.c.job == place.number, lists.c.state.in_(NOT_OVER))
     for number, kind in conn.execute(opened.order_by(lists.c.id).limit(MOST_SCOPES)).all():
         undone = (work.c.list == number, among(conn, work.c.key, keys), work.c.state == Item.OPEN)
         if conn.scalar(select(work.c.id).where(*undone).limit(1)) is not None:

@@ -120,11 +120,15 @@ class Stored:
         expiry: float = EXPIRY,
         attempts: int = ATTEMPTS,
         retry_after: float = RETRY_AFTER,
+        of_runs: bool = False,
     ) -> WorkerStore:
-        """The store of one worker of a backfill.  `attempts`, `retry_after`: as `Claims` has them."""
+        """The store of one worker of a list.  `attempts`, `retry_after`: as `Claims` has them; `of_runs`: the list is
+        one that runs go on with."""
         access = Access(self.database, job, sink)
         book = JobBook(access, self.store_id, list_id=list_id)
-        claims = Claims(self.database, list_id, run_id, expiry, attempts=attempts, retry_after=retry_after)
+        claims = Claims(
+            self.database, list_id, run_id, expiry, attempts=attempts, retry_after=retry_after, of_runs=of_runs
+        )
         return WorkerStore(self.database, book, access, claims, expiry)
 
     @contextmanager

@@ -144,6 +144,9 @@ class JobBook:
     def take(self, list_id: int, count: int, after: int = 0) -> Sequence[tuple[int, str]]:
         return self._lists.take(list_id, count, after)
 
+    def worked_on(self, list_id: int) -> bool:
+        return self._lists.worked_on(list_id)
+
     def undone(self, list_id: int, after: int, count: int) -> Sequence[tuple[int, str]]:
         return self._lists.undone(list_id, after, count)
 

@@ -68,6 +68,10 @@ class OverlaidLists:
             self._over.add(list_id)
         return items[:count]
 
+    def worked_on(self, list_id: int) -> bool:
+        """A plan shows what would come of it, whoever brings it."""
+        return False
+
     def finish(self, stream: str, keys: Collection[str]) -> None:
         """These keys are done; the scratch's own lists are its own affair."""
         if keys and (below := self._inner.open_list(stream)):

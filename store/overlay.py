@@ -234,6 +234,9 @@ class Overlay:
     def take(self, list_id: int, count: int, after: int = 0) -> Sequence[tuple[int, str]]:
         return self._lists.take(list_id, count, after)
 
+    def worked_on(self, list_id: int) -> bool:
+        return self._lists.worked_on(list_id)
+
     # -- what waits
 
     def waiting_graph(self) -> Mapping[Ref, frozenset[Ref]]:

@@ -18,7 +18,7 @@ from store.schema import quarantine as entries
 from store.schema import runs as records
 from store.schema import work as work_items
 from store.waits import Wait, read_waits
-from store.worklists import read_list
+from store.worklists import NOT_OVER, OF_RUNS, read_list
 from tsi_fetch.words import Fault, Quarantined, Ref, RunRecord, WorkList
 
 __all__ = [
@@ -183,8 +183,7 @@ def _status(conn: Connection, number: int, job: str, sink: str) -> StatusRow:
     last = conn.execute(select_runs().where(*mine).order_by(records.c.no.desc()).limit(1)).one_or_none()
     succeeded = (records.c.outcome == SUCCESS, records.c.whole.is_(True))
     lying = (entries.c.job == number, entries.c.closed.is_(None))
-    of_runs = (lists.c.state == "open", lists.c.kind != "backfill")
-    open_list = select(func.min(lists.c.id)).where(lists.c.job == number, *of_runs)
+    open_list = select(func.min(lists.c.id)).where(lists.c.job == number, *OF_RUNS)
     work = conn.scalar(open_list)
     marks = conn.execute(select(watermarks.c.stream, watermarks.c.value).where(watermarks.c.job == number))
     made = select(known.c.mapping, func.count()).where(known.c.job == number).group_by(known.c.mapping)
@@ -206,7 +205,7 @@ def _status(conn: Connection, number: int, job: str, sink: str) -> StatusRow:
 
 
 def _left_of_backfill(conn: Connection, job_no: int) -> int:
-    under_way = (lists.c.job == job_no, lists.c.kind == "backfill", lists.c.state.in_(("open", "halted")))
+    under_way = (lists.c.job == job_no, lists.c.kind == "backfill", lists.c.state.in_(NOT_OVER))
     numbers = conn.scalars(select(lists.c.id).where(*under_way)).all()
     left = select(func.count()).where(work_items.c.list.in_(numbers), work_items.c.state == Item.OPEN)
     return (conn.scalar(left) or 0) if numbers else 0

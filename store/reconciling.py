@@ -33,7 +33,7 @@ from store.schema import (
     watermarks,
     work,
 )
-from store.worklists import read_list
+from store.worklists import OF_RUNS, read_list
 from tsi_fetch.differences import Action, Entry, Repair
 from tsi_fetch.reconcile import Audit, Mended
 from tsi_fetch.words import DOUBTED, FORGOTTEN, Known, Mark, State
@@ -110,7 +110,7 @@ class Reconciling:
         """The list that gets the keys: one that runs work off already, as they take one at a time, else the new one.
         None before a first load: that asks for every key."""
         job = self._access.job_no
-        under_way = (lists.c.job == job, lists.c.stream == stream, lists.c.state == "open", lists.c.kind != "backfill")
+        under_way = (lists.c.job == job, lists.c.stream == stream, *OF_RUNS)
         if (found := conn.scalar(select(func.min(lists.c.id)).where(*under_way))) is not None:
             return int(found)
         read = exists().where(watermarks.c.job == job, watermarks.c.stream == stream)

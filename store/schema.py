@@ -186,7 +186,7 @@ lists = Table(
     _job(),
     _text("stream"),
     _text("kind"),
-    _text("state"),  # begun, open, closed, cancelled
+    _text("state"),  # begun, open, halted, closed, cancelled
     Column("complete", Boolean, nullable=False),
     Column("total", BigInteger, nullable=False),
     Column("created", Instant, nullable=False),

@@ -22,7 +22,7 @@ from store.memory import move_watermark
 from store.packing import unpack_keys
 from store.schema import checkpoints, holds, jobs, lists, runs, scopes, sinks, watermarks
 from store.trail import Deed, note_deed
-from store.worklists import read_list
+from store.worklists import NOT_OVER, OF_RUNS, read_list
 from tsi_fetch.errors import TryAgain
 from tsi_fetch.words import Cursor, CursorKind, WorkList
 
@@ -87,7 +87,8 @@ class Steering:
         job = self._access.job_no
         names = {*conn.scalars(select(watermarks.c.stream).where(watermarks.c.job == job))}
         names |= {*conn.scalars(select(checkpoints.c.stream).where(checkpoints.c.job == job).distinct())}
-        names |= {*conn.scalars(select(lists.c.stream).where(lists.c.job == job, lists.c.state == "open").distinct())}
+        listed = select(lists.c.stream).where(lists.c.job == job, lists.c.state.in_(NOT_OVER))
+        names |= {*conn.scalars(listed.distinct())}
         return sorted(names)
 
     def _row(self, conn: Connection, stream: str) -> StreamRow:
@@ -95,7 +96,7 @@ class Steering:
         mark = conn.execute(select(*columns).where(*self._of(watermarks, stream))).one_or_none()
         cursor = Cursor(CursorKind(mark.kind), mark.value, unpack_keys(mark.seen)) if mark else None
         settled = conn.scalar(select(func.count()).select_from(checkpoints).where(*self._of(checkpoints, stream)))
-        open_ = select(lists.c.id).where(*self._of(lists, stream), lists.c.state == "open").order_by(lists.c.id)
+        open_ = select(lists.c.id).where(*self._of(lists, stream), lists.c.state.in_(NOT_OVER)).order_by(lists.c.id)
         work = tuple(read_list(conn, number) for number in conn.scalars(open_).all())
         return StreamRow(stream, cursor, mark.moved if mark else None, settled or 0, work)
 
@@ -123,8 +124,8 @@ class Steering:
             self._still(conn, stream, before)
             for table in (watermarks, checkpoints):
                 conn.execute(delete(table).where(*self._of(table, stream)))
-            open_ = (*self._of(lists, stream), lists.c.state == "open", lists.c.kind != "backfill")
-            conn.execute(update(lists).where(*open_).values(state="cancelled", closed=now(conn)))
+            mine = update(lists).where(*self._of(lists, stream), *OF_RUNS)
+            conn.execute(mine.values(state="cancelled", closed=now(conn)))
             conn.execute(update(scopes).where(scopes.c.job == job).values(validators=None))
             note_deed(conn, job, deed)
 

@@ -1,4 +1,4 @@
-"""First loads and `--full`: the keys that are still to be done, taken in slices."""
+"""Work lists: the keys that are still to be done.  Here as a run takes slices of them; as workers do, in `claims`."""
 
 from __future__ import annotations
 
@@ -36,12 +36,15 @@ def _is(state: Item) -> ColumnElement[bool]:
     return work.c.state + 0 == int(state)
 
 
-_NOT_OVER: list[ColumnElement[str]] = [literal_column("'open'"), literal_column("'halted'")]
-"""States of lists whose items may still be done; only backfills are halted."""
+NOT_OVER: list[ColumnElement[str]] = [literal_column("'open'"), literal_column("'halted'")]
+"""States of lists whose items may still be done; to a run a halted one is open, as it meets the guard itself."""
+
+OF_RUNS: tuple[ColumnElement[bool], ...] = (lists.c.state.in_(NOT_OVER), lists.c.kind != "backfill")
+"""Lists that runs go on with: those of first loads, of `--full`, and of what is to be read anew."""
 
 _open_lists = Prepared(
     lambda postgres: select(lists.c.id).where(
-        lists.c.job == bindparam("job"), lists.c.stream == bindparam("stream"), lists.c.state.in_(_NOT_OVER)
+        lists.c.job == bindparam("job"), lists.c.stream == bindparam("stream"), lists.c.state.in_(NOT_OVER)
     )
 )
 
@@ -59,17 +62,17 @@ class WorkLists:
         self._access = access
 
     def open_list(self, stream: str) -> WorkList | None:
-        """The oldest open one that a run works off; a backfill has workers of its own."""
-        mine = (lists.c.job == self._access.job_no, lists.c.stream == stream, lists.c.state == "open")
+        """The oldest open one that a run works off; a backfill is left to its workers."""
+        mine = (lists.c.job == self._access.job_no, lists.c.stream == stream)
         with self._access.read() as conn:
-            number = conn.scalar(select(func.min(lists.c.id)).where(*mine, lists.c.kind != "backfill"))
+            number = conn.scalar(select(func.min(lists.c.id)).where(*mine, *OF_RUNS))
             return None if number is None else read_list(conn, number)
 
     def unlisted(self, stream: str) -> Unlisted | None:
         """Of the lists after the last complete one: when the first began, and whether the run that began the last one,
         or one after it, has ended."""
         mine = (lists.c.job == self._access.job_no, lists.c.stream == stream, lists.c.kind.in_(("first", "full")))
-        opened = (*mine, lists.c.state.in_(("open", "closed")))
+        opened = (*mine, lists.c.state.in_(("open", "halted", "closed")))
         complete = select(func.max(lists.c.id)).where(*opened, lists.c.complete.is_(True)).scalar_subquery()
         after = select(lists.c.created, lists.c.options).where(*opened, lists.c.id > func.coalesce(complete, 0))
         with self._access.read() as conn:
@@ -143,17 +146,23 @@ class WorkLists:
         items = self.undone(list_id, after, count)
         if not items and after == 0 and self._is_open(list_id):
             with self._access.write() as conn:
-                closed = update(lists).where(lists.c.id == list_id, lists.c.state == "open")
+                closed = update(lists).where(lists.c.id == list_id, lists.c.state.in_(NOT_OVER))
                 conn.execute(closed.values(state="closed", closed=now(conn)))
         return items
 
     def undone(self, list_id: int, after: int, count: int) -> Sequence[tuple[int, str]]:
         """A page of the items of an open list that are not done: number and key."""
         still = (work.c.list == list_id, work.c.state == Item.OPEN, work.c.id > after)
-        mine = exists().where(lists.c.id == list_id, lists.c.job == self._access.job_no, lists.c.state == "open")
+        mine = exists().where(lists.c.id == list_id, lists.c.job == self._access.job_no, lists.c.state.in_(NOT_OVER))
         with self._access.read() as conn:
             page = select(work.c.id, work.c.key).where(*still, mine).order_by(work.c.id).limit(count)
             return [(number, key) for number, key in conn.execute(page)]
+
+    def worked_on(self, list_id: int) -> bool:
+        """Whether workers are at it: somebody has a claim that has not expired."""
+        with self._access.read() as conn:
+            claimed = (work.c.list == list_id, work.c.holder.is_not(None), work.c.held_until > now(conn))
+            return bool(conn.scalar(select(exists().where(*claimed))))
 
     def items(self, list_id: int, keys: Collection[str]) -> set[str]:
         """Those of these keys that are items of the list and not done."""
@@ -162,7 +171,7 @@ class WorkLists:
             return set(conn.scalars(select(work.c.key).where(*of_list))) if keys else set()
 
     def _is_open(self, list_id: int) -> bool:
-        mine = (lists.c.id == list_id, lists.c.job == self._access.job_no, lists.c.state == "open")
+        mine = (lists.c.id == list_id, lists.c.job == self._access.job_no, lists.c.state.in_(NOT_OVER))
         with self._access.read() as conn:
             return conn.scalar(select(lists.c.id).where(*mine)) is not None
 

@@ -1,16 +1,18 @@
 """One worker of a backfill: it claims items of the list, fetches them beside everybody else, and writes in its turn.
 
-What it has fetched goes through the very loop of a run (`launch`), under the job's lease, and only as far as its claims
-still hold: whatever a nightly run, or another worker, has settled meanwhile is newer, and took the claim away.  The
-watermark and the marker are not touched.  What no longer belongs to a scope is decided, and left to the next run, whose
-guard stands before it.
+While one slice waits for the turn and is written, the next one is fetched, by a thread of its own.  What is fetched
+goes through the very loop of a run (`launch`), under the job's lease, and only as far as the claims still hold: what a
+nightly run, or another worker, has settled meanwhile is newer, and took the claim away.  The watermark and the marker
+are not touched.  What no longer belongs to a scope is decided, and left to the next run, whose guard stands before it.
 """
 
 from __future__ import annotations
 
 import random
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -23,7 +25,8 @@ from tsi_fetch.run import air_of, launch
 from tsi_fetch.words import Batch, Claimed, Row
 
 AT_ONCE = 20
-"""Items that a worker claims, fetches and writes together: what bounds its memory, and how long its turns are."""
+"""Items that a worker claims, fetches and writes together: what bounds its memory (two such slices), and how long its
+turns are."""
 
 MOST_NAMED = 20
 """Keys that the source does not know which are named; with others the number of all is."""
@@ -57,6 +60,15 @@ def work(bench: Bench, settings: Settings) -> Report:
     return _Worker(bench, settings).work()
 
 
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """Claimed items, number by key, and what is fetched of them; None: to be fetched in the turn."""
+
+    keyed: Mapping[str, int]
+    coming: Future[list[Batch]] | None
+    alone: bool  # an item that was tried before: if it kills its worker, it takes none along
+
+
 class _Worker:
     def __init__(self, bench: Bench, settings: Settings) -> None:
         self._bench, self._claims = bench, bench.claims
@@ -64,6 +76,8 @@ class _Worker:
         self._settings = replace(settings, worker=True)
         self._started = self._clock.now()
         self._unknown = 0  # keys of which the source has nothing
+        self._reader = ThreadPoolExecutor(1, f"fetches of {settings.run_id}")
+        self._over = threading.Event()  # nobody wants any more what is being fetched
         self._in_turn = False  # the source gives no orders: only what is fetched in the turn is known to be new
         self._tally = Tally(settings.job, settings.run_id, self._started, plan=False)
 
@@ -78,6 +92,9 @@ class _Worker:
             self._tally.failed(e)
             if isinstance(e, Guarded):
                 self._at_the_end(self._claims.halt)
+        finally:
+            self._over.set()
+            self._reader.shutdown(cancel_futures=True)
         self._at_the_end(self._claims.release)
         self._at_the_end(self._say_what_is_left)
         return self._tally.report(self._clock.now())
@@ -107,11 +124,11 @@ class _Worker:
 
     def _until_done(self) -> None:
         self._ports.sink.open(self._source.types)
+        ahead: _Slice | None = None
         while True:
             self._check_time()
-            items = self._claims.claim(self._bench.at_once)
-            if items:
-                self._do(items)
+            if some := ahead or self._begin():
+                ahead = self._do(some)
             elif not self._is_more_to_come():
                 return
 
@@ -130,37 +147,52 @@ class _Worker:
 
     # -- one slice
 
-    def _do(self, items: Sequence[Claimed]) -> None:
-        for window in (item for item in items if item.since is not None):
-            self._expand(window)
-        keyed = {item.key: item.number for item in items if item.since is None}
-        if not keyed:
-            return
-        batches = [] if self._in_turn else self._fetch(keyed)
+    def _begin(self, *, untried: bool = False) -> _Slice | None:
+        """Claim a slice (`untried`: of items never tried before) and begin to fetch it; None where there is none now.
+        Nothing else is being fetched."""
+        while items := self._claims.claim(self._bench.at_once, untried=untried):
+            for window in (item for item in items if item.since is not None):
+                self._expand(window)
+            if keyed := {item.key: item.number for item in items if item.since is None}:
+                coming = None if self._in_turn else self._reader.submit(self._fetch, keyed)
+                return _Slice(keyed, coming, alone=any(item.attempts for item in items))
+        return None
+
+    def _do(self, some: _Slice) -> _Slice | None:
+        """Settle one slice; gives the next one, which is fetched meanwhile."""
+        keyed, batches = some.keyed, self._fetched(some)
         if any(row.order is None and row.answered for batch in batches for row in batch.rows):
             self._in_turn, batches = True, []
         batches, reasons = _usable(batches, keyed)
+        ahead: _Slice | None = None
         if not (batches or self._in_turn):
             self._is_the_source_there(reasons)
         else:
+            ahead = None if self._in_turn or some.alone else self._begin(untried=True)
             reasons |= self._settle(batches, keyed)
             self._say_what_is_unknown(keyed)
         mine = self._claims.mine()
         left = {number: reasons.get(key, _NO_ROW) for key, number in keyed.items() if number in mine}
         if left:
             self._claims.failed(left)
+        return ahead
+
+    def _fetched(self, some: _Slice) -> list[Batch]:
+        if some.coming is None:
+            return []
+        with self._tally.phase("wait"):
+            return some.coming.result()
 
     def _fetch(self, keyed: Mapping[str, int]) -> list[Batch]:
         """All of the slice, as it is now."""
         if isinstance(self._source, Forgetful):
             self._source.forget()  # a claim that was lost and won again is of newer answers than those that were kept
-        return list(self._as_they_come(iter(self._source.fetch(list(keyed)))))
+        return list(self._until_over(iter(self._source.fetch(list(keyed)))))
 
-    def _as_they_come(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        while True:
+    def _until_over(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        while not self._over.is_set():
             self._check_time()
-            with self._tally.phase("wait"):
-                batch = next(batches, None)
+            batch = next(batches, None)
             if batch is None:
                 return
             yield batch

@@ -97,10 +97,13 @@ def _feed(run: Run) -> Generator[tuple[Batch, bool] | None, None, bool]:
 
 
 def _slices(run: Run, work: WorkList) -> Batches:
-    """Slices of an open list, until it is done or the time is up."""
+    """Slices of an open list, until it is done or the time is up; none while workers are at it (`backfill work`)."""
     stream, done, after, before = run.source.stream, 0, 0, tuple[tuple[int, str], ...]()
     run.progress("load", work.total - work.left, work.total)
     while not run.out_of_time():
+        if run.store.worked_on(work.id):
+            run.tally.note(f"workers are at the {work.kind} load: tsi-fetch backfill show {work.id}")
+            break
         items = tuple(run.store.take(work.id, run.settings.slice, after))
         if not items and not after:
             break

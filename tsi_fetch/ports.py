@@ -268,6 +268,10 @@ class WorkLists(Protocol):
         asked from the start and none is left."""
         ...
 
+    def worked_on(self, list_id: int) -> bool:
+        """Whether workers of it are alive."""
+        ...
+
 
 class Waits(Protocol):
     """Changes that refer to something not there yet."""
@@ -324,9 +328,9 @@ class JobStore(Memory, Departures, WorkLists, Waits, Ledger, Protocol):
 
 
 class Claims(Protocol):
-    """Items of a backfill's list that one worker has claimed (`store.claims`)."""
+    """Items of a work list that one worker has claimed (`store.claims`)."""
 
-    def claim(self, count: int) -> Sequence[Claimed]: ...
+    def claim(self, count: int, *, untried: bool = False) -> Sequence[Claimed]: ...
 
     def mine(self) -> frozenset[int]: ...
 

@@ -58,7 +58,7 @@ def command() -> None:
     tsi-fetch backfill resume 7                       go on with one that was ended
 
     A backfill is a list in the store.  It never reads or moves the watermark, and deletes nothing; whatever a nightly
-    run brings meanwhile is newer, and stays.
+    run brings meanwhile is newer, and stays.  First loads and --full are such lists, too: workers may go on with them.
     """
 
 

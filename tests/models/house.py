@@ -12,7 +12,7 @@ from pathlib import Path
 from memory_sink import MemorySink
 from table_source import TableSource
 
-from store.backfills import begin, note_all
+from store.backfills import backfill, begin, note_all
 from store.handle import open_store
 from store.troubles import Which, numbers, whole
 from tsi_fetch.backfill import Bench, work
@@ -86,7 +86,9 @@ class House:
         run_id = f"worker-{next(self._numbers)}"
         self.sink.run = run_id
         with open_store(self.url) as stored:
-            worker = stored.worker("job", "memory", run_id, number, expiry=expiry, retry_after=0)
+            found = backfill(stored, number)
+            of_runs = found is not None and found.of_runs
+            worker = stored.worker("job", "memory", run_id, number, expiry=expiry, retry_after=0, of_runs=of_runs)
             record = RunRecord(run_id, "job", self.clock.now(), whole=False)
             worker.begin_run(record)
             ports = Ports(self.source, self.sink, worker.book, self.clock, self.stop)
