@@ -95,12 +95,18 @@ def _as_it_is(row: RunRow, dead: Collection[str]) -> RunRow:
     return replace(row, record=replace(row.record, outcome="lost"))
 
 
-def cancelled(where: Where, number: int, job: str | None = None) -> Figures:
-    """End it for good.  Usage where runs go on with it."""
+def cancellable(where: Where, number: int, job: str | None = None) -> Backfill:
+    """As `located`; Usage where it is a list that runs go on with, since the watermark counts on it."""
     one = located(where, number, job)
     if one.of_runs:
         what = f"list {number} is not a backfill, but what runs of {one.job} go on with"
         raise Usage(what, f"where everything is to be read anew: tsi-fetch watermark reset {one.job}")
+    return one
+
+
+def cancelled(where: Where, number: int, job: str | None = None) -> Figures:
+    """End it for good."""
+    one = cancellable(where, number, job)
     for stored, _ in _stores(where, one.job):
         backfills.cancel(stored, number, actor())
         one = backfills.backfill(stored, number) or one

@@ -293,8 +293,10 @@ def cancel(
     from jobs import backfill_views
     from jobs.looking import Where
 
+    where = Where(config, voice.secrets, store)
+    backfill_views.cancellable(where, number, job)
     voice.say(f"backfill {number} ends for good, and cannot be resumed; what it has loaded stays")
-    found = backfill_views.cancelled(Where(config, voice.secrets, store), number, job)
+    found = backfill_views.cancelled(where, number, job)
     told = f"backfill {number} is {found['state']}; {found['done']} of {found['items']} items are done, and stay"
     voice.show(found, told)
     return 0

@@ -202,3 +202,37 @@ def test_ctrl_c_ends_a_crew_and_resume_goes_on(desk: Any, make_database: Callabl
     file.write_text(file.read_text().replace("rate: 2", "rate: 50"))
     assert desk.run("backfill", "resume", "1", "--json")[0] == 0
     assert shown(desk)["left"] == 0
+
+
+def test_workers_go_on_with_a_first_load_which_is_listed_and_not_cancelled(desk: Any) -> None:
+    file = desk.folder / "jobs.yaml"
+    file.write_text(file.read_text().replace("rate: 50", "rate: 2"))
+    code, out, _ = desk.run("run", "cima", "--max-duration", "1s", "--json")
+    assert (code, report(out)["remainder"]) == (0, ALL)
+    file.write_text(file.read_text().replace("rate: 2", "rate: 50"))
+    told = desk.run("backfill", "list")[1]
+    assert "first load" in told
+    assert "0 of 3" in told
+    [listed] = report(desk.run("backfill", "list", "--json")[1])["backfills"]
+    assert (listed["kind"], listed["state"], listed["asked"]) == ("first", "open", {})
+    code, _, err = desk.run("backfill", "cancel", "1")
+    assert code == 2
+    assert "tsi-fetch watermark reset cima" in err
+    assert "for good" not in err
+    code, out, _ = desk.run("backfill", "resume", "1", "--json")
+    assert (code, report(out)["counts"]["Bundle"]) == (0, {"created": 4})
+    assert shown(desk)["state"] == "closed"
+    code, out, _ = desk.run("run", "cima", "--json")
+    assert (code, report(out)["outcome"], report(out)["remainder"]) == (0, "done", 0)
+
+
+def test_a_crew_ends_a_first_load_on_postgres(desk: Any, make_database: Callable[[], str]) -> None:
+    on_postgres(desk, make_database())
+    file = desk.folder / "jobs.yaml"
+    file.write_text(file.read_text().replace("rate: 50", "rate: 2"))
+    assert desk.run("run", "cima", "--max-duration", "1s")[0] == 0
+    file.write_text(file.read_text().replace("rate: 2", "rate: 50"))
+    code, out, _ = desk.run("backfill", "resume", "1", "--workers", "2", "--json")
+    assert (code, report(out)["backfill"]["state"], report(out)["backfill"]["done"]) == (0, "closed", ALL)
+    code, out, _ = desk.run("run", "cima", "--json")
+    assert (code, report(out)["outcome"]) == (0, "done")
