@@ -19,15 +19,14 @@ from jobs.wiring import (
     make_source,
     new_run_id,
     nowhere,
+    pace_beside,
     scratch_folder,
     settings_of,
-    shared_pace,
     source_class,
     target,
     with_requests,
 )
 from store import queries
-from store.backfills import under_way
 from store.handle import NoStore, Stored, open_scratch, open_store
 from store.job_store import JobBook
 from store.overlay import Overlay
@@ -108,7 +107,7 @@ def run_into(
             if recording:
                 _seed(stored, store, asked, to, recording)
             record = RunRecord(run_id, asked.job, clock.now(), whole=not asked.only)
-            pace = None if recording else _pace_beside_backfills(configuration, asked.job, to, stored, clock)
+            pace = None if recording else pace_beside(configuration, asked.job, stored, clock)
             loop = _Loop(
                 configuration, asked, to, recording, stored.store_id, clock, everybodys, stop, progress, pace=pace
             )
@@ -266,13 +265,6 @@ class _Loop:
         state = {**export_state(store, facts.stream), ASKED: self.asked.reading()}
         thanks = str(getattr(facts, "attribution", ""))
         return Recorder(self.asked.record, job, self.clock, state=state, attribution=thanks)
-
-
-def _pace_beside_backfills(
-    configuration: Configuration, job: str, to: Target, stored: Stored, clock: Clock
-) -> Pace | None:
-    """That of the workers of a backfill, while one is under way: the source is asked no more often in sum."""
-    return shared_pace(configuration, job, stored, clock) if under_way(stored, job, to.sink) else None
 
 
 def _closing(thing: Any) -> Any:

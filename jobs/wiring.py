@@ -19,7 +19,7 @@ from store.handle import Stored
 from store.rates import SharedPace
 from tsi_fetch.clock import Clock
 from tsi_fetch.errors import SettingError, Usage
-from tsi_fetch.http.limit import Pace
+from tsi_fetch.http.limit import Pace, PaceBeside, SteadyPace
 from tsi_fetch.http.meter import Meter
 from tsi_fetch.http.record import Recorder
 from tsi_fetch.http.recording import Recording
@@ -171,6 +171,15 @@ def shared_pace(configuration: Configuration, job: str, stored: Stored, clock: C
     if chain is None:
         return None
     return SharedPace(stored.database, chain.origins[0], chain.rate, clock)
+
+
+def pace_beside(configuration: Configuration, job: str, stored: Stored, clock: Clock) -> Pace | None:
+    """A run's own pace, and everybody's from when workers ask this source too; None where it has none."""
+    shared = shared_pace(configuration, job, stored, clock)
+    if shared is None:
+        return None
+    alone = SteadyPace(clock, shared.rate)
+    return PaceBeside(clock, alone, shared, shared.in_use)
 
 
 def hastily(options: Any) -> Any:

@@ -14,6 +14,9 @@ from tsi_fetch.clock import Clock
 MOST_AHEAD = 1000
 """Places in the queue that are believed."""
 
+RECENTLY = timedelta(minutes=1)
+"""Whoever asks a source now has asked it within this; a slow answer takes less."""
+
 
 class SharedPace:
     """At most `rate` starts a second, evenly spaced, for all who name the same `host` in this store.
@@ -23,13 +26,19 @@ class SharedPace:
 
     def __init__(self, database: Database, host: str, rate: float, clock: Clock) -> None:
         self._database, self._host, self._clock = database, host, clock
-        self._gap = timedelta(seconds=1 / rate)
+        self.rate, self._gap = rate, timedelta(seconds=1 / rate)
 
     def wait(self) -> None:
         """Return when the next request may start.  TryAgain where the store is down."""
         seconds = self._reserve()
         if seconds > 0:
             self._clock.sleep(seconds)
+
+    def in_use(self) -> bool:
+        """Whether anybody has kept it within the last minute."""
+        with self._database.read() as conn:
+            after = select(rates.c.next).where(rates.c.host == self._host, rates.c.next > now(conn) - RECENTLY)
+            return conn.scalar(after) is not None
 
     def _reserve(self) -> float:
         mine = rates.c.host == self._host

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from store.handle import open_store
 from store.rates import SharedPace
 from store.upgrade import upgrade
 from tsi_fetch.clock import ReplayClock
+from tsi_fetch.http.limit import PaceBeside, SteadyPace
 
 SOME, ALL = "99001", 3
 
@@ -171,6 +173,32 @@ def test_workers_of_a_store_share_one_pace(desk: Any) -> None:
             paces[n % 2].wait()
         waited = [(clock.now() - start).total_seconds() for clock in clocks]
     assert sum(waited) > 10 + 20 + 30 + 40 + 50 - 6, "each waits for the ones before it, whoever they are"
+
+
+def test_a_run_that_began_before_the_workers_keeps_their_pace_within_two_seconds(desk: Any) -> None:
+    """The polite rate is of the sum; nothing of the store is asked for each of its requests while it is alone."""
+    desk.run("backfill", "cima", "--all", "--later")
+    host = "https://register.invalid"
+    with open_store(f"sqlite:///{desk.folder}/store.db") as stored:
+        start = stored.now()
+        clock, looks = ReplayClock(start), list[bool]()
+        shared = SharedPace(stored.database, host, 10, clock)
+
+        def in_use() -> bool:
+            looks.append(shared.in_use())
+            return looks[-1]
+
+        run = PaceBeside(clock, SteadyPace(clock, 10), shared, in_use)
+        for _ in range(10):
+            run.wait()
+        assert (looks, clock.now() - start) == ([False], timedelta(seconds=0.9))
+        worker = SharedPace(stored.database, host, 10, ReplayClock(start))
+        for _ in range(100):
+            worker.wait()
+        for _ in range(12):
+            run.wait()
+        assert looks == [False, True]
+        assert clock.now() - start > timedelta(seconds=2 + 9), "it stands behind the worker's hundred"
 
 
 def test_a_crew_of_processes_works_together(desk: Any, make_database: Callable[[], str]) -> None:

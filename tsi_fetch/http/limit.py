@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Protocol
 
 import httpx
 
 from tsi_fetch.clock import Clock
+
+LOOK = timedelta(seconds=2)
+"""Between looks for others at the same source."""
 
 
 class Pace(Protocol):
@@ -40,6 +44,29 @@ class SteadyPace:
             start = now if self._next is None or set_back else max(now, self._next)
             self._next, self._seen = start + self._gap, now
             return (start - now).total_seconds()
+
+
+class PaceBeside:
+    """The pace of a process alone, until somebody is seen to keep the shared one: then that, to the end.
+
+    `in_use`: whether anybody keeps the shared one now; asked before the first request, and every `LOOK` seconds.
+    """
+
+    def __init__(self, clock: Clock, alone: Pace, shared: Pace, in_use: Callable[[], bool]) -> None:
+        self._clock, self._pace, self._shared, self._in_use = clock, alone, shared, in_use
+        self._looked: datetime | None = None
+
+    def wait(self) -> None:
+        if self._pace is not self._shared and self._is_due() and self._in_use():
+            self._pace = self._shared
+        self._pace.wait()
+
+    def _is_due(self) -> bool:
+        now, before = self._clock.now(), self._looked
+        if before is not None and before <= now < before + LOOK:
+            return False
+        self._looked = now
+        return True
 
 
 class Limited(httpx.BaseTransport):
