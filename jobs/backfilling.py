@@ -101,14 +101,16 @@ def place(asked: Asked, configuration: Configuration) -> Place:
     return Place(configuration, asked, target(configuration, asked, None))
 
 
-def start(where: Place, which: Which, *, again: bool, attempts: int, stop: StopSignal, progress: Progress) -> Backfill:
-    """Make the list.  Nothing is fetched but the listing, nothing written but the list."""
+def start(
+    where: Place, which: Which, *, again: bool, attempts: int, stop: StopSignal, progress: Progress, meter: Meter
+) -> Backfill:
+    """Make the list.  Nothing is fetched but the listing, which `meter` counts, nothing written but the list."""
     which.check()
     job = where.asked.job
     with open_store(where.to.store.reveal(), create=True) as stored:
         clock = stored.clock(stop)
         beginning = stored.beginning(job, where.to.sink, new_run_id(clock.now()), clock.sleep)
-        with beginning as book, _source(where, stored, clock, Meter()) as source:
+        with beginning as book, _source(where, stored, clock, meter) as source:
             maker = _Maker(where, stored, book, source, clock, progress)
             number = maker.make(which, {**which.to_json(), "again": again, "attempts": attempts})
         return found_in(stored, number)

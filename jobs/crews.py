@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from jobs.backfilling import Effort, Place, found_in, work_on
@@ -149,8 +150,9 @@ class _Crew:
         return Worked(found, whole, frozenset(codes), reasons)
 
 
-def merged(worked: Worked) -> dict[str, Any]:
-    """All workers' reports as one, of the shape of a run's, with what is particular to a backfill under `backfill`."""
+def merged(worked: Worked, listing: Mapping[str, Mapping[str, float]] = MappingProxyType({})) -> dict[str, Any]:
+    """All workers' reports as one, of the shape of a run's, with what is particular to a backfill under `backfill`.
+    `listing`: the requests that made its list, by host."""
     found, reports = worked.found, worked.reports
     there, code = found.progress, worked.exit_code
     total = there.left + there.done + there.aside
@@ -173,7 +175,7 @@ def merged(worked: Worked) -> dict[str, Any]:
         "troubles": sum(report["troubles"] for report in reports),
         "reasons": _each_once([*worked.reasons, *(reason for report in reports for reason in report["reasons"])]),
         "notes": [*_standing(found, total), *_each_once(note for report in reports for note in report["notes"])],
-        "requests": _summed_each(report["requests"] for report in reports),
+        "requests": _summed_each([listing, *(report["requests"] for report in reports)]),
         "backfill": figures(found) | {"workers": [report["run"] for report in reports]},
     }
 

@@ -232,8 +232,12 @@ def settings_of(configuration: Configuration, asked: Asked, run_id: str, *, plan
 
 def with_requests(report: Report, meter: Meter) -> Report:
     """The report, with what was asked of each host, what took longest, and what was asked again."""
-    requests = {host: _figures(tally) for host, tally in meter.by_host().items()}
-    return replace(report, requests=requests, slowest=meter.slowest(), retried=meter.resent())
+    return replace(report, requests=requests_of(meter), slowest=meter.slowest(), retried=meter.resent())
+
+
+def requests_of(meter: Meter) -> dict[str, Mapping[str, float]]:
+    """What was asked of each host, as JSON."""
+    return {host: _figures(tally) for host, tally in meter.by_host().items()}
 
 
 def _figures(tally: Any) -> Mapping[str, float]:

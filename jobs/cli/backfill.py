@@ -128,18 +128,23 @@ def start(
     voice.speak(log=log, as_json=as_json, place=Place(config, store, sink))
     from jobs import backfilling
     from jobs.signals import listening
+    from jobs.wiring import requests_of
+    from tsi_fetch.http.meter import Meter
 
-    where = _place(voice, job, config, store, sink)
+    where, meter = _place(voice, job, config, store, sink), Meter()
     backfilling.check_workers(where, workers)
     which = backfilling.Which(everything, since, until, keys)
     which.check()
     with listening() as stop:
         with voice.progress() as progress:
-            made = backfilling.start(where, which, again=again, attempts=attempts, stop=stop, progress=progress)
+            made = backfilling.start(
+                where, which, again=again, attempts=attempts, stop=stop, progress=progress, meter=meter
+            )
         if later:
             return _told(voice, made)
         voice.say(f"backfill {made.id}: loads {which.words()} of {job} into {made.sink}; deletes nothing")
-        return _work(voice, where, made.id, backfilling.Effort(max_duration, accept_refusals, workers), stop)
+        effort = backfilling.Effort(max_duration, accept_refusals, workers)
+        return _work(voice, where, made.id, effort, stop, listing=requests_of(meter))
 
 
 @command.command("resume", short_help="Go on with one that was ended.")
@@ -323,12 +328,14 @@ def _place_of(
     return where
 
 
-def _work(voice: Voice, where: backfilling.Place, number: int, effort: backfilling.Effort, stop: Any) -> int:
+def _work(
+    voice: Voice, where: backfilling.Place, number: int, effort: backfilling.Effort, stop: Any, *, listing: Any = None
+) -> int:
     from jobs.crews import merged, work_together
 
     with voice.progress() as progress:
         worked = work_together(where, number, effort, stop=stop, progress=progress, log=voice.log)
-    voice.report(merged(worked))
+    voice.report(merged(worked, listing or {}))
     return worked.exit_code
 
 

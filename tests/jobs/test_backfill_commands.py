@@ -52,6 +52,8 @@ def test_everything_is_loaded_by_one_command_and_the_night_finds_nothing_new(des
 def test_start_is_the_long_way_to_say_it_and_helps(desk: Any) -> None:
     code, out, _ = desk.run("backfill", "start", "cima", "--all", "--json")
     assert (code, report(out)["backfill"]["state"]) == (0, "closed")
+    [asked] = report(out)["requests"].values()
+    assert asked["requests"] == len(desk.register.calls), "those that made the list are among them"
     code, out, _ = desk.run("backfill", "--help")
     assert code == 0
     assert out.index("--all") < out.index("resume")
