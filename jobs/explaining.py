@@ -126,6 +126,7 @@ def _resource(stored: Stored, trace: RefTrace, asker: Asker) -> Figures:
         "more_scopes": trace.more_scopes,
         "scopes_counted": trace.more_scopes < MOST_COUNTED,
         "now": present.to_json(),
+        "versions": asker.versions(stored, job, trace.sink, trace.ref),
         "begun": trace.noted,
         "waits": [_waiter(w) for w in trace.waits],
         "to_be_removed": [

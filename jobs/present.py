@@ -17,11 +17,14 @@ from tsi_fetch.clock import StopSignal
 from tsi_fetch.differences import Entry, difference, has_digest
 from tsi_fetch.errors import Exit, SettingError, TsiFetchError
 from tsi_fetch.fhir.tokens import NotJson, parse
-from tsi_fetch.ports import Sink
+from tsi_fetch.ports import Sink, Versioned
 from tsi_fetch.words import AWAITED, Held, Known, Ref, State
 
 BODIES = 20
 """Bodies that are read together."""
+
+VERSIONS = 10
+"""Versions of a resource that are told of."""
 
 AS_WRITTEN, NOT_THERE, THERE = "as written", "not there", "there"
 """Beside the kinds of `tsi_fetch.differences`: in step; nothing there, and nothing should be; there, and of somebody
@@ -129,6 +132,28 @@ class Asker:
         except TsiFetchError as e:
             trouble = self.note("sink", sink, e)
             return {ref: Present(asked=True, trouble=trouble) for ref, _, _ in wanted}
+
+    def versions(self, stored: Stored, job: str, sink: str, ref: Ref) -> list[Figures] | None:
+        """The last versions of a resource, the latest first; None where the sink keeps none, or could not be asked."""
+        opened = None if self._offline else self._opened(stored, job, sink, [ref.type])
+        if not isinstance(opened, Versioned):
+            return None
+        book, anybody = stored.reader(job, sink), ref.type in self._shared(job)
+        try:
+            found = opened.history(ref, VERSIONS)
+        except TsiFetchError as e:
+            self.note("sink", sink, e)
+            return None
+        return [
+            {
+                "version": one.version,
+                "at": one.at,
+                "run": one.run,
+                "written_by_us": bool(one.run) and book.ran(one.run or "", anybody=anybody),
+                "deleted": one.deleted,
+            }
+            for one in found
+        ]
 
     def _asked(
         self, stored: Stored, opened: Sink, job: str, sink: str, wanted: Wanted, *, bodies: bool

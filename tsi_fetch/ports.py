@@ -37,6 +37,7 @@ from tsi_fetch.words import (
     StampedPage,
     Unlisted,
     Validators,
+    Version,
     Waiting,
     WorkList,
     Write,
@@ -160,6 +161,15 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Let go of connections; nothing is written."""
+        ...
+
+
+@runtime_checkable
+class Versioned(Protocol):
+    """A sink that keeps what a resource was before."""
+
+    def history(self, ref: Ref, most: int) -> Sequence[Version]:
+        """Its last versions, the latest first; none where it never was."""
         ...
 
 

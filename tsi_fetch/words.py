@@ -258,6 +258,16 @@ class Held:
     run: str | None = None
 
 
+class Version(NamedTuple):
+    """One version of a resource, as its sink tells of it.  `at`: when, in the sink's spelling; `run`: as in `Held`.
+    Both are None where the sink does not say (HAPI: of a deletion)."""
+
+    version: str
+    at: str | None
+    run: str | None
+    deleted: bool
+
+
 class Action(StrEnum):
     """What the decision says is to be done with a ref."""
 

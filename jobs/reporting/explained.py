@@ -17,6 +17,7 @@ NAMED = 5
 """Of scopes, urls and what is waited for, so many are named."""
 
 LAST_ONLY = "Of each resource the store keeps the last write alone; what was written before is not known."
+VERSIONS = "Of each resource the store keeps the last write alone; its versions are what the server still has of them."
 
 Figures = Mapping[str, Any]
 
@@ -38,7 +39,7 @@ def _block(block: Figures, columns: int) -> list[str]:
         lines += ["", *(line for made in _by_need(block["resources"]) for line in _made(made, block, columns))]
         if block["more_resources"]:
             lines.append(f"… and more than these {block['most_resources']:,}")
-    lines += ["", *_wrapped(LAST_ONLY, columns, "")]
+    lines += ["", *_wrapped(VERSIONS if block.get("versions") else LAST_ONLY, columns, "")]
     if not block.get("quarantine_searched", True):
         lines += _wrapped("So much lies in quarantine that not all of it was searched.", columns, "")
     return [*lines, *_what_to_do(block)]
@@ -111,6 +112,8 @@ def _of_resource(block: Figures) -> Iterator[tuple[str, Sequence[str]]]:
     if block["state"] is not None:
         yield "remembered", [f"{block['state']}, version {block['version'] or 'to be learnt anew'}"]
     yield "now", [_now(now, block)]
+    if block["versions"]:
+        yield "versions", [_version(version) for version in block["versions"]]
     if block["state"] is not None:
         yield "order", [_order(block)]
         yield "digest", [f"{block['digest']}{' (' + block['belief'] + ')' if block['belief'] else ''}"]
@@ -137,6 +140,14 @@ def _now(now: Figures, block: Figures) -> str:
     mine = " (of this job)" if by and now["written_by_us"] else " (none of this store's)" if by else ""
     at = f", at {now['last_updated']}" if now["last_updated"] else ""
     return f"{now['verdict']}: {block['sink']} holds {same}{content}{by}{mine}{at}"
+
+
+def _version(version: Figures) -> str:
+    if version["deleted"]:
+        return f"{version['version']}  deleted"
+    whose = " (of this job)" if version["written_by_us"] else " (none of this store's)"
+    by = f"run {version['run']}{whose}" if version["run"] else "nobody says by whom"
+    return f"{version['version']}  {(version['at'] or 'at no known time')[:19].replace('T', ' ')}  {by}"
 
 
 def _order(block: Figures) -> str:

@@ -55,8 +55,13 @@ class EntryResponse(msgspec.Struct):
         return frozenset(c.code for i in issues if i.details for c in i.details.coding)
 
 
+class EntryRequest(msgspec.Struct):
+    method: str = ""
+
+
 class Entry(msgspec.Struct):
     resource: msgspec.Raw = msgspec.Raw(b"")
+    request: EntryRequest | None = None
     response: EntryResponse | None = None
 
 
@@ -100,6 +105,7 @@ class Document(msgspec.Struct, rename="camel"):
 
 class Meta(msgspec.Struct, rename="camel"):
     version_id: str = ""
+    last_updated: str = ""
     source: str = ""
 
 

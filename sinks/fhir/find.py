@@ -9,11 +9,11 @@ from urllib.parse import urlencode
 import httpx
 
 from sinks.fhir.answers import Verdict, verdict
-from sinks.fhir.documents import Document, Reply, head, version_in, version_of
+from sinks.fhir.documents import Document, Entry, Reply, head, version_in, version_of
 from sinks.fhir.wire import AnswerTooLarge, Request, Wire
 from tsi_fetch.errors import SettingError, TryAgain
 from tsi_fetch.http.origin import origin_of
-from tsi_fetch.words import Held, Ref
+from tsi_fetch.words import Held, Ref, Version
 
 VERSIONS = 200  # ids asked for at once
 LISTED = 1000  # resources on one page of a listing; a server may give fewer
@@ -107,6 +107,19 @@ class Finder:
             raise TryAgain(f"the server answered another resource than {ref}", "look at what stands before the server")
         return held
 
+    def history(self, ref: Ref, most: int) -> list[Version]:
+        """The last versions, the latest first, without their texts (`_summary`: where Bundles are read, HAPI takes
+        `_elements` as those of the history)."""
+        if not (TYPE.fullmatch(ref.type) and ID.fullmatch(ref.id)):
+            return []
+        reply = self._wire.get(f"{ref}/_history?_count={most}&_summary=true")
+        if verdict(reply) is Verdict.GONE:
+            return []
+        page = reply.document if verdict(reply) is Verdict.OK and reply.kind == "Bundle" else None
+        if page is None or page.type != "history":
+            raise TryAgain(f"the history of {ref} was answered with status {reply.status}", "look at the server's log")
+        return [version for entry in page.entry[:most] if (version := _version(entry))]
+
     def all(self, refs: Sequence[Ref]) -> dict[Ref, Held]:
         """Bodies of what is alive, and the deletions of what is not."""
         found = self.find(refs, bodies=True)
@@ -180,6 +193,15 @@ def _of_page(page: Document, *, keep: bool) -> Iterator[Held]:
 
 def _elements(kind: str) -> str:
     return BUNDLE_VERSIONS if kind == "Bundle" else "id"
+
+
+def _version(entry: Entry) -> Version | None:
+    identity = head(entry.resource) if bytes(entry.resource) else None
+    if identity is not None and (number := version_of(identity.meta.version_id)):
+        return Version(number, identity.meta.last_updated or None, identity.run, deleted=False)
+    deleted = entry.request is not None and entry.request.method == "DELETE"
+    number = entry.response.version if entry.response else None
+    return Version(number, None, None, deleted=True) if deleted and number else None
 
 
 def _held(body: bytes, *, keep: bool) -> Held | None:

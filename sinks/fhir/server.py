@@ -20,7 +20,7 @@ from sinks.fhir.wire import Wire
 from tsi_fetch.clock import Clock
 from tsi_fetch.http.meter import Meter
 from tsi_fetch.ports import Permit
-from tsi_fetch.words import Fault, Held, Mark, Outcome, Ref, Result, Write, WriteAction
+from tsi_fetch.words import Fault, Held, Mark, Outcome, Ref, Result, Version, Write, WriteAction
 
 AHEAD = 2  # calls beyond one for each writer: their bundles are cut while others are in flight
 
@@ -58,6 +58,10 @@ class FhirServer:
     def find(self, refs: Sequence[Ref], *, bodies: bool = False) -> Mapping[Ref, Held]:
         """What is alive.  A search does not see deleted resources: they turn up where a write is refused as stale."""
         return self._finder.find(refs, bodies=bodies)
+
+    def history(self, ref: Ref, most: int) -> Sequence[Version]:
+        """Its last versions, the latest first."""
+        return self._finder.history(ref, most)
 
     def listing(self, resource_type: str) -> Iterator[Sequence[Held]]:
         """Everything alive of a type, in pages.  What is written meanwhile may be in it or not."""

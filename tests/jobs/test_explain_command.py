@@ -12,7 +12,7 @@ from served_fhir import ServedFhir
 from jobs.reporting.essence import essence
 from jobs.reporting.explained import explained_text
 from store.handle import open_store
-from tests.sinks.fake_hapi import FakeHapi
+from tests.sinks.fake_hapi import FakeHapi, answer_of
 from tsi_fetch.clock import SystemClock
 from tsi_fetch.words import AWAITED, Doubt, Known, Ref, ScopeSettled, Settlement, State, Waiting
 
@@ -225,6 +225,21 @@ def test_a_server_says_who_wrote_what_it_holds_and_one_that_is_down_is_75(desk: 
         [block] = _found(desk, LEAFLET)
         assert (block["now"]["verdict"], block["now"]["written_by_us"]) == ("changed", False)
         assert "somebody else has written what out holds now" in block["essence"]
+        served.hapi.delete(LEAFLET)
+        [block] = _found(desk, LEAFLET)
+        assert [(v["version"], v["run"], v["written_by_us"], v["deleted"]) for v in block["versions"]] == [
+            ("3", None, False, True),
+            ("2", "somebody", False, False),
+            ("1", block["run"]["run"], True, False),
+        ]
+        out = desk.run("explain", LEAFLET)[1]
+        assert "versions    3  deleted" in out
+        assert "run somebody (none of this store's)" in " ".join(out.split())
+        served.hapi.faults = [
+            lambda request: answer_of({"resourceType": "Bundle"}) if "_history" in request.url.path else None
+        ] * 9
+        code, out, _ = desk.run("explain", LEAFLET, "--json")
+        assert (code, json.loads(out)["found"][0]["versions"]) == (75, None)
     code, out, _ = desk.run("explain", LEAFLET, "--log", "text")
     assert (code, f"{LEAFLET} comes from row {SOME} of cima" in " ".join(out.split())) == (75, True)
     assert "out could not be asked" in " ".join(out.split())

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from sinks.fhir.server import FhirServer
-from tests.servers.conversation import Crowd, Fhir, Ids, document, observed
+from tests.servers.conversation import Crowd, Fhir, Ids, document, observed, org
 from tests.servers.sink_writes import Make, a_put, an_org, held, permit, results, write
 from tsi_fetch.errors import Guarded, SettingError
 from tsi_fetch.fhir.equality import same
@@ -117,3 +117,30 @@ def test_the_server_keeps_a_run_id_of_sixteen_characters(make: Make, ids: Ids) -
     one = an_org(ids("a"))
     write(sink, one)
     assert held(sink, one).run == run
+
+
+def test_the_versions_of_a_resource_say_when_and_by_whom(make: Make, fhir: Fhir, ids: Ids) -> None:
+    sink, ref = make(), Ref("Organization", ids("a"))
+    assert sink.history(ref, 3) == []
+    fhir.put(org(ids("a"), name="A"), X_Request_Id="run-1")
+    fhir.put(org(ids("a"), name="B"), X_Request_Id="run-2")
+    fhir.http.delete(str(ref)).raise_for_status()
+    fhir.put(org(ids("a"), name="C"), X_Request_Id="run-4")
+    found = sink.history(ref, 3)
+    assert [(v.version, v.run, v.deleted) for v in found] == [
+        ("4", "run-4", False),
+        ("3", None, True),
+        ("2", "run-2", False),
+    ]
+    assert [bool(v.at) for v in found] == [True, False, True]
+
+
+def test_the_versions_of_a_document_are_those_of_the_document(make: Make, fhir: Fhir, ids: Ids) -> None:
+    """Where Bundles are asked for, HAPI applies `_elements` to the answer: a history of nothing."""
+    told = document(ids("doc"), org("o", name="x"))
+    fhir.put(told, X_Request_Id="run-1")
+    fhir.put({**told, "timestamp": "2025-01-01T00:00:00Z"}, X_Request_Id="run-2")
+    assert [(v.version, v.run) for v in make().history(Ref("Bundle", ids("doc")), 9)] == [
+        ("2", "run-2"),
+        ("1", "run-1"),
+    ]

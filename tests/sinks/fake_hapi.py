@@ -121,6 +121,8 @@ class FakeHapi:
         if path.endswith("/_search"):
             form = parse_qs(request.content.decode())
             return self._search(path.partition("/")[0], form["_id"][0].split(","), form.get("_elements", [""])[0], 0)
+        if request.method == "GET" and path.endswith("/_history"):
+            return self._history(path.removesuffix("/_history"), int(request.url.params["_count"]))
         if request.method == "GET" and "_count" in request.url.params:
             ids = [ref.partition("/")[2] for ref in sorted(self.resources) if ref.startswith(f"{path}/")]
             return self._search(path, ids, request.url.params["_elements"], 0)
@@ -150,6 +152,17 @@ class FakeHapi:
             gone.headers["location"] = f"{BASE}/{ref}/_history/{last.number}"
             return gone
         return answer_of(self._rendered(last))
+
+    def _history(self, ref: str, most: int) -> httpx.Response:
+        if not (versions := self.resources.get(ref)):
+            raise Refusal(404, f"HAPI-2001: Resource {ref} is not known")
+        entries = [
+            {"resource": self._rendered(v), "request": {"method": "PUT"}, "response": {"etag": f'W/"{v.number}"'}}
+            if v.resource is not None
+            else {"request": {"method": "DELETE"}, "response": {"etag": f'W/"{v.number}"'}}
+            for v in reversed(versions[-most:])
+        ]
+        return answer_of({"resourceType": "Bundle", "type": "history", "total": len(versions), "entry": entries})
 
     def _rendered(self, version: Version) -> dict[str, Any]:
         resource = dict(version.resource or {})
