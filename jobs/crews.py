@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from jobs.backfilling import Effort, Place, found_in, work_on
+from jobs.reporting.counting import count
 from jobs.wiring import new_run_id
 from store import backfills
 from store.backfills import Backfill
@@ -205,7 +206,7 @@ def _iso(instant: datetime | None) -> str | None:
 
 def _standing(found: Backfill, total: int) -> list[str]:
     there = found.progress
-    told = [f"backfill {found.id}: {there.done:,} of {total:,} items are done"]
+    told = [f"backfill {found.id}: {there.done:,} of {count(total, 'item')} {'is' if total == 1 else 'are'} done"]
     if there.aside:
         told.append(f"{there.aside:,} are set aside: tsi-fetch backfill show {found.id}")
     if there.left and there.state != "cancelled":

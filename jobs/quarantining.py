@@ -20,6 +20,7 @@ from jobs.running import Ran, recorded
 from jobs.wiring import Asked, make_sink, make_source, new_run_id, settings_of, source_class, target, with_requests
 from store import troubles
 from store.handle import NoStore, Stored, open_store
+from store.queries import Reason
 from store.troubles import Which, Whole
 from tsi_fetch.clock import StopSignal
 from tsi_fetch.errors import Usage
@@ -46,14 +47,15 @@ class Chosen:
         return Which(job, sink, stream, self.numbers or None, self.code)
 
 
-def grouped(rows: Sequence[Figures]) -> list[Figures]:
+def grouped(reasons: Sequence[Reason]) -> list[Figures]:
     """How often each reason: by job, code, path and rule, whichever element of a list it was; the most often first."""
     counts: Counter[tuple[str, str, str, str]] = Counter()
     oldest: dict[tuple[str, str, str, str], str] = {}
-    for row in rows:
-        reason = (row["job"], row["code"], _INDEX.sub("[*]", row["path"]), row["rule"])
-        counts[reason] += 1
-        oldest[reason] = min(row["opened"], oldest.get(reason, row["opened"]))
+    for one in reasons:
+        reason = (one.job, one.fault.code, _INDEX.sub("[*]", one.fault.path), one.fault.rule)
+        counts[reason] += one.entries
+        opened = one.oldest.isoformat(timespec="seconds")
+        oldest[reason] = min(opened, oldest.get(reason, opened))
     return [
         {
             "entries": count,

@@ -113,7 +113,11 @@ class Pruning:
         return (
             ("quarantine", quarantine, (quarantine.c.closed < self._before, ~exists().where(*undecided))),
             ("work", work, ((work.c.list + 0).in_(select(lists.c.id).where(*lists_over)),)),  # by page, not by list
-            ("lists", lists, (*lists_over, _superseded(), ~exists().where(listed.c.list == lists.c.id))),
+            (
+                "lists",
+                lists,
+                (*lists_over, _superseded(), _not_the_last(), ~exists().where(listed.c.list == lists.c.id)),
+            ),
             ("audit", audit, (audit.c.at < self._before,)),
         )
 
@@ -187,6 +191,12 @@ def _wrote(report: str) -> bool:
 def _wrote_nothing(run: Row[*tuple[Any, ...]]) -> bool:
     """True where it is certain: a run without a report may have written anything."""
     return run.outcome in ENDED_WELL and "counts" in msgspec.json.decode(run.report) and not _wrote(run.report)
+
+
+def _not_the_last() -> ColumnElement[bool]:
+    """SQLite would give the last number again, and reports and the audit trail name lists by their numbers."""
+    other = lists.alias()
+    return exists().where(other.c.id > lists.c.id)
 
 
 def _superseded() -> ColumnElement[bool]:

@@ -99,6 +99,16 @@ class QuarantineRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Reason:
+    """Why so many entries of a job lie in quarantine, and since when the first of them."""
+
+    job: str
+    fault: Fault
+    entries: int
+    oldest: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseRow:
     """Who holds a job now, or held it last; `holder` is None where it is free."""
 
@@ -179,9 +189,8 @@ def status(stored: Stored, job: str | None = None) -> list[StatusRow]:
 
 
 def _status(conn: Connection, number: int, job: str, sink: str) -> StatusRow:
-    mine = (records.c.job == number, records.c.replay.is_(False), records.c.list.is_(None))
+    mine = (records.c.job == number, records.c.replay.is_(False), records.c.whole.is_(True))
     last = conn.execute(select_runs().where(*mine).order_by(records.c.no.desc()).limit(1)).one_or_none()
-    succeeded = (records.c.outcome == SUCCESS, records.c.whole.is_(True))
     lying = (entries.c.job == number, entries.c.closed.is_(None))
     open_list = select(func.min(lists.c.id)).where(lists.c.job == number, *OF_RUNS)
     work = conn.scalar(open_list)
@@ -190,7 +199,7 @@ def _status(conn: Connection, number: int, job: str, sink: str) -> StatusRow:
     return StatusRow(
         job=job,
         sink=sink,
-        last_success=conn.scalar(select(func.max(records.c.ended)).where(*mine, *succeeded)),
+        last_success=conn.scalar(select(func.max(records.c.ended)).where(*mine, records.c.outcome == SUCCESS)),
         last=run_row(last).record if last else None,
         watermarks={stream: value for stream, value in marks},
         quarantined=conn.scalar(select(func.count()).where(*lying)) or 0,
@@ -218,16 +227,29 @@ def waits(stored: Stored, job: str) -> list[Wait]:
         return [wait for number in numbers for wait in read_waits(conn, number)]
 
 
-def quarantine(stored: Stored, job: str | None = None, *, state: str = "open") -> list[QuarantineRow]:
-    """What lies in quarantine (`open`), lay there (`closed`), or both (`all`), oldest first."""
-    query = troubles().order_by(entries.c.opened, entries.c.id)
-    if job:
-        query = query.where(jobs.c.name == job)
-    if state != "all":
-        lying = entries.c.closed.is_(None)
-        query = query.where(lying if state == "open" else ~lying)
+def quarantine(
+    stored: Stored, job: str | None = None, *, state: str = "open", most: int | None = None
+) -> list[QuarantineRow]:
+    """What lies in quarantine (`open`), lay there (`closed`), or both (`all`): the oldest `most` of it, or all."""
+    query = troubles().where(*_lying(job, state)).order_by(entries.c.opened, entries.c.id).limit(most)
     with stored.database.read() as conn:
         return [trouble_row(row) for row in conn.execute(query)]
+
+
+def reasons(stored: Stored, job: str, state: str = "open") -> list[Reason]:
+    """Why a job's rows lie in quarantine, and how many for each reason."""
+    why = (entries.c.code, entries.c.path, entries.c.rule)
+    counted = select(*why, func.count().label("n"), func.min(entries.c.opened).label("oldest"))
+    query = counted.select_from(entries.join(jobs, jobs.c.id == entries.c.job)).where(*_lying(job, state))
+    with stored.database.read() as conn:
+        found = conn.execute(query.group_by(*why))
+        return [Reason(job, Fault(row.code, row.path, row.rule), row.n, row.oldest) for row in found]
+
+
+def _lying(job: str | None, state: str) -> list[ColumnElement[bool]]:
+    of_job = [] if job is None else [jobs.c.name == job]
+    lying = entries.c.closed.is_(None)
+    return of_job if state == "all" else [*of_job, lying if state == "open" else ~lying]
 
 
 def quarantined(stored: Stored, entry: int) -> tuple[QuarantineRow, Quarantined] | None:

@@ -85,19 +85,20 @@ def list_(
     tsi-fetch quarantine list --job cima --json
     """
     voice.speak(as_json=as_json, place=Place(config, store))
-    from jobs.looking import Where, quarantine_lines, quarantine_rows
+    from jobs.looking import Where, quarantine_lines, quarantine_reasons, quarantine_rows
     from jobs.quarantining import grouped
     from jobs.reporting.table import table_text
 
-    rows = quarantine_rows(Where(config, voice.secrets, store), job, everything=everything)
-    reasons = grouped(rows)
-    most = limit or (len(rows) if as_json else SHOWN)
-    text = table_text(voice.clean(quarantine_lines(rows[:most], everything=everything)), "nothing lies in quarantine")
-    if len(rows) > 1:
+    where, most = Where(config, voice.secrets, store), limit or (None if as_json else SHOWN)
+    reasons = grouped(quarantine_reasons(where, job, everything=everything))
+    lying = sum(reason["entries"] for reason in reasons)
+    rows = quarantine_rows(where, job, everything=everything, most=most)
+    text = table_text(voice.clean(quarantine_lines(rows, everything=everything)), "nothing lies in quarantine")
+    if lying > 1:
         text = table_text(voice.clean(reasons)) + "\n" + text
-    if len(rows) > most:
-        text += f"{most} of {len(rows):,} entries: --limit shows more\n"
-    voice.show({"reasons": reasons, "entries": len(rows), "quarantine": rows[:most]}, text)
+    if lying > len(rows):
+        text += f"{len(rows):,} of {lying:,} entries: --limit shows more\n"
+    voice.show({"reasons": reasons, "entries": lying, "quarantine": rows}, text)
     return 0
 
 
@@ -192,6 +193,7 @@ class Asking(NamedTuple):
 def _replayed(voice: Voice, job: str, chosen: Chosen, told: Asking, stop: StopSignal) -> int:
     """The exit code of one job's replay."""
     from jobs.quarantining import replay_entries, waiting_entries
+    from jobs.reporting.counting import count as entries
     from jobs.wiring import Asked
 
     config, store, sink, accept_refusals = told
@@ -202,7 +204,8 @@ def _replayed(voice: Voice, job: str, chosen: Chosen, told: Asking, stop: StopSi
         code = f" with the code {chosen.code}" if chosen.code else ""
         voice.show({"job": job, "entries": 0, "exit_code": 0}, f"nothing lies in the quarantine of {job}{code}")
         return 0
-    voice.say(f"{count} entries of {job} go through today's code once more; the source is not asked")
+    going = f"{entries(count, 'entry', 'entries')} of {job} {'goes' if count == 1 else 'go'}"
+    voice.say(f"{going} through today's code once more; the source is not asked")
     with voice.progress() as progress:
         ran = replay_entries(configuration, asked, chosen, stop=stop, progress=progress)
     voice.report(ran.report.to_json(), ran.places)
@@ -271,7 +274,8 @@ def export(
     voice.speak(as_json=as_json, place=Place(config, store))
     from jobs.looking import Where
     from jobs.quarantining import exported
+    from jobs.reporting.counting import count
 
     found = exported(Where(config, voice.secrets, store), job, folder)
-    voice.show(found, f"{found['entries']:,} entries in {found['folder']}")
+    voice.show(found, f"{count(found['entries'], 'entry', 'entries')} in {found['folder']}")
     return 0

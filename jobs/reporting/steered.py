@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from jobs.reporting.counting import count
+
 WIDTH = 80
 
 Figures = Mapping[str, Any]
@@ -31,16 +33,14 @@ def _back(planned: Figures) -> Iterator[str]:
     )
     read = planned["read_since"] or {"runs": 0, "untold": 0}
     if read["runs"]:
-        told = (
-            f"{_count(read['runs'], 'run')} begun since then read {_count(read['rows'], 'row')}, first loads included"
-        )
+        told = f"{count(read['runs'], 'run')} begun since then read {count(read['rows'], 'row')}, first loads included"
         yield f"For a measure: {told}."
     if read["untold"]:
-        yield f"What {_count(read['untold'], 'other run')} begun since then read is not known any more."
-    settled = [f"{_count(planned['overlap'], 'row')} remembered as settled inside the overlap"] * bool(
+        yield f"What {count(read['untold'], 'other run')} begun since then read is not known any more."
+    settled = [f"{count(planned['overlap'], 'row')} remembered as settled inside the overlap"] * bool(
         planned["overlap"]
     )
-    settled += [f"{_count(planned['checkpoint'], 'row')} settled by a pass that was not finished"] * bool(
+    settled += [f"{count(planned['checkpoint'], 'row')} settled by a pass that was not finished"] * bool(
         planned["checkpoint"]
     )
     if settled:
@@ -60,11 +60,11 @@ def _reset(planned: Figures) -> Iterator[str]:
         " whether it has changed."
     )
     yield (
-        f"Remembered are {_count(planned['rows_remembered'], 'row')} of the source; "
-        f"{_count(planned['live'], 'resource')} are alive at the sink. Both stay; what is unchanged is not written."
+        f"Remembered are {count(planned['rows_remembered'], 'row')} of the source; "
+        f"{count(planned['live'], 'resource')} are alive at the sink. Both stay; what is unchanged is not written."
     )
     if planned["checkpoint"]:
-        yield f"An unfinished pass settled {_count(planned['checkpoint'], 'row')}: they are read again."
+        yield f"An unfinished pass settled {count(planned['checkpoint'], 'row')}: they are read again."
 
 
 def _lists(planned: Figures) -> Iterator[str]:
@@ -82,7 +82,3 @@ _NOTHING_GOES = (
 )
 
 _ABOUT = {"set": _back, "rewind": _back, "skip": _skip, "reset": _reset}
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -110,11 +110,13 @@ def _quarantined(report: Report) -> Iterator[RenderableType]:
     if not troubles:
         return
     more = ", the first of them" if report["troubles"] > len(troubles) else ""
-    yield f"[bold yellow]Into quarantine: {report['troubles']}{more}[/]"
+    would = "Would go into" if report["plan"] else "Into"
+    yield f"[bold yellow]{would} quarantine: {report['troubles']}{more}[/]"
     for trouble in troubles:
         place = f" at {trouble['path']}" if trouble["path"] else ""
         yield f"  {escape(trouble['key'])}: {escape(trouble['code'])}{escape(place)}: {escape(trouble['rule'])}"
-    yield f"  → tsi-fetch quarantine list --job {report['job']}"
+    if not report["plan"]:
+        yield f"  → tsi-fetch quarantine list --job {report['job']}"
 
 
 def _figures(report: Report) -> Table:

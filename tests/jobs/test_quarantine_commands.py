@@ -51,7 +51,7 @@ def test_replay_asks_nobody_and_what_still_fails_stays(troubled: Any) -> None:
     calls = len(troubled.register.calls)
     code, out, err = troubled.run("quarantine", "replay", "cima", "--log", "text")
     assert code == 65
-    assert "1 entries of cima go through today's code once more; the source is not asked" in err
+    assert "1 entry of cima goes through today's code once more; the source is not asked" in err
     assert len(troubled.register.calls) == calls
     [entry] = entries(troubled)["quarantine"]
     assert entry["attempts"] == 2

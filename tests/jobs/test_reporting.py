@@ -77,6 +77,13 @@ def test_every_failure_is_told_in_words_with_what_to_do() -> None:
         assert expected in text
 
 
+def test_a_plan_puts_nothing_into_quarantine_and_sends_nobody_there() -> None:
+    troubles = [{"key": "99", "code": "cima-missing", "path": "$.nombre", "rule": "a product has a name"}]
+    text = report_text(_report(plan=True, quarantined=troubles, troubles=1))
+    assert "Would go into quarantine: 1" in text
+    assert "quarantine list" not in text
+
+
 def test_a_fate_that_nobody_thought_of_is_told_all_the_same() -> None:
     assert headline(_report(counts={"Bundle": {"unchanged": 2, "invalid": 1}})) == (
         "Nothing was written: 2 unchanged, 1 invalid."

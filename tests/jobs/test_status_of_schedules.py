@@ -78,7 +78,9 @@ def test_a_job_that_has_not_succeeded_since_is_overdue_and_a_probe_hears_it(desk
     ran(desk, timedelta(minutes=30), whole=False)
     ran(desk, timedelta(minutes=29), replay=True)
     code, [row] = status(desk)
-    assert (code, row["overdue"], row["outcome"]) == (0, True, "done")
+    assert (code, row["overdue"], row["outcome"]) == (0, True, "quarantined"), (
+        "the night's; not what a person did since"
+    )
     assert status(desk, "--fail-if-overdue")[0] == 65
     code, text, _ = desk.run("status", "cima", "--fail-if-overdue")
     assert code == 65
