@@ -3,7 +3,8 @@
     python -m tests.faults.inside [--trials 500] [--seed 1] [--tally FILE]
 
 Beside what happens at the register: page errors, truncated bodies, refusals, lost answers, somebody else's edits, a
-server that is wiped or restored, clocks that jump by a day, a vanish guard that trips, and runs that are to stop early.
+server that is wiped or restored, clocks that jump by a day, a vanish guard that trips, runs that are to stop early, and
+workers that go on with a run's list or a backfill.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tests.faults.checker import Verdict
 from tests.faults.loop_life import NOWHERE, OFTEN, SEAMS, Inside
 from tests.faults.meddling import TAMPERING
 from tests.faults.trials import options, play
+from tests.faults.working import Working
 
 __all__ = ["NOWHERE", "OFTEN", "SEAMS", "TAMPERING", "Inside", "room", "template", "tried"]
 
@@ -42,7 +44,7 @@ def tried(seed: int, empty: Path, kind: type[Inside] | None = None) -> tuple[Ins
     """One life, in a folder of its own."""
     with room() as folder:
         shutil.copy(empty, Path(folder) / "store.db")
-        with closing((kind or Inside)(random.Random(seed), f"sqlite:///{folder}/store.db", Path(folder))) as life:
+        with closing((kind or Working)(random.Random(seed), f"sqlite:///{folder}/store.db", Path(folder))) as life:
             policies = random.Random(f"policies {seed}")
             life.removal = policies.choice(["retire", "delete"])
             life.on_existing = policies.choice(["adopt", "refuse"])

@@ -9,7 +9,7 @@ import json
 import random
 import signal
 from collections import Counter
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -209,7 +209,7 @@ class Life:
         self._ended(code)
         if another:
             disturbed = self.hapi.given.total() > given or bool(self.excused & {end.run for end in self.ends[ends:]})
-            self._refusals += not_refused(self.ends[ends:], self.hapi.written[made:], disturbed=disturbed)
+            self._refusals += not_refused(self.nights(self.ends[ends:]), self.hapi.written[made:], disturbed=disturbed)
         if any(words in str(self.reasons) for words in INCOMPLETE):
             self.incomplete = True
 
@@ -244,6 +244,10 @@ class Life:
     def excuses(self, run: str) -> bool:
         """The run's store was away, or another one had its lease."""
         return run in self.excused
+
+    def nights(self, ends: Sequence[Ended]) -> list[Ended]:
+        """Those that are of runs: all."""
+        return list(ends)
 
     def another_server(self) -> bool:
         """The marker that is there is none that a run of this store could have left there last: by the contract,

@@ -214,10 +214,14 @@ class Inside(Life):
         self.counts["a vanishing held back"] += self.vanishing.ended(report, self.hapi.resources, self.said)
         if report.outcome == "partial":
             self.counts["a planned stop"] += 1
-            if settings.max_duration is None:
+            if settings.max_duration is None and not self.may_stop(report):
                 self.vanishing.wrong.append(f"{report.run} says that it stopped as planned, and was not to")
         if report.exit_code == Exit.GUARDED and not self.tampered and not self.vanishing.asked:
             self.vanishing.wrong.append(f"{report.run} ended with 77, and nothing was to vanish")
+
+    def may_stop(self, report: Report) -> bool:
+        """Whether a run may be partial that had no planned end."""
+        return False
 
     def flaws(self) -> list[str]:
         return [*super().flaws(), *self.vanishing.wrong]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.inside import template
+from tests.faults.inside import Inside, template
 from tests.faults.inside import tried as tried_inside
 from tests.faults.processes import places
 from tests.faults.processes import tried as tried_as_process
@@ -20,8 +20,15 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("seed", [1, 72, 1080, 7085, 7188])
 def test_a_life_in_this_process(seed: int, empty: Path) -> None:
     """Seeds that once found something."""
-    life, verdict = tried_inside(seed, empty)
+    life, verdict = tried_inside(seed, empty, Inside)
     assert verdict.good, "\n".join([*life.told, str(verdict)])
+
+
+def test_a_life_with_workers(empty: Path) -> None:
+    life, verdict = tried_inside(126, empty)
+    assert verdict.good, "\n".join([*life.told, str(verdict)])
+    assert life.all_counts["workers"] == 2
+    assert life.all_counts["a night before a worker's turn"] == 1
 
 
 def test_a_seed_makes_the_same_life_again(empty: Path) -> None:

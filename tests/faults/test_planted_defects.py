@@ -11,16 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from sinks.fhir.server import FhirServer
 from sinks.fhir.wire import Wire
 from sources.cima import feed, mapping, product, source
 from sources.cima.mapping.package import packages
+from store.claims import Claims
 from store.handle import Stored
 from store.job_store import JobBook
 from store.leases import Fence
 from store.notes import Notes
+from store.schema import work as items
 from tests.faults.inside import NOWHERE, TAMPERING, Inside, room, template, tried
+from tests.faults.working import Working
 from tests.sinks.disturbed_hapi import LATE
 from tests.sinks.sudden_death import Death, Doom
 from tsi_fetch import decide, departures, late, run, write
@@ -308,6 +312,26 @@ def nobody_is_named_as_writer(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(FhirServer, "__init__", named)
 
 
+def claims_are_never_lost(patch: pytest.MonkeyPatch) -> None:
+    """A worker writes what it has fetched, whatever came in between."""
+
+    def mine(self: Claims) -> frozenset[int]:
+        with self._database.read() as conn:
+            return frozenset(conn.scalars(select(items.c.id).where(items.c.list == self._list)))
+
+    patch.setattr(Claims, "mine", mine)
+
+
+def what_workers_give_up_is_over(patch: pytest.MonkeyPatch) -> None:
+    """Also of a list that runs go on with."""
+    true = Claims.__init__
+
+    def made(self: Claims, *arguments: Any, **others: Any) -> None:
+        true(self, *arguments, **{**others, "of_runs": False})
+
+    patch.setattr(Claims, "__init__", made)
+
+
 class Overtaken(Inside):
     """Another runner comes whenever a run is about to remember what it wrote."""
 
@@ -358,6 +382,19 @@ class Slow(Inside):
         return []
 
 
+class Visited(Working):
+    """Each day somebody begins a worker, and a night comes before its turn."""
+
+    working, visited, mortal = 1.0, 1.0, 0.0
+
+
+class Hurried(Working):
+    """Nights are too short for the first load; workers go on with it, though one product cannot be had."""
+
+    working, visited, mortal = 1.0, 0.0, 0.0
+    hurried = broken = 1.0
+
+
 class Lossy(Inside):
     """What the server did, nobody hears of."""
 
@@ -365,6 +402,8 @@ class Lossy(Inside):
 
 
 KINDS: Mapping[str, type[Inside]] = {
+    "claims are never lost": Visited,
+    "what workers give up is over": Hurried,
     "the fence is not checked in the commit": Overtaken,
     "a 500 of the register is swallowed": Broken,
     "what could not be fetched is forgotten": Broken,
@@ -438,6 +477,8 @@ PLANTED: Mapping[str, Plant] = {
         what_is_foreign_is_written_over,
         a_record_is_left_open,
         nobody_is_named_as_writer,
+        claims_are_never_lost,
+        what_workers_give_up_is_over,
     )
 }
 
@@ -449,7 +490,7 @@ def empty() -> Iterator[Path]:
 
 
 def _is_good(seed: int, empty: Path, name: str) -> bool:
-    _, verdict = tried(seed, empty, KINDS.get(name))
+    _, verdict = tried(seed, empty, KINDS.get(name, Inside))
     return verdict.good
 
 
