@@ -70,7 +70,7 @@ class WorkLists:
 
     def unlisted(self, stream: str) -> Unlisted | None:
         """Of the lists after the last complete one: when the first began, and whether the run that began the last one,
-        or one after it, has ended."""
+        or one after it, has ended.  (Workers, and runs of single products, do not say of lists what runs do.)"""
         mine = (lists.c.job == self._access.job_no, lists.c.stream == stream, lists.c.kind.in_(("first", "full")))
         opened = (*mine, lists.c.state.in_(("open", "halted", "closed")))
         complete = select(func.max(lists.c.id)).where(*opened, lists.c.complete.is_(True)).scalar_subquery()
@@ -80,7 +80,8 @@ class WorkLists:
             if not found:
                 return None
             began = json.loads(found[-1].options or "{}").get("run", 0)
-            ended = exists().where(runs.c.job == self._access.job_no, runs.c.no >= began, runs.c.ended.is_not(None))
+            whole = (runs.c.job == self._access.job_no, runs.c.no >= began, runs.c.whole.is_(True))
+            ended = exists().where(*whole, runs.c.ended.is_not(None))
             return Unlisted(found[0].created, bool(conn.scalar(select(ended))))
 
     def begin_list(self, kind: ListKind, stream: str) -> int:

@@ -231,7 +231,7 @@ class Life:
             self._recorded.add(record.id)
             ended = Ended(record.id, self.codes.get(record.id, code), None, None, excused=self.excuses(record.id))
             self.ends.append(self._as_told(ended, record))
-        if not found:  # it died before it could begin
+        if not self.nights(self.ends[len(self.ends) - len(found) :]):  # it died before it could begin
             self.ends.append(Ended("none", code, None, None))
 
     @staticmethod

@@ -22,7 +22,7 @@ from tests.faults.checker import Ended
 from tests.faults.life import JOB, SINK, STREAM
 from tests.faults.loop_life import LONG_AGO, NOWHERE, OFTEN, Inside
 from tests.faults.register_story import ACTS
-from tests.faults.seams import Ticking, Waiting, let_expire, mortal_commits
+from tests.faults.seams import COMMIT, Ticking, Waiting, let_expire, mortal_commits
 from tests.sinks.sudden_death import Death, Doom, Killed, Mortal
 from tsi_fetch.backfill import Bench, work
 from tsi_fetch.errors import Exit
@@ -112,14 +112,16 @@ class Working(Inside):
 
     def _worked_on(self, number: int, *, calm: bool) -> str:
         own, death = self.own, NOWHERE
+        visited = not calm and own.random() < self.visited
         if not calm and own.random() < self.mortal:
-            at = own.choice([*OF_WORKERS, *OFTEN, "settle", "write"])
+            often = [at for at in OFTEN if at != COMMIT or not visited]  # the visitor's COMMITs are its own
+            at = own.choice([*OF_WORKERS, *often, "settle", "write"])
             death = Death(at, own.randint(1, 8 if at in OFTEN else 3), own.random() < 0.5)
         doom = Doom(death)
         self._numbers += 1
         run_id = f"worker-{self._numbers}"
         clock = Waiting(self._not_behind(self._now), doom)
-        visit = None if calm or own.random() > self.visited else lambda: self._visit(clock)
+        visit = (lambda: self._visit(clock)) if visited else None
         try:
             with ExitStack() as stack:
                 code = self._at_work(stack, run_id, number, clock, doom, visit)

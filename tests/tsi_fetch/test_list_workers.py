@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from beside import meanwhile, progress
@@ -11,6 +14,7 @@ from table_source import TODAY
 
 from store import backfills, queries
 from store.handle import open_store
+from tsi_fetch.words import KeyPage
 
 
 @pytest.fixture
@@ -133,3 +137,28 @@ def test_a_full_load_keeps_what_left_until_the_next_runs_guard_has_seen_it(begun
     assert begun.names() == {"a": "A", "b": "B", "c": "C", "s": "shared"}
     assert begun.run(removal="delete", accept_vanish=3).counts == {"Organization": {"deleted": 3}}
     assert begun.names() == {"a": "A"}
+
+
+def test_a_worker_that_ends_the_list_has_not_said_that_the_listing_was_incomplete(house: House) -> None:
+    """Ring 1, seed 498: the run that read the listing was killed before it could say so."""
+    keys = house.source.keys
+
+    def incomplete() -> Iterator[KeyPage]:
+        for page in keys():
+            yield replace(page, unreadable=1)
+
+    house.source.keys = incomplete  # type: ignore[method-assign]
+    fetch = house.source.fetch
+
+    def dying(*given: Any) -> Any:
+        raise KeyboardInterrupt
+
+    house.source.fetch = dying  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        house.run()
+    house.source.keys, house.source.fetch = keys, fetch  # type: ignore[method-assign]
+    assert house.work(the_list(house).id).exit_code == 0
+    report = house.run()
+    assert (report.exit_code, [r.code for r in report.reasons]) == (65, [65])
+    assert "no listing of the source has been complete" in report.reasons[0].what
+    assert house.run().exit_code == 0, "it is said; that is a note for a week"
