@@ -169,6 +169,7 @@ class _Worker:
             self._is_the_source_there(reasons)
         else:
             ahead = None if self._in_turn or some.alone else self._begin(untried=True)
+            keyed = _still_of_this(keyed, ahead)
             reasons |= self._settle(batches, keyed)
             self._say_what_is_unknown(keyed)
         mine = self._claims.mine()
@@ -301,6 +302,12 @@ def _usable(batches: Sequence[Batch], keyed: Mapping[str, int]) -> tuple[list[Ba
         if rows:
             some.append(replace(batch, rows=rows, cursor=None))
     return some, reasons
+
+
+def _still_of_this(keyed: Mapping[str, int], ahead: _Slice | None) -> Mapping[str, int]:
+    """Without items that the next slice has: what can be claimed once more was lost before, and is fetched anew."""
+    again = set(ahead.keyed.values()) if ahead else ()
+    return {key: number for key, number in keyed.items() if number not in again}
 
 
 def _still_mine(batch: Batch, keyed: Mapping[str, int], mine: frozenset[int]) -> Batch:

@@ -19,7 +19,7 @@ from tsi_fetch.backfill import Bench, work
 from tsi_fetch.clock import StopSignal
 from tsi_fetch.fhir.tokens import parse
 from tsi_fetch.plan import PlannedSink
-from tsi_fetch.ports import NOTHING, JobStore, Sink
+from tsi_fetch.ports import NOTHING, JobStore, Sink, Turns
 from tsi_fetch.replaying import Entry, replay
 from tsi_fetch.report import Report
 from tsi_fetch.run import Ports, Settings, run_job
@@ -81,7 +81,15 @@ class House:
             book.start_list(number, complete=False, cursor=None)
         return number
 
-    def work(self, number: int, *, expiry: float = 60, at_once: int = 2, **settings: object) -> Report:
+    def work(
+        self,
+        number: int,
+        *,
+        expiry: float = 60,
+        at_once: int = 2,
+        wrap_turns: Callable[[Turns], Turns] = lambda t: t,
+        **settings: object,
+    ) -> Report:
         """One worker, until nothing is left of the list or something ends it."""
         run_id = f"worker-{next(self._numbers)}"
         self.sink.run = run_id
@@ -92,7 +100,7 @@ class House:
             record = RunRecord(run_id, "job", self.clock.now(), whole=False)
             worker.begin_run(record)
             ports = Ports(self.source, self.sink, worker.book, self.clock, self.stop)
-            bench = Bench(ports, worker.claims, worker, at_once=at_once)
+            bench = Bench(ports, worker.claims, wrap_turns(worker), at_once=at_once)
             report = work(bench, Settings("job", run_id, **settings))  # type: ignore[arg-type]
             ended = {"ended": report.ended, "outcome": report.outcome, "exit_code": report.exit_code}
             worker.end_run(replace(record, **ended, report=report.to_json()))  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +17,7 @@ from table_source import TODAY
 from store import backfills, queries
 from store.handle import Stored, open_store
 from tsi_fetch.errors import TryAgain
-from tsi_fetch.ports import NOTHING
+from tsi_fetch.ports import NOTHING, Turns
 from tsi_fetch.words import Batch, RunRecord, StampedPage, Validators
 
 TOMORROW = TODAY + timedelta(days=1)
@@ -391,3 +392,37 @@ def test_who_merely_believes_no_more_what_is_remembered_has_not_written_it(loade
     with open_store(loaded.url) as stored, stored.database.read() as conn:
         wrote = "SELECT runs.id FROM known JOIN runs ON runs.no = known.run WHERE ident = 'a'"
         assert conn.exec_driver_sql(wrote).scalar() == "run-1"
+
+
+def test_what_is_fetched_ahead_and_settled_by_a_run_before_its_turn_is_dropped_though_it_is_claimed_anew(
+    loaded: House,
+) -> None:
+    """Ring 1, seed 770: claimed again while the older answers waited for their turn, they passed for the newer ones."""
+    fetched = threading.Event()
+    fetch = loaded.source.fetch
+
+    def watched(keys: Iterable[str], known: Mapping[str, Validators] = NOTHING) -> Iterator[Batch]:
+        yield from list(fetch(keys, known))
+        if "p2" in keys:
+            fetched.set()
+
+    class After:
+        """The first turn comes when the second slice is fetched, and after a night."""
+
+        def __init__(self, turns: Turns) -> None:
+            self.turns, self.wanted = turns, turns.wanted
+
+        def turn(self, *given: Any) -> Any:
+            if not fetched.is_set():
+                assert fetched.wait(60)
+                loaded.source.table["p2"] = {"b": "B2", "x": "new", "s": "shared"}
+                assert loaded.run(only=("p2",)).exit_code == 0
+            return self.turns.turn(*given)
+
+    loaded.source.fetch = watched  # type: ignore[method-assign]
+    number = loaded.backfill("p1", "p2", "p3")
+    assert loaded.work(number, at_once=1, wrap_turns=After).exit_code == 0
+    assert loaded.names()["b"] == "B2"
+    assert loaded.names()["x"] == "new"
+    assert not loaded.reader(lambda s: s.pending())
+    assert progress(loaded, number) == ("closed", 0, 3, 0)
