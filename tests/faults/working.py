@@ -19,7 +19,7 @@ from store.handle import EXPIRY, Stored
 from store.schema import work as items
 from store.workers import WorkerStore
 from tests.faults.checker import Ended
-from tests.faults.life import JOB, SINK, STREAM
+from tests.faults.life import INCOMPLETE, JOB, SINK, STREAM
 from tests.faults.loop_life import LONG_AGO, NOWHERE, OFTEN, Inside
 from tests.faults.register_story import ACTS
 from tests.faults.seams import COMMIT, Ticking, Waiting, let_expire, mortal_commits
@@ -170,6 +170,7 @@ class Working(Inside):
         doom, self._visiting = Doom(NOWHERE), True
         self._run(Waiting(clock.now() + timedelta(seconds=5), doom), doom, full=False)
         self._visiting = False
+        self.incomplete |= any(words in str(self.reasons) for words in INCOMPLETE)
         Ticking.sleep(clock, 60)
 
 
