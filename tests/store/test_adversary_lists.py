@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,12 @@ from house import House
 from sqlalchemy import Connection, Engine, event
 from table_source import TableSource
 
-from store import backfills
+from jobs.backfill_views import lines
+from jobs.crews import figures
+from store import backfills, queries
 from store.handle import open_store
+from store.pruning import Pruning
+from store.trail import Deed
 from tsi_fetch.ports import JobStore
 
 FAR = 5.0
@@ -98,3 +102,36 @@ def test_a_list_that_a_worker_closes_while_a_guard_opens_its_items_again_is_not_
     house.run(removal="delete", accept_vanish=9)
     house.run(removal="delete", accept_vanish=9)
     assert house.names() == {"a": "A"}
+
+
+def pruned(house: House) -> None:
+    with open_store(house.url) as stored:
+        Pruning(stored, datetime.now(UTC) + timedelta(days=1)).prune(Deed("me@here", "db prune", "old", {}), lambda: None)
+
+
+def test_the_last_night_stays_where_a_worker_came_after_it(house: House) -> None:
+    """`status` tells of the last whole run: without its line, an older and better night is the last one."""
+    house.run()
+    house.source.unfetched.add("p1")
+    house.source.change("p1", {"a": "A"})
+    assert house.run().exit_code == 65
+    house.source.unfetched.clear()
+    house.source.table["p1"] = {"a": "A2", "s": "shared"}
+    assert house.work(house.backfill("p1")).exit_code == 0
+    with open_store(house.url) as stored:
+        [before] = queries.status(stored, "job")
+        pruned(house)
+        [after] = queries.status(stored, "job")
+    assert before.last is not None
+    assert after.last is not None
+    assert (after.last.id, after.last.exit_code) == (before.last.id, 65)
+
+
+def test_a_closed_list_that_lost_its_items_to_age_is_not_shown_as_one_of_which_nothing_was_done(house: House) -> None:
+    """First loads and what is read anew are listed beside backfills; the last of them, and others, stay for long."""
+    house.run()
+    pruned(house)
+    with open_store(house.url) as stored:
+        [first] = backfills.backfills(stored)
+    [line] = lines([figures(first)])
+    assert (line["state"], line["done"]) == ("closed", "3 of 3")
