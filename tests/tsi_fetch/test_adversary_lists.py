@@ -13,9 +13,10 @@ from house import House
 
 from store import backfills
 from store.handle import Stored, open_store
+from store.trail import Deed
 from tsi_fetch.errors import TryAgain
 from tsi_fetch.ports import NOTHING
-from tsi_fetch.words import Batch, Validators
+from tsi_fetch.words import Batch, RunRecord, Validators
 
 LONG = 30.0
 """Seconds after which what should have come has not."""
@@ -91,3 +92,39 @@ def test_the_claims_of_a_worker_that_ends_while_it_still_fetches_do_not_expire(b
     assert len(fetches) == 2
     with open_store(begun.url) as stored, stored.database.read() as conn:
         assert conn.exec_driver_sql("SELECT sum(attempts) FROM work").scalar() == 0
+
+
+def dead_worker(house: House, number: int) -> None:
+    """It claimed what was left, and was killed; its claims have expired."""
+    with open_store(house.url) as stored:
+        dead = stored.worker("job", "memory", "dead", number, expiry=0, of_runs=True)
+        dead.begin_run(RunRecord("dead", "job", house.clock.now(), whole=False))
+        assert dead.claims.claim(2)
+
+
+def outcomes(house: House, number: int) -> list[str]:
+    with open_store(house.url) as stored:
+        return [row.record.outcome for row in backfills.workers(stored, number)]
+
+
+def test_a_dead_worker_whose_items_a_run_has_done_is_not_said_to_be_running(begun: House) -> None:
+    """Nobody ever claims anything of that list again, and its claims, which told that it had died, are gone."""
+    with open_store(begun.url) as stored:
+        number = newest(stored)
+    dead_worker(begun, number)
+    assert begun.run().outcome == "done"
+    assert progress(begun, number)[0] == "closed"
+    assert outcomes(begun, number) == ["lost"]
+
+
+def test_a_dead_worker_of_a_list_that_a_reset_cancelled_is_not_said_to_be_running(begun: House) -> None:
+    with open_store(begun.url) as stored:
+        number = newest(stored)
+        dead_worker(begun, number)
+        with stored.lease("job", "memory", "person", expiry=60, wait=lambda s: None) as book:
+            [row] = book.steering.streams()
+            assert row.cursor is not None
+            book.steering.forget(row.stream, row.cursor, Deed("me@desk", "watermark reset", "anew", {}))
+    assert begun.run().outcome == "done"
+    assert progress(begun, number)[0] == "cancelled"
+    assert outcomes(begun, number) == ["lost"]
