@@ -106,7 +106,9 @@ def test_a_list_that_a_worker_closes_while_a_guard_opens_its_items_again_is_not_
 
 def pruned(house: House) -> None:
     with open_store(house.url) as stored:
-        Pruning(stored, datetime.now(UTC) + timedelta(days=1)).prune(Deed("me@here", "db prune", "old", {}), lambda: None)
+        Pruning(stored, datetime.now(UTC) + timedelta(days=1)).prune(
+            Deed("me@here", "db prune", "old", {}), lambda: None
+        )
 
 
 def test_the_last_night_stays_where_a_worker_came_after_it(house: House) -> None:
