@@ -55,7 +55,7 @@ def before_its_commit(act: Callable[[], object]) -> Iterator[None]:
 
 
 def closing_while_it_discards(house: House, number: int) -> Callable[[JobStore], JobStore]:
-    """A run's store: just before the guard's refusal is committed, a worker of the list finds that all of it is done."""
+    """A run's store: just before the guard's refusal is committed, a worker of the list finds all of it done."""
 
     def close() -> None:
         with open_store(house.url) as other:
