@@ -128,3 +128,16 @@ def test_a_dead_worker_of_a_list_that_a_reset_cancelled_is_not_said_to_be_runnin
     assert begun.run().outcome == "done"
     assert progress(begun, number)[0] == "cancelled"
     assert outcomes(begun, number) == ["lost"]
+
+
+def test_full_reads_everything_where_all_of_the_open_list_is_done(begun: House) -> None:
+    """The worker that did the last of it was killed before it could close it: there is nothing to go on with."""
+    with open_store(begun.url) as stored:
+        number = newest(stored)
+        assert begun.work(number).exit_code == 0
+        with stored.database.write() as conn:
+            conn.exec_driver_sql("UPDATE lists SET state = 'open', closed = NULL")
+    begun.source.table["p1"] = {"a": "A2", "s": "shared"}
+    report = begun.run(full=True)
+    assert report.outcome == "done"
+    assert begun.names()["a"] == "A2"
