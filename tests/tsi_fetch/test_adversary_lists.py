@@ -1,0 +1,143 @@
+"""Workers on lists that runs go on with, by somebody who wants them to lose something or to leave something undone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from beside import progress
+from house import House
+
+from store import backfills
+from store.handle import Stored, open_store
+from store.trail import Deed
+from tsi_fetch.errors import TryAgain
+from tsi_fetch.ports import NOTHING
+from tsi_fetch.words import Batch, RunRecord, Validators
+
+LONG = 30.0
+"""Seconds after which what should have come has not."""
+
+
+@pytest.fixture
+def begun(house: House) -> House:
+    """A first load of p1, p2 and p3 that ended by plan after its first item."""
+    house.slow_fetches(50)
+    report = house.run(slice=1, max_duration=timedelta(seconds=40))
+    assert (report.outcome, report.remainder) == ("partial", 2)
+    return house
+
+
+def newest(stored: Stored) -> int:
+    return max(one.id for one in backfills.backfills(stored))
+
+
+def test_what_a_run_has_done_and_is_to_be_done_again_is_not_given_up_before_it_is_tried(begun: House) -> None:
+    """Workers gave it up, a run fetched it: that it has failed once is over when it is asked for anew."""
+    begun.source.table["p2"] = {"b": "B", "b2": "B", "b3": "B", "b4": "B"}
+    assert begun.run().exit_code == 0
+    begun.source.table["p2"] = None
+    assert begun.run(full=True, slice=1, max_duration=timedelta(seconds=40)).remainder == 2
+    with open_store(begun.url) as stored:
+        number = newest(stored)
+    begun.source.unfetched.add("p2")
+    assert begun.work(number).exit_code == 65
+    begun.source.unfetched.clear()
+    assert begun.run(removal="delete").exit_code == 77, "the run did p2; its guard has it asked for anew"
+    assert progress(begun, number) == ("open", 1, 2, 0)
+    assert begun.work(number).exit_code == 0
+
+
+def test_a_dead_workers_claim_of_a_clock_that_was_set_back_does_not_keep_runs_from_their_list(begun: House) -> None:
+    """It lasts for as long as the clock was wrong; a green night after the other would leave the load to nobody."""
+    with open_store(begun.url) as stored:
+        number = newest(stored)
+        dead = stored.worker("job", "memory", "dead", number, of_runs=True)
+        assert dead.claims.claim(2)
+        with stored.database.write() as conn:
+            conn.exec_driver_sql("UPDATE work SET held_until = held_until + 31536000000000 WHERE holder = 'dead'")
+    begun.run()
+    assert begun.run().remainder == 0
+
+
+def test_the_claims_of_a_worker_that_ends_while_it_still_fetches_do_not_expire(begun: House) -> None:
+    """Its sink is down; what it fetches ahead takes longer than a claim lasts.  The items are nobody's failure."""
+    with open_store(begun.url) as stored:
+        number = newest(stored)
+    fetch, fetches, over = begun.source.fetch, [], threading.Event()
+
+    def slowly(keys: Iterable[str], known: Mapping[str, Validators] = NOTHING) -> Iterator[Batch]:
+        fetches.append(list(keys))
+        if len(fetches) == 2:  # ahead
+            assert over.wait(LONG)
+            with open_store(begun.url) as stored:
+                taken = stored.worker("job", "memory", "other", number, of_runs=True).claims
+                for _ in range(20):
+                    taken.claim(1)
+                    threading.Event().wait(0.1)
+                taken.release()
+        yield from fetch(keys, known)
+
+    def down(*given: Any) -> Any:
+        over.set()
+        raise TryAgain("the sink is down")
+
+    begun.source.fetch = slowly  # type: ignore[method-assign]
+    write, begun.sink.write = begun.sink.write, down  # type: ignore[method-assign]
+    assert begun.work(number, at_once=1, expiry=0.5).exit_code == 75
+    begun.sink.write = write  # type: ignore[method-assign]
+    assert len(fetches) == 2
+    with open_store(begun.url) as stored, stored.database.read() as conn:
+        assert conn.exec_driver_sql("SELECT sum(attempts) FROM work").scalar() == 0
+
+
+def dead_worker(house: House, number: int) -> None:
+    """It claimed what was left, and was killed; its claims have expired."""
+    with open_store(house.url) as stored:
+        dead = stored.worker("job", "memory", "dead", number, expiry=0, of_runs=True)
+        dead.begin_run(RunRecord("dead", "job", house.clock.now(), whole=False))
+        assert dead.claims.claim(2)
+
+
+def outcomes(house: House, number: int) -> list[str]:
+    with open_store(house.url) as stored:
+        return [row.record.outcome for row in backfills.workers(stored, number)]
+
+
+def test_a_dead_worker_whose_items_a_run_has_done_is_not_said_to_be_running(begun: House) -> None:
+    """Nobody ever claims anything of that list again, and its claims, which told that it had died, are gone."""
+    with open_store(begun.url) as stored:
+        number = newest(stored)
+    dead_worker(begun, number)
+    assert begun.run().outcome == "done"
+    assert progress(begun, number)[0] == "closed"
+    assert outcomes(begun, number) == ["lost"]
+
+
+def test_a_dead_worker_of_a_list_that_a_reset_cancelled_is_not_said_to_be_running(begun: House) -> None:
+    with open_store(begun.url) as stored:
+        number = newest(stored)
+        dead_worker(begun, number)
+        with stored.lease("job", "memory", "person", expiry=60, wait=lambda s: None) as book:
+            [row] = book.steering.streams()
+            assert row.cursor is not None
+            book.steering.forget(row.stream, row.cursor, Deed("me@desk", "watermark reset", "anew", {}))
+    assert begun.run().outcome == "done"
+    assert progress(begun, number)[0] == "cancelled"
+    assert outcomes(begun, number) == ["lost"]
+
+
+def test_full_reads_everything_where_all_of_the_open_list_is_done(begun: House) -> None:
+    """The worker that did the last of it was killed before it could close it: there is nothing to go on with."""
+    with open_store(begun.url) as stored:
+        number = newest(stored)
+        assert begun.work(number).exit_code == 0
+        with stored.database.write() as conn:
+            conn.exec_driver_sql("UPDATE lists SET state = 'open', closed = NULL")
+    begun.source.table["p1"] = {"a": "A2", "s": "shared"}
+    report = begun.run(full=True)
+    assert report.outcome == "done"
+    assert begun.names()["a"] == "A2"
