@@ -155,7 +155,7 @@ def _estimate(one: Backfill, workers: Any) -> int | None:
     spans = [
         (row.record.started, row.record.ended or one.progress.at) for row in workers if row.record.outcome != "lost"
     ]
-    if not running or not one.progress.done:
+    if one.of_runs or not running or not one.progress.done:  # who did what of a run's list, nobody has counted
         return None
     return round(_covered(spans) / one.progress.done * one.progress.left)
 

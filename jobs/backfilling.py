@@ -215,8 +215,12 @@ def check_sink(where: Place, found: Backfill) -> None:
 def resume(where: Place, number: int) -> None:
     """Open it again, and what was set aside with it.  Usage where it was cancelled."""
     with open_store(where.to.store.reveal()) as stored:
-        if found_in(stored, number).progress.state == "cancelled":
-            raise Usage(f"backfill {number} was cancelled", "begin another one: tsi-fetch backfill --help")
+        found = found_in(stored, number)
+        if found.progress.state == "cancelled":
+            then = (
+                "the next run begins another one" if found.of_runs else "begin another one: tsi-fetch backfill --help"
+            )
+            raise Usage(f"list {number} was cancelled" if found.of_runs else f"backfill {number} was cancelled", then)
         backfills.resume(stored, number)
 
 

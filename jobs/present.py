@@ -144,6 +144,8 @@ class Asker:
         except TsiFetchError as e:
             self.note("sink", sink, e)
             return None
+        if found is None:
+            return None
         return [
             {
                 "version": one.version,

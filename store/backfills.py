@@ -14,8 +14,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, insert, or_, select, update
 
-from store.bulk import now
-from store.claims import left_to_runs, let_go, lock_list, progress
+from store.bulk import among, now
+from store.claims import is_alive, left_to_runs, let_go, lock_list, locked, mark_lost, progress
 from store.handle import Stored
 from store.job_store import JobBook
 from store.queries import RunRow, run_rows
@@ -133,7 +133,7 @@ def cancel(stored: Stored, number: int, actor: str) -> None:
             job = conn.scalar(select(lists.c.job).where(lists.c.id == number))
             note_deed(conn, job, Deed(actor, "backfill cancel", "", {"backfill": number}))
         let_go(conn, work.c.list == number)
-        _mark_lost(conn, number)
+        mark_lost(conn, number)
 
 
 def resume(stored: Stored, number: int) -> None:
@@ -141,15 +141,15 @@ def resume(stored: Stored, number: int) -> None:
     was set aside."""
     with stored.database.write() as conn:
         lock_list(conn, number)
-        aside = select(work.c.id).join(lists).where(work.c.list == number, _aside())
+        aside = conn.scalars(locked(conn, select(work.c.id).join(lists).where(work.c.list == number, _aside()))).all()
         again = {"state": int(Item.OPEN), "attempts": 0, "holder": None, "held_until": None}
-        conn.execute(update(work).where(work.c.id.in_(aside)).values(again))
+        conn.execute(update(work).where(among(conn, work.c.id, aside)).values(again))
         left = exists().where(work.c.list == number, work.c.state == Item.OPEN)
         mine = (lists.c.id == number, lists.c.state.in_(("halted", "closed")), left)
         conn.execute(update(lists).where(*mine).values(state="open", closed=None))
         later = (work.c.list == number, work.c.state == Item.OPEN, work.c.holder.is_(None))
         conn.execute(update(work).where(*later).values(held_until=None))
-        _mark_lost(conn, number)
+        mark_lost(conn, number)
 
 
 def _aside() -> ColumnElement[bool]:
@@ -160,7 +160,7 @@ def _aside() -> ColumnElement[bool]:
 def expired(stored: Stored, number: int) -> frozenset[str]:
     """Workers whose claims have expired: they have died, and nobody has come since to say so."""
     with stored.database.read() as conn:
-        claimed = (work.c.list == number, work.c.holder.is_not(None), work.c.held_until <= now(conn))
+        claimed = (work.c.list == number, work.c.holder.is_not(None), ~is_alive(now(conn)))
         return frozenset(conn.scalars(select(work.c.holder).where(*claimed).distinct()))
 
 
@@ -169,15 +169,6 @@ def lost(stored: Stored, run_id: str) -> None:
     with stored.database.write() as conn:
         conn.execute(update(runs).where(runs.c.id == run_id, runs.c.outcome == "running").values(outcome="lost"))
         let_go(conn, work.c.holder == run_id)
-
-
-def _mark_lost(conn: Connection, number: int) -> None:
-    """Workers of which no claim is alive; one that is between two slices says how it ended when it does."""
-    alive = select(work.c.holder).where(
-        work.c.list == number, work.c.holder.is_not(None), work.c.held_until > now(conn)
-    )
-    gone = (runs.c.list == number, runs.c.outcome == "running", runs.c.id.not_in(alive))
-    conn.execute(update(runs).where(*gone).values(outcome="lost"))
 
 
 def _all() -> Select[*tuple[Any, ...]]:
@@ -190,4 +181,6 @@ def _all() -> Select[*tuple[Any, ...]]:
 def _backfill(conn: Connection, row: Row[*tuple[Any, ...]]) -> Backfill:
     asked = json.loads(row.options or "{}") if row.kind == "backfill" else {}
     there = progress(conn, row.id)
+    if there.state == "closed" and not (there.done or there.aside):
+        there = there._replace(done=row.total)  # its items were pruned; all of them are done
     return Backfill(row.id, row.kind, row.job, row.sink, row.stream, row.created, row.closed, row.total, asked, there)

@@ -32,6 +32,9 @@ SHORTEST = 0.05
 ATTEMPTS = 3
 """How often an item is tried before it is set aside with its reason."""
 
+FURTHEST = timedelta(days=7)
+"""The longest time for which anything is held, or put off."""
+
 RETRY_AFTER = 30.0
 """Seconds before an item that failed is tried again, times how often it has failed."""
 
@@ -82,7 +85,7 @@ class Claims:
         with self._database.write() as conn:
             at = now(conn)
             self._mark_lost(conn)
-            free = or_(work.c.held_until.is_(None), work.c.held_until <= at)
+            free = or_(work.c.held_until.is_(None), ~is_alive(at))
             if untried:
                 free = and_(free, work.c.attempts == 0)
             found = list(conn.execute(self._some(conn, free).limit(count)).all())
@@ -104,7 +107,7 @@ class Claims:
     def _mark_lost(self, conn: Connection) -> None:
         """Whoever let a claim expire has died, or was paused for so long that it makes no difference."""
         at = now(conn)
-        expired = (work.c.holder.is_not(None), work.c.held_until <= at, work.c.list == self._list)
+        expired = (work.c.holder.is_not(None), ~is_alive(at), work.c.list == self._list)
         theirs = (*expired, work.c.state == Item.OPEN, work.c.holder != self._holder)
         found = conn.execute(locked(conn, select(work.c.id, work.c.holder, work.c.attempts).where(*theirs))).all()
         if not found:
@@ -224,6 +227,19 @@ def lock_list(conn: Connection, list_id: int) -> None:
     conn.execute(select(lists.c.id).where(lists.c.id == list_id).with_for_update())
 
 
+def is_alive(at: datetime) -> ColumnElement[bool]:
+    """What is held, or waits to be tried again, at this time of the store.  Further ahead than `FURTHEST` nothing is:
+    a clock was set back."""
+    return and_(work.c.held_until > at, work.c.held_until <= at + FURTHEST)
+
+
+def mark_lost(conn: Connection, number: int) -> None:
+    """Workers of which no claim is alive; one that is between two slices says how it ended when it does."""
+    alive = select(work.c.holder).where(work.c.list == number, work.c.holder.is_not(None), is_alive(now(conn)))
+    gone = (runs.c.list == number, runs.c.outcome == "running", runs.c.id.not_in(alive))
+    conn.execute(update(runs).where(*gone).values(outcome="lost"))
+
+
 def let_go(conn: Connection, which: ColumnElement[bool]) -> None:
     """Nobody has a claim on these items any more."""
     claimed = select(work.c.id).where(which, work.c.state == Item.OPEN, work.c.holder.is_not(None))
@@ -259,8 +275,8 @@ def progress(conn: Connection, list_id: int) -> Progressed:
     if kind != "backfill":
         for_runs = conn.scalar(select(func.count()).select_from(work).where(of_list, left_to_runs())) or 0
     nobody = (of_list, work.c.state == Item.OPEN, work.c.holder.is_(None))
-    soonest = conn.scalar(select(func.min(work.c.held_until)).where(*nobody))
-    return Progressed(state, open_ - for_runs, done, aside + for_runs, now(conn), soonest)
+    soonest, at = conn.scalar(select(func.min(work.c.held_until)).where(*nobody)), now(conn)
+    return Progressed(state, open_ - for_runs, done, aside + for_runs, at, soonest)
 
 
 def left_to_runs() -> ColumnElement[bool]:

@@ -154,7 +154,7 @@ class Pruning:
 
 
 def _latest(conn: Connection, job: int) -> Collection[int]:
-    """Its last run, replay or not, the last that ended, and its last success."""
+    """Its last run, replay or not, the last whole one, those of them that ended last, and its last success."""
     mine = runs.c.job == job
     live = (mine, runs.c.replay.is_(False))
     success = (*live, runs.c.outcome == SUCCESS, runs.c.whole.is_(True))
@@ -162,6 +162,8 @@ def _latest(conn: Connection, job: int) -> Collection[int]:
         select(func.max(runs.c.no)).where(mine),
         select(func.max(runs.c.no)).where(*live),
         select(func.max(runs.c.no)).where(mine, runs.c.ended.is_not(None)),
+        select(func.max(runs.c.no)).where(*live, runs.c.whole.is_(True)),
+        select(func.max(runs.c.no)).where(*live, runs.c.whole.is_(True), runs.c.ended.is_not(None)),
         select(runs.c.no).where(*success).order_by(runs.c.ended.desc(), runs.c.no.desc()).limit(1),
     ]
     return {number for query in last if (number := conn.scalar(query)) is not None}

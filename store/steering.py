@@ -18,9 +18,10 @@ from sqlalchemy import ColumnElement, Connection, Table, delete, exists, func, s
 
 from store.access import Access
 from store.bulk import now
+from store.claims import let_go, lock_list, mark_lost
 from store.memory import move_watermark
 from store.packing import unpack_keys
-from store.schema import checkpoints, holds, jobs, lists, runs, scopes, sinks, watermarks
+from store.schema import checkpoints, holds, jobs, lists, runs, scopes, sinks, watermarks, work
 from store.trail import Deed, note_deed
 from store.worklists import NOT_OVER, OF_RUNS, read_list
 from tsi_fetch.errors import TryAgain
@@ -124,8 +125,12 @@ class Steering:
             self._still(conn, stream, before)
             for table in (watermarks, checkpoints):
                 conn.execute(delete(table).where(*self._of(table, stream)))
-            mine = update(lists).where(*self._of(lists, stream), *OF_RUNS)
-            conn.execute(mine.values(state="cancelled", closed=now(conn)))
+            mine = (*self._of(lists, stream), *OF_RUNS)
+            for number in conn.scalars(select(lists.c.id).where(*mine).order_by(lists.c.id)).all():
+                lock_list(conn, number)
+                conn.execute(update(lists).where(lists.c.id == number).values(state="cancelled", closed=now(conn)))
+                let_go(conn, work.c.list == number)
+                mark_lost(conn, number)
             conn.execute(update(scopes).where(scopes.c.job == job).values(validators=None))
             note_deed(conn, job, deed)
 

@@ -25,6 +25,7 @@ from sqlalchemy import (
 
 from store.access import Access
 from store.bulk import add_missing, add_selected, among, bytewise, chosen, given, now
+from store.claims import is_alive, lock_list, mark_lost
 from store.memory import start_watermark
 from store.prepared import Prepared
 from store.schema import Item, checkpoints, holds, listed, lists, pending, runs, scopes, waiting, watermarks, work
@@ -52,7 +53,7 @@ _done = Prepared(
     lambda postgres: (
         update(work)
         .where(work.c.list == bindparam("number"), _is(Item.OPEN), chosen(postgres, work.c.key, "keys"))
-        .values(state=int(Item.DONE), holder=None, held_until=None)
+        .values(state=int(Item.DONE), holder=None, held_until=None, attempts=0, reason=None)
     )
 )
 
@@ -149,6 +150,7 @@ class WorkLists:
             with self._access.write() as conn:
                 closed = update(lists).where(lists.c.id == list_id, lists.c.state.in_(NOT_OVER))
                 conn.execute(closed.values(state="closed", closed=now(conn)))
+                mark_lost(conn, list_id)
         return items
 
     def undone(self, list_id: int, after: int, count: int) -> Sequence[tuple[int, str]]:
@@ -162,7 +164,7 @@ class WorkLists:
     def worked_on(self, list_id: int) -> bool:
         """Whether workers are at it: somebody has a claim that has not expired."""
         with self._access.read() as conn:
-            claimed = (work.c.list == list_id, work.c.holder.is_not(None), work.c.held_until > now(conn))
+            claimed = (work.c.list == list_id, work.c.holder.is_not(None), is_alive(now(conn)))
             return bool(conn.scalar(select(exists().where(*claimed))))
 
     def items(self, list_id: int, keys: Collection[str]) -> set[str]:
@@ -212,6 +214,8 @@ def reopen(conn: Connection, job_no: int, stream: str, keys: Collection[str], cl
     numbers = {*_open(conn, job_no, stream), *closed} - backfills
     if not numbers:
         return
+    for number in sorted(numbers):  # a worker that looks meanwhile whether anything is left waits
+        lock_list(conn, number)
     these = (work.c.list.in_(numbers), _is(Item.DONE), among(conn, work.c.key, keys))
     conn.execute(update(work).where(*these).values(state=Item.OPEN))
     again = update(lists).where(lists.c.id.in_(numbers), lists.c.state == "closed")
@@ -226,6 +230,7 @@ def ask(conn: Connection, job_no: int, stream: str, keys: Collection[str]) -> in
     if number is None:
         new = {**mine, "complete": False, "total": 0, "created": now(conn)}
         number = conn.execute(insert(lists).values(new).returning(lists.c.id)).scalar_one()
+    lock_list(conn, number)
     add_missing(conn, work, [{"list": number, "key": key, "state": int(Item.OPEN)} for key in sorted(keys)])
     again = (work.c.list == number, work.c.state != Item.OPEN, among(conn, work.c.key, keys))
     conn.execute(update(work).where(*again).values(state=Item.OPEN))

@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -83,7 +84,7 @@ class _Worker:
 
     def work(self) -> Report:
         try:
-            with self._tally.phases.running(), self._claims.kept():
+            with self._tally.phases.running(), self._claims.kept(), self._reading():
                 self._until_done()
         except _TimeIsUp:
             self._tally.partial = True
@@ -92,12 +93,18 @@ class _Worker:
             self._tally.failed(e)
             if isinstance(e, Guarded):
                 self._at_the_end(self._claims.halt)
-        finally:
-            self._over.set()
-            self._reader.shutdown(cancel_futures=True)
         self._at_the_end(self._claims.release)
         self._at_the_end(self._say_what_is_left)
         return self._tally.report(self._clock.now())
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """What is being fetched at the end is waited for; its claims are kept until then."""
+        try:
+            yield
+        finally:
+            self._over.set()
+            self._reader.shutdown(cancel_futures=True)
 
     def _at_the_end(self, step: Callable[[], None]) -> None:
         try:
@@ -112,10 +119,10 @@ class _Worker:
         self._tally.remainder = there.left
         if there.state == "cancelled":
             self._tally.partial = True
-            self._tally.note("the backfill was cancelled")
+            self._tally.note("the list was cancelled")
         elif there.state == "halted":
             hint = "tsi-fetch backfill list; the report of the worker that halted it says why; then resume it"
-            self._tally.reason(Exit.GUARDED, "a guard halted the backfill", hint)
+            self._tally.reason(Exit.GUARDED, "a guard halted the work on this list", hint)
         elif there.state == "gone":
             self._tally.reason(Exit.TRY_AGAIN, "the backfill's list is gone", "begin another one")
         if there.aside:

@@ -37,7 +37,7 @@ def read_all(run: Run) -> Batches:
     stream = run.source.stream
     cursor = run.store.position(stream).cursor  # a checkpoint may be large: only the feed keeps it
     run.tally.watermark = (cursor, cursor)
-    work = run.store.open_list(stream)
+    work = _under_way(run)
     if work is None and (run.settings.full or cursor is None):
         work = _new_list(run, "first" if cursor is None else "full")
     elif work is not None:
@@ -46,6 +46,15 @@ def read_all(run: Run) -> Batches:
     whole = yield from _feed(run)
     if whole and work is not None:
         yield from _slices(run, work)
+
+
+def _under_way(run: Run) -> WorkList | None:
+    """The list to go on with.  One of which nothing is left is over, where everything is to be read anew: whoever did
+    the last of it may not have lived to close it."""
+    work = run.store.open_list(run.source.stream)
+    while run.settings.full and work is not None and not work.left and not run.store.take(work.id, 1):
+        work = run.store.open_list(run.source.stream)
+    return work
 
 
 def _goes_on(run: Run, work: WorkList) -> None:
@@ -102,7 +111,7 @@ def _slices(run: Run, work: WorkList) -> Batches:
     run.progress("load", work.total - work.left, work.total)
     while not run.out_of_time():
         if run.store.worked_on(work.id):
-            run.tally.note(f"workers are at the {work.kind} load: tsi-fetch backfill show {work.id}")
+            run.tally.note(f"workers are at it: tsi-fetch backfill show {work.id}")
             break
         items = tuple(run.store.take(work.id, run.settings.slice, after))
         if not items and not after:

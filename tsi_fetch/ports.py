@@ -168,8 +168,8 @@ class Sink(Protocol):
 class Versioned(Protocol):
     """A sink that keeps what a resource was before."""
 
-    def history(self, ref: Ref, most: int) -> Sequence[Version]:
-        """Its last versions, the latest first; none where it never was."""
+    def history(self, ref: Ref, most: int) -> Sequence[Version] | None:
+        """Its last versions, the latest first; no one where it never was, None where they are not to be had."""
         ...
 
 

@@ -28,6 +28,9 @@ as if there were none (tried).  With these an inner Bundle comes with its meta a
 ID = re.compile(r"(?!\.+$)[A-Za-z0-9\-.]{1,64}")  # HAPI-0521 says the same; dots alone would change the path of a URL
 TYPE = re.compile(r"[A-Z][A-Za-z]+")
 
+NOT_OFFERED = frozenset({403, 405, 501})
+"""How a server says that it gives no history, or not to us; nothing but `explain` asks for one."""
+
 _FORM = {"Content-Type": "application/x-www-form-urlencoded", "Cache-Control": "no-cache"}
 
 
@@ -107,14 +110,14 @@ class Finder:
             raise TryAgain(f"the server answered another resource than {ref}", "look at what stands before the server")
         return held
 
-    def history(self, ref: Ref, most: int) -> list[Version]:
+    def history(self, ref: Ref, most: int) -> list[Version] | None:
         """The last versions, the latest first, without their texts (`_summary`: where Bundles are read, HAPI takes
-        `_elements` as those of the history)."""
+        `_elements` as those of the history).  No version where it never was; None where the server gives no history."""
         if not (TYPE.fullmatch(ref.type) and ID.fullmatch(ref.id)):
             return []
-        reply = self._wire.get(f"{ref}/_history?_count={most}&_summary=true")
-        if verdict(reply) is Verdict.GONE:
-            return []
+        reply = self._wire.get(f"{ref}/_history?_count={most}&_summary=true", _of_history)
+        if _of_history(reply) is Verdict.GONE:
+            return None if reply.status in NOT_OFFERED else []
         page = reply.document if verdict(reply) is Verdict.OK and reply.kind == "Bundle" else None
         if page is None or page.type != "history":
             raise TryAgain(f"the history of {ref} was answered with status {reply.status}", "look at the server's log")
@@ -193,6 +196,11 @@ def _of_page(page: Document, *, keep: bool) -> Iterator[Held]:
 
 def _elements(kind: str) -> str:
     return BUNDLE_VERSIONS if kind == "Bundle" else "id"
+
+
+def _of_history(reply: Reply) -> Verdict:
+    """A server need not offer it, nor to everybody."""
+    return Verdict.GONE if reply.status in NOT_OFFERED else verdict(reply)
 
 
 def _version(entry: Entry) -> Version | None:

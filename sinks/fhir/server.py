@@ -59,8 +59,8 @@ class FhirServer:
         """What is alive.  A search does not see deleted resources: they turn up where a write is refused as stale."""
         return self._finder.find(refs, bodies=bodies)
 
-    def history(self, ref: Ref, most: int) -> Sequence[Version]:
-        """Its last versions, the latest first."""
+    def history(self, ref: Ref, most: int) -> Sequence[Version] | None:
+        """Its last versions, the latest first; None where the server gives no history."""
         return self._finder.history(ref, most)
 
     def listing(self, resource_type: str) -> Iterator[Sequence[Held]]:

@@ -80,7 +80,7 @@ class Working(Inside):
 
     def may_stop(self, report: Report) -> bool:
         """A run leaves its list to workers that are at it."""
-        beside = any("workers are at the" in note for note in report.notes)
+        beside = any("workers are at it" in note for note in report.notes)
         if beside and not self._visiting:
             self.wrong.append(f"{report.run} left its list to workers, and there are none")
         return beside or super().may_stop(report)

@@ -50,7 +50,7 @@ def test_a_run_leaves_the_list_to_workers_that_are_at_it_and_reads_the_feed(begu
         report = begun.run()
         assert (report.outcome, report.exit_code, report.remainder) == ("partial", 0, 2)
         assert report.counts == {"Organization": {"unchanged": 1, "updated": 1}}
-        assert any("workers are at the first load" in note for note in report.notes)
+        assert any("workers are at it" in note for note in report.notes)
 
     meanwhile(begun, night)
     assert begun.work(found.id, at_once=1).exit_code == 0
