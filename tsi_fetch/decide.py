@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tsi_fetch.fhir.digest import canonical_digest
 from tsi_fetch.fhir.equality import alike, same
+from tsi_fetch.fhir.tokens import NotJson
 from tsi_fetch.words import DOUBTED, Action, Fault, Held, Known, Ref, State, Upsert, Write, WriteAction
 
 FOREIGN = Fault(
@@ -79,11 +80,19 @@ def _of_known(upsert: Upsert, digest: bytes, known: Known, policy: Policy) -> De
 
 
 def _of_held(upsert: Upsert, digest: bytes, held: Held, policy: Policy, *, ours: bool) -> Decision:
-    if held.body is not None and same(upsert.body, held.body) and not policy.again:
+    if held.body is not None and _same(upsert.body, held.body) and not policy.again:
         return Decision(Action.UNCHANGED, upsert, digest, held.version)
     if policy.adopt or ours:
         return Decision(Action.UPDATE, upsert, digest, held.version)
     return Decision(Action.REFUSE, upsert, digest, held.version, FOREIGN)
+
+
+def _same(ours: bytes, theirs: bytes) -> bool:
+    """What is not JSON (a file that somebody spoilt) is the same as nothing."""
+    try:
+        return same(ours, theirs)
+    except NotJson:
+        return False
 
 
 def older(order: int | None, known: int | None) -> bool:
@@ -147,7 +156,7 @@ def decide_stale(write: Write, held: Held | None, *, ours: bool, adopt: bool) ->
     if (held.version if held else None) == write.version:
         return Anew(version=write.version)
     there = held is not None and not held.deleted
-    if there and held and held.body is not None and write.body is not None and same(write.body, held.body):
+    if there and held and held.body is not None and write.body is not None and _same(write.body, held.body):
         return Anew(acknowledged=True, version=held.version)
     if ours or adopt:
         return Anew(version=held.version if held else None)

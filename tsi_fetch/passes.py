@@ -44,8 +44,10 @@ def read_all(run: Run) -> Batches:
         _goes_on(run, work)
     yield from _unfetched(run)
     whole = yield from _feed(run)
-    if whole and work is not None:
+    if work is not None and whole:
         yield from _slices(run, work)
+    elif work is not None:
+        _left(run)
 
 
 def _under_way(run: Run) -> WorkList | None:
@@ -68,13 +70,17 @@ def _goes_on(run: Run, work: WorkList) -> None:
 
 def _only(run: Run, keys: Sequence[str]) -> Batches:
     """These keys, whatever the feed says: neither watermark, checkpoint nor work is read or moved."""
-    scopes: list[str] = []
+    cursor = run.store.position(run.source.stream).cursor
+    run.tally.watermark = (cursor, cursor)
+    scopes, main = list[str](), list[str]()
     for batch in _until_stopped(run, run.source.fetch(keys)):
         yield batch, False
         scopes += [claim.key for row in batch.rows for claim in row.scopes]
+        main += [row.scopes[0].key for row in batch.rows if row.scopes]  # what stands beside it may well be empty
     yield None
-    for key, state in run.store.scopes(scopes).items():
-        if not state.refs:
+    troubled = run.tally.troubled
+    for key, state in run.store.scopes(main).items():
+        if not state.refs and key not in troubled:
             run.tally.note(f"the source has nothing for {key}, and nothing of it is at the sink")
     run.store.advance(run.source.stream, None, clear=False, scopes=scopes)
 
@@ -107,7 +113,7 @@ def _feed(run: Run) -> Generator[tuple[Batch, bool] | None, None, bool]:
 
 def _slices(run: Run, work: WorkList) -> Batches:
     """Slices of an open list, until it is done or the time is up; none while workers are at it (`backfill work`)."""
-    stream, done, after, before = run.source.stream, 0, 0, tuple[tuple[int, str], ...]()
+    done, after, before = 0, 0, tuple[tuple[int, str], ...]()
     run.progress("load", work.total - work.left, work.total)
     while not run.out_of_time():
         if run.store.worked_on(work.id):
@@ -132,11 +138,16 @@ def _slices(run: Run, work: WorkList) -> Batches:
             if run.out_of_time():
                 break
     yield None
-    left = run.store.open_list(stream)
+    _left(run)
+    _end(run, None, clear=False)
+
+
+def _left(run: Run) -> None:
+    """Say what of the list is left."""
+    left = run.store.open_list(run.source.stream)
     if left and left.left:
         run.tally.remainder = left.left
         _out_of_time(run, f"{left.left} of {left.total} keys of the {left.kind} load are left for the next run")
-    _end(run, None, clear=False)
 
 
 def _validators(run: Run, keys: Sequence[str]) -> Mapping[str, Validators]:
@@ -170,7 +181,7 @@ def _vanish_guard(run: Run) -> None:
     what = ", ".join(f"{v.going} of {v.live} {v.type}" for v in tripped)
     most = max(v.going for v in tripped)
     raise Guarded(
-        f"too much would vanish: {what}; nothing is removed, the watermark stays",
+        f"too much would vanish: {what}; nothing is removed",
         f"see whether the source lost them; if they are really gone: --accept-vanish {most}",
     )
 

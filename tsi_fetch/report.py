@@ -128,6 +128,11 @@ class Tally:
         if len(self._troubles) < MOST_NAMED:
             self._troubles.append(Trouble(key, fault.code, fault.path, fault.rule))
 
+    @property
+    def troubled(self) -> frozenset[str]:
+        """Keys of the rows that are named among the troubles."""
+        return frozenset(trouble.key.partition(" ")[0] for trouble in self._troubles)
+
     def failed(self, error: TsiFetchError) -> None:
         self.reason(Exit(error.exit_code), error.message, error.hint)
 

@@ -19,7 +19,8 @@ def read_listing(client: CimaClient) -> Iterator[KeyPage]:
     Where its clock is ahead of ours, ours counts: a watermark in the future would never be passed by anything.
     What the listing announced, on any of its pages, and did not give counts as unreadable, as do rows without an
     nregistro.  A row that comes twice is given once; unless it does so on one page, pages have shifted, and another one
-    was left out for it.  A page that brings nothing new is the last.
+    was left out for it.  A page that brings nothing new is the last.  Where more came than was announced, something is
+    wrong with the listing, and at least one row counts as unreadable.
     """
     cursor: Cursor | None = None
     received, announced, last = 0, 0, ()
@@ -38,7 +39,10 @@ def read_listing(client: CimaClient) -> Iterator[KeyPage]:
         seen.update(keys)
         doubled += len(keys) - len(set(keys))
         unreadable += (lost := len(rows) - len(keys))
-        missing = max(0, announced - len(seen) - doubled - unreadable, int(repeated)) if done else 0
+        odd = repeated or (
+            page.total is not None and received > announced
+        )  # more than it announced: what else it says is no better
+        missing = max(announced - len(seen) - doubled - unreadable, int(odd)) if done else 0
         yield KeyPage(keys, cursor, lost + missing)
         if done:
             return

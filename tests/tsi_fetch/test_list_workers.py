@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from beside import meanwhile, progress
-from house import House
+from house import House, org
 from table_source import TODAY
 
 from store import backfills, queries
@@ -162,3 +162,42 @@ def test_a_worker_that_ends_the_list_has_not_said_that_the_listing_was_incomplet
     assert (report.exit_code, [r.code for r in report.reasons]) == (65, [65])
     assert "no listing of the source has been complete" in report.reasons[0].what
     assert house.run().exit_code == 0, "it is said; that is a note for a week"
+
+
+def test_a_first_load_that_ends_by_plan_within_the_feed_says_what_is_left_of_it(house: House) -> None:
+    pull = house.source.pull
+
+    def slowly(*given: Any) -> Any:
+        for batch in pull(*given):
+            house.clock.sleep(50)
+            yield replace(batch, cursor=None)
+
+    house.source.pull = slowly  # type: ignore[method-assign]
+    report = house.run(max_duration=timedelta(seconds=40))
+    assert (report.outcome, report.exit_code, report.remainder) == ("partial", 0, 3)
+    assert any("3 of 3 keys of the first load are left" in note for note in report.notes)
+
+
+def test_single_products_report_the_watermark_that_they_leave_where_it_is(begun: House) -> None:
+    report = begun.run(only=("p1",))
+    assert report.watermark[0] is not None
+    assert report.watermark[0] == report.watermark[1]
+
+
+def test_a_product_that_is_refused_is_not_called_unknown_to_the_source(house: House) -> None:
+    house.sink.edit(org("a"), b'{"resourceType":"Organization","id":"a","name":"somebody else"}')
+    house.source.table["p1"] = {"a": "A"}
+    report = house.run(only=("p1",))
+    assert report.exit_code == 65
+    assert not any("has nothing for" in note for note in report.notes)
+
+
+def test_what_somebody_spoilt_so_that_it_is_no_json_is_refused_and_the_rest_is_written(begun: House) -> None:
+    begun.run()
+    begun.sink.edit(org("a"), b"garbage")
+    begun.source.change("p1", {"a": "A2", "n": "new", "s": "shared"}, TODAY + timedelta(days=1))
+    report = begun.run()
+    assert (report.exit_code, [t.code for t in report.quarantined]) == (65, ["foreign"])
+    assert b"new" in begun.sink.body(org("n"))
+    assert begun.run(only=("p1",), on_existing="adopt").exit_code == 0
+    assert begun.names()["a"] == "A2", "that is the way out"

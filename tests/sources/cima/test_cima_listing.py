@@ -131,3 +131,12 @@ def test_a_listing_that_breaks_off_raises(trouble: Reply, error: type[Exception]
 def test_a_listing_of_the_fixtures_names_every_product() -> None:
     (found,) = pages(register())
     assert found.keys == ("1998001001", "99 003-95-96", "99001")
+
+
+@pytest.mark.parametrize("total", [3, 0, -1])
+def test_more_rows_than_were_announced_say_that_something_is_wrong(total: int) -> None:
+    """A register that gives one product thirty times may lack two others (hostile input, trial 103)."""
+    upstream = crowded(0, 25)
+    for number in (1, 2):
+        upstream.instead(f"medicamentos?pagina={number}", page([{"nregistro": "1"}] * 30, total=total))
+    assert sum(one.unreadable for one in pages(upstream)) > 0
