@@ -217,10 +217,10 @@ def resume(where: Place, number: int) -> None:
     with open_store(where.to.store.reveal()) as stored:
         found = found_in(stored, number)
         if found.progress.state == "cancelled":
-            then = (
-                "the next run begins another one" if found.of_runs else "begin another one: tsi-fetch backfill --help"
-            )
-            raise Usage(f"list {number} was cancelled" if found.of_runs else f"backfill {number} was cancelled", then)
+            what, then = ("backfill", "begin another one: tsi-fetch backfill --help")
+            if found.of_runs:
+                what, then = ("list", "the next run begins another one")
+            raise Usage(f"{what} {number} was cancelled", then)
         backfills.resume(stored, number)
 
 

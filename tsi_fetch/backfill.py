@@ -235,7 +235,7 @@ class _Worker:
     def _say_what_is_unknown(self, keyed: Mapping[str, int]) -> None:
         """Keys of which the source has nothing, and of which nothing is at the sink: mistyped, perhaps."""
         for key, state in self._ports.store.scopes(list(keyed)).items():
-            if not state.refs:
+            if not state.refs and not self._tally.may_be_troubled(key):
                 self._unknown += 1
                 if self._unknown <= MOST_NAMED:
                     self._tally.note(f"the source has nothing for {key}, and nothing of it is at the sink")

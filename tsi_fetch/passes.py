@@ -78,9 +78,8 @@ def _only(run: Run, keys: Sequence[str]) -> Batches:
         scopes += [claim.key for row in batch.rows for claim in row.scopes]
         main += [row.scopes[0].key for row in batch.rows if row.scopes]  # what stands beside it may well be empty
     yield None
-    troubled = run.tally.troubled
     for key, state in run.store.scopes(main).items():
-        if not state.refs and key not in troubled:
+        if not state.refs and not run.tally.may_be_troubled(key):
             run.tally.note(f"the source has nothing for {key}, and nothing of it is at the sink")
     run.store.advance(run.source.stream, None, clear=False, scopes=scopes)
 

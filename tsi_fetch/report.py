@@ -128,10 +128,10 @@ class Tally:
         if len(self._troubles) < MOST_NAMED:
             self._troubles.append(Trouble(key, fault.code, fault.path, fault.rule))
 
-    @property
-    def troubled(self) -> frozenset[str]:
-        """Keys of the rows that are named among the troubles."""
-        return frozenset(trouble.key.partition(" ")[0] for trouble in self._troubles)
+    def may_be_troubled(self, key: str) -> bool:
+        """Whether this row is named among the troubles, or may be one of those that are only counted."""
+        named = any(trouble.key == key or trouble.key.startswith(f"{key} ") for trouble in self._troubles)
+        return named or self._troubled > len(self._troubles)
 
     def failed(self, error: TsiFetchError) -> None:
         self.reason(Exit(error.exit_code), error.message, error.hint)

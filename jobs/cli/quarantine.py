@@ -193,18 +193,18 @@ class Asking(NamedTuple):
 def _replayed(voice: Voice, job: str, chosen: Chosen, told: Asking, stop: StopSignal) -> int:
     """The exit code of one job's replay."""
     from jobs.quarantining import replay_entries, waiting_entries
-    from jobs.reporting.counting import count as entries
+    from jobs.reporting.counting import count
     from jobs.wiring import Asked
 
     config, store, sink, accept_refusals = told
     asked = Asked(job, config=config, store=store, sink=sink, accept_refusals=accept_refusals)
     configuration = asked.configuration(voice.secrets)
-    count = len(waiting_entries(configuration, asked, chosen))
-    if not count:
+    entries = len(waiting_entries(configuration, asked, chosen))
+    if not entries:
         code = f" with the code {chosen.code}" if chosen.code else ""
         voice.show({"job": job, "entries": 0, "exit_code": 0}, f"nothing lies in the quarantine of {job}{code}")
         return 0
-    going = f"{entries(count, 'entry', 'entries')} of {job} {'goes' if count == 1 else 'go'}"
+    going = f"{count(entries, 'entry', 'entries')} of {job} {'goes' if entries == 1 else 'go'}"
     voice.say(f"{going} through today's code once more; the source is not asked")
     with voice.progress() as progress:
         ran = replay_entries(configuration, asked, chosen, stop=stop, progress=progress)

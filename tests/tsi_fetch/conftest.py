@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -21,4 +22,13 @@ def house(tmp_path: Path, request: pytest.FixtureRequest) -> House:
 @pytest.fixture
 def loaded(house: House) -> House:
     assert house.run().exit_code == 0
+    return house
+
+
+@pytest.fixture
+def begun(house: House) -> House:
+    """A first load of p1, p2 and p3 that ended by plan after its first item."""
+    house.slow_fetches(50)
+    report = house.run(slice=1, max_duration=timedelta(seconds=40))
+    assert (report.outcome, report.remainder) == ("partial", 2)
     return house

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
-import pytest
 from beside import progress
 from house import House
 
@@ -20,15 +19,6 @@ from tsi_fetch.words import Batch, RunRecord, Validators
 
 LONG = 30.0
 """Seconds after which what should have come has not."""
-
-
-@pytest.fixture
-def begun(house: House) -> House:
-    """A first load of p1, p2 and p3 that ended by plan after its first item."""
-    house.slow_fetches(50)
-    report = house.run(slice=1, max_duration=timedelta(seconds=40))
-    assert (report.outcome, report.remainder) == ("partial", 2)
-    return house
 
 
 def newest(stored: Stored) -> int:

@@ -384,6 +384,13 @@ def test_a_key_that_the_source_does_not_know_is_told(house: House) -> None:
     )
 
 
+def test_a_key_whose_row_is_refused_is_not_called_unknown_to_the_source(house: House) -> None:
+    house.sink.edit(org("c"), b'{"resourceType":"Organization","id":"c","name":"somebody else"}')
+    report = house.work(house.backfill("p3"))
+    assert (report.exit_code, [t.code for t in report.quarantined]) == (65, ["foreign"])
+    assert not any("has nothing for" in note for note in report.notes)
+
+
 def test_who_merely_believes_no_more_what_is_remembered_has_not_written_it(loaded: House) -> None:
     """`explain` names the run that wrote it last."""
     loaded.sink.edit(org("a"), loaded.sink.body(org("b")))

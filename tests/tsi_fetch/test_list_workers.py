@@ -17,15 +17,6 @@ from store.handle import open_store
 from tsi_fetch.words import KeyPage
 
 
-@pytest.fixture
-def begun(house: House) -> House:
-    """A first load of p1, p2 and p3 that ended by plan after its first item."""
-    house.slow_fetches(50)
-    report = house.run(slice=1, max_duration=timedelta(seconds=40))
-    assert (report.outcome, report.remainder) == ("partial", 2)
-    return house
-
-
 def the_list(house: House) -> backfills.Backfill:
     with open_store(house.url) as stored:
         [found] = backfills.backfills(stored)
@@ -184,10 +175,11 @@ def test_single_products_report_the_watermark_that_they_leave_where_it_is(begun:
     assert report.watermark[0] == report.watermark[1]
 
 
-def test_a_product_that_is_refused_is_not_called_unknown_to_the_source(house: House) -> None:
+@pytest.mark.parametrize("key", ["p1", "99 003-95-96"])
+def test_a_product_that_is_refused_is_not_called_unknown_to_the_source(house: House, key: str) -> None:
     house.sink.edit(org("a"), b'{"resourceType":"Organization","id":"a","name":"somebody else"}')
-    house.source.table["p1"] = {"a": "A"}
-    report = house.run(only=("p1",))
+    house.source.table[key] = {"a": "A"}
+    report = house.run(only=(key,))
     assert report.exit_code == 65
     assert not any("has nothing for" in note for note in report.notes)
 
