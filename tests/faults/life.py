@@ -202,16 +202,24 @@ class Life:
         self.reasons = ()
         self.register.tonight(0.0 if calm else self.dice.choice([0, 0, 0.1]), self.dice.getrandbits(64))
         self.disturb(calm=calm)
+        with self.watched() as began:
+            code, how = self.run(calm=calm, full=full)
+            self.told.append(f"{what}; {'--full, ' if full else ''}{how}: ended with {code} {'; '.join(self.reasons)}")
+            self.recorded(code)
+            if not self.nights(self.ends[began:]):  # it died before it could begin
+                self.ends.append(Ended("none", code, None, None))
+        if any(words in str(self.reasons) for words in INCOMPLETE):
+            self.incomplete = True
+
+    @contextmanager
+    def watched(self) -> Iterator[int]:
+        """Runs in here refuse a server that is not the one they left; gives the number of those that ended before."""
         another, ends = self.another_server(), len(self.ends)
         made, given = len(self.hapi.written), self.hapi.given.total()
-        code, how = self.run(calm=calm, full=full)
-        self.told.append(f"{what}; {'--full, ' if full else ''}{how}: ended with {code} {'; '.join(self.reasons)}")
-        self._ended(code)
+        yield ends
         if another:
             disturbed = self.hapi.given.total() > given or bool(self.excused & {end.run for end in self.ends[ends:]})
             self._refusals += not_refused(self.nights(self.ends[ends:]), self.hapi.written[made:], disturbed=disturbed)
-        if any(words in str(self.reasons) for words in INCOMPLETE):
-            self.incomplete = True
 
     def _bad_day(self) -> list[str | None]:
         if self.dice.random() < 0.5:
@@ -221,18 +229,16 @@ class Life:
         some = self.fhir_faults
         return [self.dice.choice(some) if self.dice.random() < 0.2 else None for _ in range(8)]
 
-    def _ended(self, code: int) -> None:
-        """What the run's record says; of runs before it, which may be called lost only now, once more."""
+    def recorded(self, code: int) -> None:
+        """What the records say of new runs, the last of which gave this code; of runs before them, which may be called
+        lost only now, once more."""
         with self.opened() as stored:
             records = {row.record.id: row.record for row in runs(stored, JOB, 50)}
         self.ends = [self._as_told(end, records.get(end.run)) for end in self.ends]
-        found = [r for r in reversed(records.values()) if r.id not in self._recorded]
-        for record in found:
+        for record in [r for r in reversed(records.values()) if r.id not in self._recorded]:
             self._recorded.add(record.id)
             ended = Ended(record.id, self.codes.get(record.id, code), None, None, excused=self.excuses(record.id))
             self.ends.append(self._as_told(ended, record))
-        if not self.nights(self.ends[len(self.ends) - len(found) :]):  # it died before it could begin
-            self.ends.append(Ended("none", code, None, None))
 
     @staticmethod
     def _as_told(ended: Ended, record: RunRecord | None) -> Ended:

@@ -154,12 +154,12 @@ class Process(Life):
         some = [signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
         return Alarm(self.dice.uniform(0, 1.1 * self._usual), self.dice.choice(some))
 
-    def _ended(self, code: int) -> None:
+    def recorded(self, code: int) -> None:
         if self._alarm and self._alarm.rang:
             self.counts[f"{self._alarm.signal.name} at some time"] += 1
             code = self._as_recorded(code)
         if state(self.store) == "current":
-            super()._ended(code)
+            super().recorded(code)
         else:  # it died before it could make its store
             self.ends.append(Ended("none", code, None, None))
 

@@ -24,8 +24,10 @@ def test_a_life_in_this_process(seed: int, empty: Path) -> None:
     assert verdict.good, "\n".join([*life.told, str(verdict)])
 
 
-def test_a_life_with_workers(empty: Path) -> None:
-    life, verdict = tried_inside(126, empty)
+@pytest.mark.parametrize("seed", [126, 267, 495])
+def test_a_life_with_workers(seed: int, empty: Path) -> None:
+    """Seeds that once found something, in the code or in what judges it."""
+    life, verdict = tried_inside(seed, empty)
     assert verdict.good, "\n".join([*life.told, str(verdict)])
     assert life.all_counts["workers"]
     assert life.all_counts["a night before a worker's turn"]

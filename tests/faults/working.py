@@ -90,7 +90,9 @@ class Working(Inside):
         number = self._some_list()
         if self.own.random() < 0.1:
             backfills.resume(self._stored, number)
-        told = self._worked_on(number, calm=False)
+        with self.watched():
+            told = self._worked_on(number, calm=False)
+            self.recorded(-signal.SIGKILL)  # who died says no other code
         found = backfills.backfill(self._stored, number)
         if found and not found.of_runs and self.own.random() < 0.1:
             backfills.cancel(self._stored, number, "tester@desk")
