@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
@@ -19,6 +20,9 @@ from tsi_fetch.words import Batch, RunRecord, Validators
 
 LONG = 30.0
 """Seconds after which what should have come has not."""
+
+EXPIRY = 0.5
+"""Seconds for which a claim lasts."""
 
 
 def newest(stored: Stored) -> int:
@@ -57,17 +61,16 @@ def test_the_claims_of_a_worker_that_ends_while_it_still_fetches_do_not_expire(b
     """Its sink is down; what it fetches ahead takes longer than a claim lasts.  The items are nobody's failure."""
     with open_store(begun.url) as stored:
         number = newest(stored)
-    fetch, fetches, over = begun.source.fetch, [], threading.Event()
+    fetch, fetches, over, kept = begun.source.fetch, [], threading.Event(), []
 
     def slowly(keys: Iterable[str], known: Mapping[str, Validators] = NOTHING) -> Iterator[Batch]:
         fetches.append(list(keys))
         if len(fetches) == 2:  # ahead
             assert over.wait(LONG)
+            kept.append(renewed_past_their_end(begun))
             with open_store(begun.url) as stored:
                 taken = stored.worker("job", "memory", "other", number, of_runs=True).claims
-                for _ in range(20):
-                    taken.claim(1)
-                    threading.Event().wait(0.1)
+                taken.claim(1)
                 taken.release()
         yield from fetch(keys, known)
 
@@ -77,11 +80,30 @@ def test_the_claims_of_a_worker_that_ends_while_it_still_fetches_do_not_expire(b
 
     begun.source.fetch = slowly  # type: ignore[method-assign]
     write, begun.sink.write = begun.sink.write, down  # type: ignore[method-assign]
-    assert begun.work(number, at_once=1, expiry=0.5).exit_code == 75
+    assert begun.work(number, at_once=1, expiry=EXPIRY).exit_code == 75
     begun.sink.write = write  # type: ignore[method-assign]
     assert len(fetches) == 2
+    assert kept == [True]
     with open_store(begun.url) as stored, stored.database.read() as conn:
         assert conn.exec_driver_sql("SELECT sum(attempts) FROM work").scalar() == 0
+
+
+def renewed_past_their_end(house: House) -> bool:
+    """Whether claims are renewed until after they would have expired, by the clock of the database."""
+    began, first = time.monotonic(), claimed_until(house)
+    while time.monotonic() - began < LONG:
+        until = claimed_until(house)
+        if until > first + EXPIRY * 1e6:
+            return True
+        if until == 0:
+            return False
+    return False
+
+
+def claimed_until(house: House) -> int:
+    """Microseconds; 0 where nothing is claimed."""
+    with open_store(house.url) as stored, stored.database.read() as conn:
+        return int(conn.exec_driver_sql("SELECT max(held_until) FROM work WHERE holder IS NOT NULL").scalar() or 0)
 
 
 def dead_worker(house: House, number: int) -> None:
