@@ -120,8 +120,8 @@ class JobBook:
     def discard(self, stream: str) -> None:
         self._departures.discard(stream)
 
-    def open_list(self, stream: str) -> WorkList | None:
-        return self._lists.open_list(stream)
+    def open_list(self, stream: str, after: int = 0) -> WorkList | None:
+        return self._lists.open_list(stream, after)
 
     def unlisted(self, stream: str) -> Unlisted | None:
         return self._lists.unlisted(stream)

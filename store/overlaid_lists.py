@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 from store.job_store import JobBook
@@ -23,13 +23,18 @@ class OverlaidLists:
         self._streams: dict[int, str] = {}
         self._seen: set[int] = set()
 
-    def open_list(self, stream: str) -> WorkList | None:
-        below = self._inner.open_list(stream)
-        if below and below.id not in self._over:
-            done = self._done.get(below.id, set())
-            return replace(below, left=below.left - len(done))
-        above = self._scratch.open_list(stream)
+    def open_list(self, stream: str, after: int = 0) -> WorkList | None:
+        """Those of the scratch come after all beneath."""
+        for below in self._beneath(stream, after) if after >= 0 else ():
+            if below.id not in self._over:
+                return replace(below, left=below.left - len(self._done.get(below.id, ())))
+        above = self._scratch.open_list(stream, max(-after, 0))
         return replace(above, id=-above.id) if above else None
+
+    def _beneath(self, stream: str, after: int = 0) -> Iterator[WorkList]:
+        while below := self._inner.open_list(stream, after):
+            yield below
+            after = below.id
 
     def unlisted(self, stream: str) -> Unlisted | None:
         return (self._scratch if self._streams else self._inner).unlisted(stream)
@@ -74,10 +79,10 @@ class OverlaidLists:
 
     def finish(self, stream: str, keys: Collection[str]) -> None:
         """These keys are done; the scratch's own lists are its own affair."""
-        if keys and (below := self._inner.open_list(stream)):
+        for below in self._beneath(stream) if keys else ():
             self._done.setdefault(below.id, set()).update(self._inner.items(below.id, keys))
 
     def reopen(self, stream: str, keys: Collection[str]) -> None:
-        if below := self._inner.open_list(stream):
+        for below in self._beneath(stream):
             self._done.get(below.id, set()).difference_update(keys)
             self._over.discard(below.id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from store.job_store import JobBook
@@ -14,17 +14,25 @@ _AGAIN = Fault("unfetched", "", "could not be fetched when the recording was mad
 
 
 def export_state(book: JobBook, stream: str) -> dict[str, Json]:
-    """Watermark, checkpoint, what an open work list still has to do, and the keys to be fetched again, as JSON."""
-    position, work = book.position(stream), book.open_list(stream)
+    """Watermark, checkpoint, what open work lists still have to do, and the keys to be fetched again, as JSON."""
+    position = book.position(stream)
     cursor = position.cursor
     moved = {"kind": cursor.kind.value, "value": cursor.value, "seen": sorted(cursor.seen)} if cursor else None
     return {
         "stream": stream,
         "watermark": moved,
         "checkpoint": sorted(position.checkpoint),
-        "work": {"kind": work.kind, "complete": work.complete, "keys": _left(book, work.id)} if work else None,
+        "work": list(_open_lists(book, stream)),
         "unfetched": list(book.unfetched(stream)),
     }
+
+
+def _open_lists(book: JobBook, stream: str) -> Iterator[dict[str, Json]]:
+    """Oldest first, as they are worked off."""
+    after = 0
+    while work := book.open_list(stream, after):
+        yield {"kind": work.kind, "complete": work.complete, "keys": _left(book, work.id)}
+        after = work.id
 
 
 def _left(book: JobBook, list_id: int) -> list[str]:
@@ -37,13 +45,15 @@ def _left(book: JobBook, list_id: int) -> list[str]:
 
 
 def seed_state(book: JobBook, state: Mapping[str, Any]) -> None:
-    """Set the stream to where the recording began; a store that replayed it before is set back to it."""
+    """Set the stream to where the recording began; a store that replayed it before is set back to it.  Older recordings
+    have one work list, or none."""
     stream: str = state["stream"]
     book.forget_stream(stream)
     if moved := state.get("watermark"):
         cursor = Cursor(CursorKind(moved["kind"]), moved["value"], frozenset(moved["seen"]))
         book.advance(stream, cursor, clear=False)
-    if work := state.get("work"):
+    works = state.get("work") or []
+    for work in [works] if isinstance(works, dict) else works:
         number = book.begin_list(work["kind"], stream)
         book.note_keys(number, 1, work["keys"])
         book.start_list(number, complete=work["complete"], cursor=None)

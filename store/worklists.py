@@ -62,9 +62,9 @@ class WorkLists:
     def __init__(self, access: Access) -> None:
         self._access = access
 
-    def open_list(self, stream: str) -> WorkList | None:
-        """The oldest open one that a run works off; a backfill is left to its workers."""
-        mine = (lists.c.job == self._access.job_no, lists.c.stream == stream)
+    def open_list(self, stream: str, after: int = 0) -> WorkList | None:
+        """The oldest open one, with a number above `after`, that a run works off; a backfill is left to its workers."""
+        mine = (lists.c.job == self._access.job_no, lists.c.stream == stream, lists.c.id > after)
         with self._access.read() as conn:
             number = conn.scalar(select(func.min(lists.c.id)).where(*mine, *OF_RUNS))
             return None if number is None else read_list(conn, number)

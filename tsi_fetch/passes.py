@@ -45,8 +45,8 @@ def read_all(run: Run) -> Batches:
     yield from _unfetched(run)
     whole = yield from _feed(run)
     if work is not None and whole:
-        yield from _slices(run, work)
-    elif work is not None:
+        yield from _lists(run, work)
+    if work is not None:
         _left(run)
 
 
@@ -110,6 +110,16 @@ def _feed(run: Run) -> Generator[tuple[Batch, bool] | None, None, bool]:
     return True
 
 
+def _lists(run: Run, work: WorkList) -> Batches:
+    """The open lists, the oldest first: where a guard held back what was removed, several may be open again."""
+    at: WorkList | None = work
+    while at is not None:
+        yield from _slices(run, at)
+        at = None if run.out_of_time() else run.store.open_list(run.source.stream, at.id)
+        if at is not None:
+            _goes_on(run, at)
+
+
 def _slices(run: Run, work: WorkList) -> Batches:
     """Slices of an open list, until it is done or the time is up; none while workers are at it (`backfill work`)."""
     done, after, before = 0, 0, tuple[tuple[int, str], ...]()
@@ -137,16 +147,17 @@ def _slices(run: Run, work: WorkList) -> Batches:
             if run.out_of_time():
                 break
     yield None
-    _left(run)
     _end(run, None, clear=False)
 
 
 def _left(run: Run) -> None:
-    """Say what of the list is left."""
+    """Say what of the open lists is left."""
     left = run.store.open_list(run.source.stream)
-    if left and left.left:
-        run.tally.remainder = left.left
-        _out_of_time(run, f"{left.left} of {left.total} keys of the {left.kind} load are left for the next run")
+    while left is not None:
+        if left.left:
+            run.tally.remainder += left.left
+            _out_of_time(run, f"{left.left} of {left.total} keys of the {left.kind} load are left for the next run")
+        left = run.store.open_list(run.source.stream, left.id)
 
 
 def _validators(run: Run, keys: Sequence[str]) -> Mapping[str, Validators]:

@@ -250,7 +250,9 @@ class Departures(Protocol):
 class WorkLists(Protocol):
     """First loads and `--full`: keys that are still to be done."""
 
-    def open_list(self, stream: str) -> WorkList | None: ...
+    def open_list(self, stream: str, after: int = 0) -> WorkList | None:
+        """The oldest open one that runs work off; of those that come after this one, if it is given."""
+        ...
 
     def unlisted(self, stream: str) -> Unlisted | None:
         """Since when no listing has been complete, where the last one was not; None where it was, or none was read."""

@@ -33,6 +33,11 @@ def test_a_life_with_workers(seed: int, empty: Path) -> None:
     assert life.all_counts["a night before a worker's turn"]
 
 
+def test_a_life_with_two_open_lists(empty: Path) -> None:
+    life, verdict = tried_inside(2014, empty)
+    assert verdict.good, "\n".join([*life.told, str(verdict)])
+
+
 def test_a_seed_makes_the_same_life_again(empty: Path) -> None:
     (one, _), (two, _) = (tried_inside(7002, empty) for _ in range(2))
     assert one.near, "of one thread"

@@ -33,6 +33,7 @@ from tsi_fetch.words import (
     Settlement,
     State,
     Waiting,
+    WorkList,
 )
 
 S = "changes"
@@ -119,8 +120,16 @@ def new_list(store: JobStore, chance: random.Random) -> None:
 
 
 def take(store: JobStore, chance: random.Random) -> None:
-    if work := store.open_list(S):
-        store.take(work.id, 2)
+    if works := open_lists(store):
+        store.take(chance.choice(works).id, 2)
+
+
+def open_lists(store: JobStore) -> list[WorkList]:
+    found, after = list[WorkList](), 0
+    while work := store.open_list(S, after):
+        found.append(work)
+        after = work.id
+    return found
 
 
 def look_again(store: JobStore, chance: random.Random) -> None:
@@ -149,7 +158,6 @@ def step(store: JobStore, chance: random.Random) -> None:
 
 def seen(store: JobStore) -> dict[str, object]:
     """Everything that a loop can ask; a list's number is its own."""
-    work = store.open_list(S)
     return {
         "position": store.position(S),
         "scopes": store.scopes([*SCOPES, "new"]),
@@ -160,7 +168,7 @@ def seen(store: JobStore) -> dict[str, object]:
         "graph": store.waiting_graph(),
         "waiting": {w.ref: replace(w, since=None) for w in store.waiting(REFS)},
         "waits": store.oldest_waiting() is not None,
-        "list": work and (work.kind, work.complete, work.total, work.left),
+        "lists": [(work.kind, work.complete, work.total, work.left) for work in open_lists(store)],
         "unfetched": store.unfetched(S),
         "in_quarantine": store.in_quarantine(S, [trouble(k, unfetched=False).digest for k in SCOPES]),
         "oldest": store.oldest_quarantine() is None,
@@ -179,7 +187,7 @@ def live_through(book: JobBook, chance: random.Random, steps: int) -> None:
     book.begin_run(RunRecord("before", "cima", AT))
     for _ in range(steps):
         step(book, chance)
-    if chance.random() < 0.6 and not book.open_list(S):
+    while chance.random() < 0.6 and len(open_lists(book)) < 3:
         new_list(book, chance)
     for _ in range(chance.randrange(3)):  # it was killed between these writes and their settlements
         book.doubt(doubt(chance))

@@ -26,6 +26,9 @@ def test_a_state_is_json_and_a_seeded_store_stands_where_it_stood(stored: Stored
         book.note_keys(number, 1, [f"{n:04}" for n in range(1500)])
         book.start_list(number, complete=True, cursor=None)
         book.settle(Settlement(S, keys=("0000",)))
+        number = book.begin_list("reconcile", S)
+        book.note_keys(number, 1, ["0001", "7"])
+        book.start_list(number, complete=False, cursor=None)
     state = json.loads(json.dumps(queries.export_state(stored.reader("cima", "out"), S)))
     with open_scratch() as other, other.lease("cima", "out", "run-1", wait=never) as book:
         queries.seed_state(book, state)
@@ -34,13 +37,16 @@ def test_a_state_is_json_and_a_seeded_store_stands_where_it_stood(stored: Stored
         work = book.open_list(S)
         assert work is not None
         assert (work.kind, work.complete, work.left) == ("first", True, 1499)
+        later = book.open_list(S, work.id)
+        assert later is not None
+        assert (later.kind, later.complete, later.left) == ("reconcile", False, 2)
         assert book.unfetched(S) == ["8"]
         assert book.live() == {}
 
 
 def test_an_empty_state_seeds_an_empty_store(stored: Stored) -> None:
     state = queries.export_state(stored.reader("cima", "out"), S)
-    assert state == {"stream": S, "watermark": None, "checkpoint": [], "work": None, "unfetched": []}
+    assert state == {"stream": S, "watermark": None, "checkpoint": [], "work": [], "unfetched": []}
     with stored.lease("cima", "out", "run-1", wait=never) as book:
         queries.seed_state(book, state)
         assert queries.export_state(book, S) == state

@@ -160,6 +160,8 @@ def test_the_oldest_open_list_comes_first_and_a_key_is_done_in_both(book: JobBoo
     opened = book.open_list(S)
     assert opened is not None
     assert opened.id == first
+    after = [book.open_list(S, number) for number in (first, second)]
+    assert [work and work.id for work in after] == [second, None]
     book.settle(Settlement(S, keys=("a",)))
     assert (taken(book, first, 1), taken(book, second, 1)) == ([], ["b"])
 

@@ -142,6 +142,48 @@ def test_a_dead_worker_of_a_list_that_a_reset_cancelled_is_not_said_to_be_runnin
     assert outcomes(begun, number) == ["lost"]
 
 
+def asked_for(house: House, key: str) -> int:
+    """A second open list, of one row that is to be read anew; its number."""
+    with open_store(house.url) as stored, stored.lease("job", "memory", "person", wait=lambda _: None) as book:
+        number = book.begin_list("reconcile", "changes")
+        book.note_keys(number, 1, [key])
+        return book.start_list(number, complete=False, cursor=None).id
+
+
+def test_a_run_works_off_every_open_list(begun: House) -> None:
+    """Where a guard held back what was removed, the lists that removed it are open again: one was left, and the run
+    called it a planned stop."""
+    begun.source.table["p1"] = {"a": "A2", "s": "shared"}
+    asked_for(begun, "p1")
+    report = begun.run()
+    assert (report.exit_code, report.outcome, report.remainder) == (0, "done", 0)
+    assert begun.names()["a"] == "A2"
+    assert begun.reader(lambda book: book.open_list("changes")) is None
+
+
+def test_a_run_works_off_the_lists_at_which_no_workers_are_and_says_what_is_left_of_all(begun: House) -> None:
+    with open_store(begun.url) as stored:
+        first = newest(stored)
+        assert stored.worker("job", "memory", "worker", first, of_runs=True).claims.claim(1)
+    begun.source.table["p1"] = {"a": "A2", "s": "shared"}
+    second = asked_for(begun, "p1")
+    report = begun.run()
+    assert (report.outcome, report.remainder) == ("partial", 2)
+    assert [progress(begun, number)[0] for number in (first, second)] == ["open", "closed"]
+    assert begun.names()["a"] == "A2"
+
+
+def test_what_is_left_of_every_list_is_told_where_time_is_up(begun: House) -> None:
+    asked_for(begun, "p1")
+    begun.slow_fetches(60)
+    report = begun.run(slice=1, max_duration=timedelta(seconds=30))
+    assert (report.outcome, report.remainder) == ("partial", 2)
+    assert [note for note in report.notes if "left for the next run" in note] == [
+        "1 of 3 keys of the first load are left for the next run",
+        "1 of 1 keys of the reconcile load are left for the next run",
+    ]
+
+
 def test_full_reads_everything_where_all_of_the_open_list_is_done(begun: House) -> None:
     """The worker that did the last of it was killed before it could close it: there is nothing to go on with."""
     with open_store(begun.url) as stored:
