@@ -135,11 +135,12 @@ def start(
     backfilling.check_workers(where, workers)
     which = backfilling.Which(everything, since, until, keys)
     which.check()
-    with listening() as stop:
+    with listening("nothing is loaded yet: begin it again") as stop:
         with voice.progress() as progress:
             made = backfilling.start(
                 where, which, again=again, attempts=attempts, stop=stop, progress=progress, meter=meter
             )
+        stop.then = _resume(made.id)
         if later:
             return _told(voice, made)
         voice.say(f"backfill {made.id}: loads {which.words()} of {job} into {made.sink}; deletes nothing")
@@ -184,7 +185,7 @@ def resume(
     where = _place_of(voice, Wanted(number, job), config, store, sink)
     backfilling.check_workers(where, workers)
     backfilling.resume(where, number)
-    with listening() as stop:
+    with listening(_resume(number)) as stop:
         return _work(voice, where, number, backfilling.Effort(max_duration, accept_refusals, workers), stop)
 
 
@@ -227,7 +228,7 @@ def work(
     from jobs.signals import listening
 
     where = _place_of(voice, Wanted(number, job), config, store, sink)
-    with listening() as stop:
+    with listening(_resume(number)) as stop:
         return _work(voice, where, number, backfilling.Effort(max_duration, accept_refusals, run_id=run_id), stop)
 
 
@@ -326,6 +327,11 @@ def _place_of(
     where = _place(voice, found.job, config, store, sink)
     backfilling.check_sink(where, found)
     return where
+
+
+def _resume(number: int) -> str:
+    """What to do after it was stopped."""
+    return f"tsi-fetch backfill resume {number}"
 
 
 def _work(

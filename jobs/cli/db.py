@@ -134,7 +134,7 @@ def prune(
     if not going:
         return 0
     agreed(yes)
-    with listening() as stop:
+    with listening("prune again: what is gone stays gone") as stop:
         gone = [let_go(old, keep, stop).figures() for old in going]
     voice.show({"stores": gone, "done": True}, "".join(pruned_text(figures, done=True) for figures in gone))
     return 0

@@ -175,7 +175,7 @@ def replay(
     if job is None and (numbers or store or sink):
         raise Usage("--id, --store and --sink are of one job", "name it: tsi-fetch quarantine replay JOB …")
     every = load_configuration(config, reach=Reach(), secrets=voice.secrets).settings.jobs
-    with listening() as stop:
+    with listening("replay again: what is not done yet still lies there") as stop:
         told = Asking(config, store, sink, accept_refusals)
         codes = [_replayed(voice, name, chosen, told, stop) for name in ([job] if job else every)]
     return int(worst({Exit(code) for code in codes}))

@@ -51,7 +51,7 @@ def command(
 
     wanted = Asked(job, config=config, store=store, sink=sink)
     configuration = wanted.configuration(voice.secrets)
-    with listening() as stop, voice.progress() as progress:
+    with listening("reconcile again") as stop, voice.progress() as progress:
         found = reconcile(configuration, wanted, stop, progress, fix=fix)
     voice.show(figures(found), voice.place.completed(reconciled_text(figures(found))))
     return found.exit_code

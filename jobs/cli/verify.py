@@ -33,7 +33,7 @@ def command(voice: Voice, /, *, folder: Path, accept: bool, config: Path | None,
 
     wanted = asked_of(folder, config, Recording.open(folder).job)
     configuration = wanted.configuration(voice.secrets)
-    with listening() as stop, voice.progress() as progress:
+    with listening("verify again") as stop, voice.progress() as progress:
         verdict = verify(configuration, wanted, stop, progress, accept=accept)
     lines = [f"{name}: {what}" for name, paths in verdict.differences.items() for what in paths]
     said = {True: "accepted", False: "different"}[accept] if lines else "as expected"

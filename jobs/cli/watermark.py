@@ -160,7 +160,7 @@ def _change(
     if not (yes and as_json):
         voice.show({**told, "done": False}, steered_text(voice.clean(told)))
     agreed(yes)
-    with listening() as stop:
+    with listening(f"see where it stands: tsi-fetch watermark show {job}") as stop:
         reason = voice.secrets.redact(why.strip()).encode("utf-8", "backslashreplace").decode()
         steer(configuration, asked, planned, reason, stop)
     voice.show({**told, "done": True}, voice.place.completed(done_text(voice.clean(told))))
