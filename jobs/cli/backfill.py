@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from jobs.cli.agreement import agreed, yes_option
 from jobs.cli.in_order import InOrder
 from jobs.cli.job_names import JOB
 from jobs.cli.options import (
@@ -283,25 +284,44 @@ def show(
 
 @command.command("cancel", short_help="End one for good.")
 @id_argument
+@yes_option
 @look_option
 @config_option
 @json_option
+@log_option
 @click.pass_obj
 def cancel(
-    voice: Voice, /, *, number: int, job: str | None, store: str | None, config: Path | None, as_json: bool
+    voice: Voice,
+    /,
+    *,
+    number: int,
+    job: str | None,
+    yes: bool,
+    store: str | None,
+    config: Path | None,
+    as_json: bool,
+    log: str | None,
 ) -> int:
     """End backfill ID for good: its workers end after what they are writing.  What is loaded stays.
 
     \b
-    tsi-fetch backfill cancel 7
+    tsi-fetch backfill cancel 7          says what that is, and asks
+    tsi-fetch backfill cancel 7 --yes    does it
+
+    Who did it and when is in `tsi-fetch audit`.
     """
-    voice.speak(as_json=as_json, place=Place(config, store))
+    voice.speak(log=log, as_json=as_json, place=Place(config, store))
     from jobs import backfill_views
     from jobs.looking import Where
 
     where = Where(config, voice.secrets, store)
-    backfill_views.cancellable(where, number, job)
-    voice.say(f"backfill {number} ends for good, and cannot be resumed; what it has loaded stays")
+    found = backfill_views.cancellable(where, number, job)
+    over = found["state"] in backfill_views.OVER
+    if over or not (yes and as_json):
+        voice.show(found, backfill_views.would_end_text(voice.clean(found)))
+    if over:
+        return 0
+    agreed(yes)
     found = backfill_views.cancelled(where, number, job)
     told = f"backfill {number} is {found['state']}; {found['done']} of {found['items']} items are done, and stay"
     voice.show(found, told)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from jobs.cli.agreement import agreed, yes_option
 from jobs.cli.in_order import InOrder
 from jobs.cli.job_names import JOB
 from jobs.cli.options import (
@@ -215,9 +216,11 @@ def _replayed(voice: Voice, job: str, chosen: Chosen, told: Asking, stop: StopSi
 @command.command("drop", short_help="Give entries up for good.")
 @click.argument("entries", nargs=-1, required=True, metavar="[JOB] NUMBER…", callback=_numbers)
 @click.option("--why", required=True, metavar="TEXT", help="The reason, for the audit trail.")
+@yes_option
 @look_option
 @config_option
 @json_option
+@log_option
 @click.pass_obj
 def drop(
     voice: Voice,
@@ -225,22 +228,26 @@ def drop(
     *,
     entries: tuple[str | None, tuple[int, ...]],
     why: str,
+    yes: bool,
     store: str | None,
     config: Path | None,
     as_json: bool,
+    log: str | None,
 ) -> int:
     """Close these entries for good: nobody asks for what they hold any more, until the source changes it.
 
     \b
-    tsi-fetch quarantine drop 12 --why "withdrawn, the agency says"
-    tsi-fetch quarantine drop cima 12 15 --why "test data"
+    tsi-fetch quarantine drop 12 --why "withdrawn, the agency says"    names it, and asks
+    tsi-fetch quarantine drop cima 12 15 --why "test data" --yes       does it
 
-    Who dropped what, when and why is in `tsi-fetch audit`.
+    All of them, or none.  Who dropped what, when and why is in `tsi-fetch audit`.
     """
-    voice.speak(as_json=as_json, place=Place(config, store))
+    voice.speak(log=log, as_json=as_json, place=Place(config, store))
     from jobs.config.load import Reach, load_configuration
-    from jobs.looking import Where
-    from jobs.quarantining import dropped
+    from jobs.looking import Where, quarantine_lines
+    from jobs.quarantining import dropped, open_entries
+    from jobs.reporting.counting import count
+    from jobs.reporting.table import table_text
     from tsi_fetch.errors import Usage
 
     if not why.strip():
@@ -248,9 +255,19 @@ def drop(
     job, numbers = entries
     load_configuration(config, reach=Reach(), secrets=voice.secrets)  # every secret that the reason may name
     reason = voice.secrets.redact(why.strip()).encode("utf-8", "backslashreplace").decode()
-    voice.say("nobody asks for what these entries hold any more, until the source changes it")
-    done = dropped(Where(config, voice.secrets, store), job, numbers, reason)
-    voice.show({"dropped": done}, f"dropped {', '.join(map(str, done)) or 'nothing'}")
+    where = Where(config, voice.secrets, store)
+    found = open_entries(where, job, numbers)
+    if not (yes and as_json):
+        head = f"{count(len(found), 'entry', 'entries')} would be dropped for good:"
+        then = "Nobody asks for what they hold any more, until the source changes it; the sink stays as it is."
+        table = table_text(voice.clean(quarantine_lines(found, everything=False)))
+        voice.show({"entries": found, "dropped": [], "done": False}, f"{head}\n{table}\n{then}")
+    agreed(yes)
+    done = dropped(where, job, numbers, reason)
+    others = [str(entry["number"]) for entry in found if entry["number"] not in done]
+    text = f"dropped {', '.join(map(str, done)) or 'nothing'}"
+    text += f"; a run has closed {', '.join(others)} meanwhile" if others else ""
+    voice.show({"entries": found, "dropped": done, "done": True}, text)
     return 0
 
 

@@ -72,7 +72,7 @@ def test_start_is_the_long_way_to_say_it_and_helps(desk: Any) -> None:
         (["nobody", "--all"], "nobody"),
         (["show", "7"], "there is no backfill 7"),
         (["resume", "7"], "there is no backfill 7"),
-        (["cancel", "7"], "there is no backfill 7"),
+        (["cancel", "7", "--yes"], "there is no backfill 7"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -144,13 +144,28 @@ def test_one_at_a_time_and_a_cancelled_one_is_over(desk: Any) -> None:
     code, _, err = desk.run("backfill", "cima", "--all", "--log", "text")
     assert code == 2
     assert "backfill 1 of cima is not over" in err
-    code, out, _ = desk.run("backfill", "cancel", "1")
+    code, out, _ = desk.run("backfill", "cancel", "1", "--yes")
     assert (code, "is cancelled; 0 of 3 items" in out) == (0, True)
     assert "backfill cancel" in desk.run("audit")[1]
+    code, out, _ = desk.run("backfill", "cancel", "1", "--yes")
+    assert (code, "is cancelled already" in out) == (0, True)
     assert desk.run("backfill", "resume", "1")[0] == 2
     assert desk.run("backfill", "cima", "--all", "--json")[0] == 0
     [second, first] = report(desk.run("backfill", "list", "--json")[1])["backfills"]
     assert (second["id"], second["state"], first["state"]) == (2, "closed", "cancelled")
+
+
+def test_cancel_says_what_it_would_end_and_asks(desk: Any) -> None:
+    desk.run("backfill", "cima", "--all", "--later")
+    code, out, err = desk.run("backfill", "cancel", "1", "--log", "text")
+    assert (code, "nothing was changed" in err, "--yes" in err) == (2, True, True)
+    assert "backfill 1 of cima into out: all" in out
+    assert "0 of 3 done, 3 left" in out
+    assert "for good" in out
+    assert shown(desk)["state"] == "open"
+    assert json.loads(desk.run("audit", "--json")[1])["audit"] == []
+    code, out, _ = desk.run("backfill", "cancel", "1", "--yes", "--json")
+    assert (code, json.loads(out)["state"]) == (0, "cancelled")
 
 
 def test_an_incomplete_listing_is_red_and_what_it_gave_is_kept_for_later(desk: Any) -> None:

@@ -46,9 +46,13 @@ def test_a_question_that_is_broken_off_changes_nothing_and_nothing_is_to_be_run_
 
 
 def test_a_second_interrupt_is_told_with_what_to_do_then() -> None:
-    with pytest.raises(Stopped) as caught, listening("say it again"):
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
+    def hurry() -> None:
+        with listening("say it again"):
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Stopped) as caught:
+        hurry()
     assert (caught.value.exit_code, caught.value.message) == (Exit.INTERRUPTED, "interrupted")
     assert caught.value.hint == "say it again"
 

@@ -95,16 +95,39 @@ def test_drop_needs_a_reason_which_stays_in_the_audit_trail(troubled: Any) -> No
     number = str(entry["number"])
     assert troubled.run("quarantine", "drop", number)[0] == 2
     assert troubled.run("quarantine", "drop", number, "--why", " ")[0] == 2
-    assert troubled.run("quarantine", "drop", "999", "--why", "x")[0] == 2
-    code, out, _ = troubled.run("quarantine", "drop", number, "--why", "test data")
-    assert (code, out) == (0, f"dropped {number}\n")
+    code, out, err = troubled.run("quarantine", "drop", "999", "--why", "x", "--yes", "--log", "text")
+    assert (code, out, "there is no open quarantine entry 999" in err) == (2, "", True)
+    code, out, _ = troubled.run("quarantine", "drop", number, "--why", "test data", "--yes")
+    assert (code, out.splitlines()[-1]) == (0, f"dropped {number}")
     assert entries(troubled)["quarantine"] == []
     [closed] = entries(troubled, "--all")["quarantine"]
     assert closed["why"] == "dropped: test data"
     text = troubled.run("audit")[1]
     assert "quarantine drop" in text
     assert "test data" in text
-    assert troubled.run("quarantine", "drop", number, "--why", "again")[0] == 2
+    assert troubled.run("quarantine", "drop", number, "--why", "again", "--yes")[0] == 2
+
+
+def test_drop_names_what_it_would_drop_and_asks(troubled: Any) -> None:
+    [entry] = entries(troubled)["quarantine"]
+    number = str(entry["number"])
+    code, out, err = troubled.run("quarantine", "drop", number, "--why", "test data", "--log", "text")
+    assert (code, "nothing was changed" in err, "--yes" in err) == (2, True, True)
+    assert "1 entry would be dropped for good" in out
+    assert all(told in out for told in ("cima", SOME, entry["rule"]))
+    assert "dropped 1" not in out
+    assert entries(troubled)["quarantine"] == [entry]
+    code, out, _ = troubled.run("quarantine", "drop", "cima", number, "--why", "test data", "--yes", "--json")
+    assert (code, json.loads(out)) == (0, {"entries": [entry], "dropped": [entry["number"]], "done": True})
+
+
+def test_drop_is_of_all_entries_or_of_none(troubled: Any) -> None:
+    [entry] = entries(troubled)["quarantine"]
+    number = str(entry["number"])
+    assert troubled.run("quarantine", "drop", number, "999", "--why", "x", "--yes")[0] == 2
+    assert entries(troubled)["quarantine"] == [entry]
+    code, out, _ = troubled.run("quarantine", "drop", number, number, "--why", "named twice", "--yes", "--json")
+    assert (code, json.loads(out)["dropped"]) == (0, [entry["number"]])
 
 
 def test_export_writes_the_answers_byte_for_byte_for_nobody_else_to_read(troubled: Any) -> None:
