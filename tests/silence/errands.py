@@ -119,6 +119,7 @@ def looking_back(desk: Desk) -> None:
         desk.both("quarantine", "list", "--job", job, "--all", code=0)
         _show(desk, job)
     desk.say("reconcile", "plain", "--fix", "--log", "text")
+    desk.say("reconcile", "plain", "--fix", "--yes", "--log", "text")
     _load_again(desk)
     _steer(desk)
     desk.both("check")
