@@ -14,6 +14,7 @@ from jobs.cli.job_names import JOB
 from jobs.cli.options import (
     Span,
     accept_refusals_option,
+    again_option,
     config_option,
     json_option,
     log_option,
@@ -86,7 +87,7 @@ how_to_work = together(accept_refusals_option, duration_option, store_option, si
 )
 @workers_option
 @click.option("--later", is_flag=True, help="Make the list only; `backfill work ID` works on it.")
-@click.option("--again", is_flag=True, help="Write even what has not changed.")
+@again_option
 @click.option(
     "--attempts", type=click.IntRange(1, 20), default=3, show_default=True, help="Tries before an item is set aside."
 )

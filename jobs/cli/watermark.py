@@ -102,7 +102,7 @@ def rewind(voice: Voice, /, *, job: str, words: tuple[str, ...], **options: Any)
     tsi-fetch watermark rewind cima 7d --why "rows of last week were mapped wrongly"
     tsi-fetch watermark rewind cima 2026-03-02 --why "…" --yes
 
-    What the source says as before is not written again, unless that run has --again.
+    What the source says as before is not sent again, unless that run has --again.
     """
     stream, value = _stream_and_value(words)
     return _change(voice, job, lambda wish: wish("rewind", stream, value), **options)

@@ -49,6 +49,19 @@ def test_everything_is_loaded_by_one_command_and_the_night_finds_nothing_new(des
     assert {action for counts in report(out)["counts"].values() for action in counts} == {"unchanged"}
 
 
+def test_again_sends_everything_writes_nothing_that_is_there_just_so_and_says_that(desk: Any) -> None:
+    desk.run("run", "cima", "--json")
+    files = {file: file.stat().st_mtime_ns for file in desk.out.rglob("*.json")}
+    code, out, _ = desk.run("backfill", "cima", "--all", "--again", "--json")
+    done = report(out)
+    assert (code, done["rows"].get("skipped", 0)) == (0, 0)
+    assert {action for counts in done["counts"].values() for action in counts} == {"unchanged"}
+    assert {file: file.stat().st_mtime_ns for file in desk.out.rglob("*.json")} == files
+    for command in (["backfill", "start"], ["run"], ["plan"]):
+        told = " ".join(desk.run(*command, "--help")[1].split())
+        assert "what the sink holds just so is not written, and counts as unchanged" in told
+
+
 def test_start_is_the_long_way_to_say_it_and_helps(desk: Any) -> None:
     code, out, _ = desk.run("backfill", "start", "cima", "--all", "--json")
     assert (code, report(out)["backfill"]["state"]) == (0, "closed")
