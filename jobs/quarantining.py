@@ -130,11 +130,15 @@ def dropped(where: Where, job: str | None, numbers: Sequence[int], why: str) -> 
 
 def exported(where: Where, job: str | None, folder: Path) -> Figures:
     """Write every open entry into `folder`, which is new or empty, readable by nobody else: the row's answers as they
-    were received, byte for byte, the refused resource, and the reason."""
+    were received, byte for byte, the refused resource, and the reason.
+
+    The folder is made once every store has answered: a wrong job, or a store that is down, leaves nothing.
+    """
+    lying = {name: troubles.numbers(stored, Which(name)) for name, stored in _stores(where, job)}
     _make(folder)
     count = 0
     for name, stored in _stores(where, job):
-        for entry in troubles.whole(stored, troubles.numbers(stored, Which(name))):
+        for entry in troubles.whole(stored, lying.get(name, ())):
             _write(folder / f"{entry.job}-{entry.number}", entry)
             count += 1
     return {"folder": str(folder), "entries": count}

@@ -10,7 +10,7 @@ import click
 
 from jobs.cli.agreement import agreed, yes_option
 from jobs.cli.in_order import InOrder
-from jobs.cli.job_names import JOB
+from jobs.cli.job_names import JOB, of_one_job, one_job
 from jobs.cli.options import (
     Span,
     accept_refusals_option,
@@ -235,22 +235,32 @@ def work(
 
 
 @command.command("list", short_help="List backfills.")
-@click.option("--job", type=JOB, metavar="JOB", help="Only of this job.")
+@click.argument("job", type=JOB, required=False)
+@of_one_job
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="So many, the latest first.")
 @look_option
 @config_option
 @json_option
 @click.pass_obj
 def list_(
-    voice: Voice, /, *, job: str | None, limit: int, store: str | None, config: Path | None, as_json: bool
+    voice: Voice,
+    /,
+    *,
+    job: str | None,
+    by_option: str | None,
+    limit: int,
+    store: str | None,
+    config: Path | None,
+    as_json: bool,
 ) -> int:
-    """List backfills, the latest first: what was asked, and how far each is.
+    """List backfills, of all jobs or of JOB, the latest first: what was asked, and how far each is.
 
     \b
     tsi-fetch backfill list
-    tsi-fetch backfill list --job cima --json
+    tsi-fetch backfill list cima --json
     """
     voice.speak(as_json=as_json, place=Place(config, store))
+    job = one_job(job, by_option)
     from jobs import backfill_views
     from jobs.looking import Where
     from jobs.reporting.table import table_text

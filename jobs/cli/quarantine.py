@@ -9,7 +9,7 @@ import click
 
 from jobs.cli.agreement import agreed, yes_option
 from jobs.cli.in_order import InOrder
-from jobs.cli.job_names import JOB
+from jobs.cli.job_names import JOB, of_one_job, one_job
 from jobs.cli.options import (
     FOLDER,
     accept_refusals_option,
@@ -47,6 +47,13 @@ def _numbers(ctx: click.Context, param: click.Parameter, given: tuple[str, ...])
     return job, tuple(map(int, numbers))
 
 
+def _job_and_folder(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> tuple[str | None, Path]:
+    *job, folder = given
+    if len(job) > 1:
+        raise click.BadParameter("name a folder, and at most one job before it", ctx, param)
+    return (job[0] if job else None), FOLDER.convert(folder, param, ctx)
+
+
 @click.group("quarantine", cls=InOrder, short_help="See what could not be used, and why; replay, drop or export it.")
 def command() -> None:
     """See what could not be used, and why.  It is kept whole until a good one overtakes it.
@@ -60,7 +67,8 @@ def command() -> None:
 
 
 @command.command("list", short_help="Count the reasons, and list what lies in quarantine.")
-@click.option("--job", type=JOB, metavar="JOB", help="Only of this job.")
+@click.argument("job", type=JOB, required=False)
+@of_one_job
 @click.option("--all", "everything", is_flag=True, help="Also what has been overtaken, replayed or dropped.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help=f"Entries named; else {SHOWN}, and with --json all.")
 @look_option
@@ -72,20 +80,22 @@ def list_(
     /,
     *,
     job: str | None,
+    by_option: str | None,
     everything: bool,
     limit: int | None,
     store: str | None,
     config: Path | None,
     as_json: bool,
 ) -> int:
-    """Count the reasons, then list what lies in quarantine, the oldest first: key, code, where and rule; never the
-    value.
+    """Count the reasons, then list what lies in quarantine, of all jobs or of JOB, the oldest first: key, code, where
+    and rule; never the value.
 
     \b
     tsi-fetch quarantine list
-    tsi-fetch quarantine list --job cima --json
+    tsi-fetch quarantine list cima --json
     """
     voice.speak(as_json=as_json, place=Place(config, store))
+    job = one_job(job, by_option)
     from jobs.looking import Where, quarantine_lines, quarantine_reasons, quarantine_rows
     from jobs.quarantining import grouped
     from jobs.reporting.table import table_text
@@ -272,19 +282,28 @@ def drop(
 
 
 @command.command("export", short_help="Write all entries into a folder.")
-@click.argument("folder", type=FOLDER, metavar="DIR")
-@click.option("--job", type=JOB, metavar="JOB", help="Only of this job.")
+@click.argument("where_to", nargs=-1, required=True, type=JOB, metavar="[JOB] DIR", callback=_job_and_folder)
+@of_one_job
 @look_option
 @config_option
 @json_option
 @click.pass_obj
 def export(
-    voice: Voice, /, *, folder: Path, job: str | None, store: str | None, config: Path | None, as_json: bool
+    voice: Voice,
+    /,
+    *,
+    where_to: tuple[str | None, Path],
+    by_option: str | None,
+    store: str | None,
+    config: Path | None,
+    as_json: bool,
 ) -> int:
-    """Write every open entry into DIR, new or empty: the answers as received, the refused resource, the reason.
+    """Write every open entry, of all jobs or of JOB, into DIR, new or empty: the answers as received, the refused
+    resource, the reason.
 
     \b
     tsi-fetch quarantine export troubles
+    tsi-fetch quarantine export cima troubles
 
     These are bodies, which may hold personal data: only you can read the files.
     """
@@ -293,6 +312,8 @@ def export(
     from jobs.quarantining import exported
     from jobs.reporting.counting import count
 
+    named, folder = where_to
+    job = one_job(named, by_option)
     found = exported(Where(config, voice.secrets, store), job, folder)
     voice.show(found, f"{count(found['entries'], 'entry', 'entries')} in {found['folder']}")
     return 0

@@ -35,6 +35,28 @@ def test_reasons_are_counted_before_entries_are_named(troubled: Any) -> None:
     assert entry["key"] == SOME
 
 
+def test_a_job_is_named_as_everywhere_and_only_one(troubled: Any) -> None:
+    found = entries(troubled)
+    assert entries(troubled, "cima") == entries(troubled, "--job", "cima") == entries(troubled, "cima", "--job", "cima")
+    assert entries(troubled, "cima") == found
+    assert troubled.run("quarantine", "list", "nobody")[0] == 2
+    code, _, err = troubled.run("quarantine", "list", "cima", "--job", "other")
+    assert (code, "JOB is cima, and --job is other" in err) == (2, True)
+    code, out, _ = troubled.run("backfill", "list", "cima", "--json")
+    assert (code, out) == troubled.run("backfill", "list", "--job", "cima", "--json")[:2]
+
+
+@pytest.mark.parametrize(
+    "wrong", [("nobody", "{}"), ("{}", "--job", "nobody"), ("cima", "{}", "--store", "sqlite:///x")]
+)
+def test_an_export_that_cannot_be_made_leaves_no_folder(troubled: Any, wrong: tuple[str, ...]) -> None:
+    folder = troubled.folder / "troubles"
+    assert troubled.run("quarantine", "export", *(word.format(folder) for word in wrong))[0] in (2, 78)
+    assert not folder.exists()
+    code, out, _ = troubled.run("quarantine", "export", "cima", str(folder), "--json")
+    assert (code, report(out)["entries"]) == (0, 1)
+
+
 def test_show_takes_the_number_alone_and_the_row_as_received(troubled: Any) -> None:
     [entry] = entries(troubled)["quarantine"]
     number = str(entry["number"])
