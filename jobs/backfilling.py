@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
@@ -43,6 +44,8 @@ from tsi_fetch.words import Json, RunRecord
 MOST_READINGS = 5
 """A listing is read again until two readings agree, at most so often."""
 
+
+_COMMENT = re.compile(r"(^|\s)#.*")
 
 LONGEST_KEY = 600
 """Characters; more may be longer than PostgreSQL's indexes take."""
@@ -175,18 +178,30 @@ class _Maker:
             raise Usage(
                 f"a {settings.source['kind']} source cannot be asked for a range", "load --all, or name the --keys"
             )
-        since = _instant(which.since or "", self.source.zone)
-        until = _instant(which.until, self.source.zone) if which.until else self.clock.now()
+        zone, now = self.source.zone, self.clock.now()
+        since = _instant("--from", which.since or "", zone)
+        until = now if which.until is None else _instant("--to", which.until, zone)
+        if since >= now:
+            raise Usage(
+                f"--from {which.since} is in the future: nothing has changed since then",
+                f"name a day that has begun, like --from {now.astimezone(zone):%Y-%m-%d}",
+            )
         if since >= until:
-            raise Usage("the span is empty", "it is half-open: --to is the first day that is not in it any more")
+            how = "is before" if since > until else "is the same as"
+            example = f"--from {since:%Y-%m-%d} --to {since + timedelta(days=1):%Y-%m-%d} is one day"
+            raise Usage(
+                f"the span is empty: --to {which.until} {how} --from {which.since}",
+                f"it is half-open, --to is the first day that is not in it any more: {example}",
+            )
         return since, until
 
 
 def _keys_of(file: Path) -> Iterator[str]:
-    """The lines of a file (`-`: of stdin), without empty ones and comments."""
+    """The lines of a file (`-`: of stdin), without empty ones and comments: from a `#` on that begins the line, or comes
+    after a blank.  Keys may have blanks inside.  Usage where it cannot be read, or a line is no key."""
     try:
-        with nullcontext(sys.stdin) if str(file) == "-" else file.open(encoding="utf-8") as lines:
-            for key in (line for line in map(str.strip, lines) if line and not line.startswith("#")):
+        with nullcontext(sys.stdin) if str(file) == "-" else file.open(encoding="utf-8-sig") as lines:
+            for key in filter(None, (_COMMENT.sub("", line).strip() for line in lines)):
                 if len(key) > LONGEST_KEY:
                     raise Usage(f"a key in {file} is longer than {LONGEST_KEY} characters", "one key a line")
                 yield key
@@ -195,11 +210,12 @@ def _keys_of(file: Path) -> Iterator[str]:
         raise Usage(f"the keys in {file} cannot be read: {why}", "one key a line, in UTF-8") from e
 
 
-def _instant(text: str, zone: tzinfo) -> datetime:
+def _instant(option: str, text: str, zone: tzinfo) -> datetime:
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise Usage(f"{text!r} is neither a day nor an instant", "write it as 2026-03-01") from None
+        what = f"{option} {text!r} is neither a day nor an instant"
+        raise Usage(what, f"write it like {option} 2026-03-01, or {option} 2026-03-01T08:30:00+01:00") from None
     return found if found.tzinfo else found.replace(tzinfo=zone)
 
 

@@ -83,7 +83,10 @@ how_to_work = together(accept_refusals_option, duration_option, store_option, si
 @click.option("--from", "since", metavar="D", help="What changed since this day (or instant).")
 @click.option("--to", "until", metavar="D", help="Up to this day (or instant), which is not in it any more.")
 @click.option(
-    "--keys", type=click.Path(path_type=Path), metavar="FILE", help="The keys in FILE, one a line; - is stdin."
+    "--keys",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The keys in FILE, one a line, # and what follows is a comment; - is stdin.",
 )
 @workers_option
 @click.option("--later", is_flag=True, help="Make the list only; `backfill work ID` works on it.")

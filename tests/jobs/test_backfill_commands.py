@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -79,8 +81,14 @@ def test_start_is_the_long_way_to_say_it_and_helps(desk: Any) -> None:
         (["cima", "--all", "--from", "2026-01-01"], "one of them"),
         (["cima", "--to", "2026-01-01"], "one of them"),
         (["cima", "--all", "--to", "2026-01-01"], "needs --from"),
-        (["cima", "--from", "yesterday"], "neither a day nor an instant"),
-        (["cima", "--from", "2026-02-01", "--to", "2026-02-01"], "the span is empty"),
+        (["cima", "--from", "yesterday"], "--from 'yesterday' is neither a day nor an instant"),
+        (["cima", "--from", "yesterday"], "write it like --from 2026-03-01"),
+        (["cima", "--from", "2026-02-01", "--to", ""], "--to '' is neither a day nor an instant"),
+        (["cima", "--from", "2999-01-01"], "--from 2999-01-01 is in the future"),
+        (["cima", "--from", "2999-01-01"], "name a day that has begun, like --from 20"),
+        (["cima", "--from", "2026-02-01", "--to", "2026-02-01"], "--to 2026-02-01 is the same as --from 2026-02-01"),
+        (["cima", "--from", "2026-02-01", "--to", "2026-02-01"], "--from 2026-02-01 --to 2026-02-02 is one day"),
+        (["cima", "--from", "2026-02-01", "--to", "2026-01-01"], "--to 2026-01-01 is before --from 2026-02-01"),
         (["cima", "--keys", "nowhere.txt"], "cannot be read"),
         (["nobody", "--all"], "nobody"),
         (["show", "7"], "there is no backfill 7"),
@@ -106,7 +114,7 @@ def test_several_workers_on_an_embedded_store_are_a_setting_error(desk: Any) -> 
 
 def test_keys_come_from_a_file_and_a_span_from_the_feed(desk: Any) -> None:
     keys = desk.folder / "keys.txt"
-    keys.write_text(f"# of Tuesday\n{SOME}\n\n {SOME} \n")
+    keys.write_text(f"# of Tuesday\n{SOME}\n\n {SOME} \n{SOME} # the second\n  # 42177\n{SOME}\t#\n")
     code, out, _ = desk.run("backfill", "cima", "--keys", str(keys), "--json")
     done = report(out)
     assert (code, done["backfill"]["items"], done["rows"]["read"]) == (0, 1, 1)
@@ -121,6 +129,14 @@ def test_keys_come_from_a_file_and_a_span_from_the_feed(desk: Any) -> None:
     assert done["rows"]["read"] == 1, "the feed knows no end: what it gives beyond the span is left out"
     calls = [call for call in desk.register.calls if call.startswith("medicamento?")]
     assert calls[-1] == "medicamento?nregistro=99002"
+
+
+def test_a_key_of_a_file_may_have_blanks_and_a_hash_inside(desk: Any) -> None:
+    keys = desk.folder / "keys.txt"
+    keys.write_text("\ufeff99 003-95-96 # has blanks\n99003#notes\n#\n")
+    desk.run("backfill", "cima", "--keys", str(keys), "--later")
+    with closing(sqlite3.connect(desk.folder / "store.db")) as db:
+        assert db.execute("SELECT key FROM work ORDER BY id").fetchall() == [("99 003-95-96",), ("99003#notes",)]
 
 
 def test_a_list_made_for_later_is_worked_on_by_whoever_comes(desk: Any) -> None:
