@@ -121,6 +121,15 @@ def cancelled(where: Where, number: int, job: str | None = None) -> Figures:
     return figures(one)
 
 
+def goes_on_text(one: Backfill) -> str:
+    """What `resume` is about to go on with, in a line."""
+    found = figures(one)
+    anew = f", {found['aside']:,} set aside, which are tried anew" if found["aside"] else ""
+    past = ", past the guard that halted it" if found["state"] == "halted" else ""
+    what = f"goes on with list {found['id']} of {found['job']} into {found['sink']} ({what_text(found)}){past}"
+    return f"{what}: {found['done']:,} of {found['items']:,} done, {found['left']:,} left{anew}"
+
+
 def would_end_text(found: Figures) -> str:
     """What `cancel` would end, for a person; or that it is over."""
     head = f"backfill {found['id']} of {found['job']} into {found['sink']}: {what_text(found)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
@@ -104,17 +104,24 @@ def place(asked: Asked, configuration: Configuration) -> Place:
     return Place(configuration, asked, target(configuration, asked, None))
 
 
-def start(
-    where: Place, which: Which, *, again: bool, attempts: int, stop: StopSignal, progress: Progress, meter: Meter
-) -> Backfill:
+@dataclass(frozen=True, slots=True)
+class Ears:
+    """Who is told what is about to be done, and how far it is; who may stop it."""
+
+    about_to: Callable[[], None]
+    stop: StopSignal
+    progress: Progress
+
+
+def start(where: Place, which: Which, *, again: bool, attempts: int, ears: Ears, meter: Meter) -> Backfill:
     """Make the list.  Nothing is fetched but the listing, which `meter` counts, nothing written but the list."""
     which.check()
     job = where.asked.job
     with open_store(where.to.store.reveal(), create=True) as stored:
-        clock = stored.clock(stop)
+        clock = stored.clock(ears.stop)
         beginning = stored.beginning(job, where.to.sink, new_run_id(clock.now()), clock.sleep)
         with beginning as book, _source(where, stored, clock, meter) as source:
-            maker = _Maker(where, stored, book, source, clock, progress)
+            maker = _Maker(where, stored, book, source, clock, ears)
             number = maker.make(which, {**which.to_json(), "again": again, "attempts": attempts})
         return found_in(stored, number)
 
@@ -128,7 +135,7 @@ class _Maker:
     book: JobBook
     source: Source
     clock: Clock
-    progress: Progress
+    ears: Ears
 
     def make(self, which: Which, asked: Json) -> int:
         """A list, opened.  TryAgain, with the list made, where a listing was not complete."""
@@ -137,6 +144,8 @@ class _Maker:
         first = list(islice(keys, 1))
         if which.keys is not None and not first:
             raise Usage(f"there is no key in {which.keys}", "one key a line")
+        backfills.check_none_under_way(self.book, self.stored)
+        self.ears.about_to()
         number = backfills.begin(self.book, self.stored, self.source.stream, asked)
         complete = True
         if span:
@@ -165,7 +174,7 @@ class _Maker:
                 unreadable += page.unreadable
                 seen += len(page.keys)
                 self.book.note_keys(number, reading, page.keys)
-                self.progress("listing", seen, None)
+                self.ears.progress("listing", seen, None)
             if not seen:
                 raise TryAgain("the source's listing is empty", "a register is never empty: ask again later")
             if reading > 1 and self.book.agree(number, reading) and not unreadable:
@@ -197,8 +206,8 @@ class _Maker:
 
 
 def _keys_of(file: Path) -> Iterator[str]:
-    """The lines of a file (`-`: of stdin), without empty ones and comments: from a `#` on that begins the line, or comes
-    after a blank.  Keys may have blanks inside.  Usage where it cannot be read, or a line is no key."""
+    """The lines of a file (`-`: of stdin), without empty ones and comments: from a `#` on that begins the line, or
+    comes after a blank.  Keys may have blanks inside.  Usage where it cannot be read, or a line is no key."""
     try:
         with nullcontext(sys.stdin) if str(file) == "-" else file.open(encoding="utf-8-sig") as lines:
             for key in filter(None, (_COMMENT.sub("", line).strip() for line in lines)):
@@ -228,8 +237,9 @@ def check_sink(where: Place, found: Backfill) -> None:
         )
 
 
-def resume(where: Place, number: int) -> None:
-    """Open it again, and what was set aside with it.  Usage where it was cancelled."""
+def resume(where: Place, number: int, about_to: Callable[[Backfill], None]) -> None:
+    """Open it again, and what was set aside with it; `about_to` hears what, before that.  Usage where it was
+    cancelled."""
     with open_store(where.to.store.reveal()) as stored:
         found = found_in(stored, number)
         if found.progress.state == "cancelled":
@@ -237,6 +247,7 @@ def resume(where: Place, number: int) -> None:
             if found.of_runs:
                 what, then = ("list", "the next run begins another one")
             raise Usage(f"{what} {number} was cancelled", then)
+        about_to(found)
         backfills.resume(stored, number)
 
 

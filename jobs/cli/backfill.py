@@ -140,11 +140,14 @@ def start(
     backfilling.check_workers(where, workers)
     which = backfilling.Which(everything, since, until, keys)
     which.check()
+
+    def about_to() -> None:
+        voice.say(f"makes a list of {which.words()} of {job}, to be loaded into {where.to.sink}; deletes nothing")
+
     with listening("nothing is loaded yet: begin it again") as stop:
         with voice.progress() as progress:
-            made = backfilling.start(
-                where, which, again=again, attempts=attempts, stop=stop, progress=progress, meter=meter
-            )
+            ears = backfilling.Ears(about_to, stop, progress)
+            made = backfilling.start(where, which, again=again, attempts=attempts, ears=ears, meter=meter)
         stop.then = _resume(made.id)
         if later:
             return _told(voice, made)
@@ -184,12 +187,12 @@ def resume(
     tsi-fetch backfill resume 7 --accept-refusals 200     past the guard that halted it
     """
     voice.speak(log=log, as_json=as_json, place=Place(config, store, sink))
-    from jobs import backfilling
+    from jobs import backfill_views, backfilling
     from jobs.signals import listening
 
     where = _place_of(voice, Wanted(number, job), config, store, sink)
     backfilling.check_workers(where, workers)
-    backfilling.resume(where, number)
+    backfilling.resume(where, number, lambda found: voice.say(backfill_views.goes_on_text(found)))
     with listening(_resume(number)) as stop:
         return _work(voice, where, number, backfilling.Effort(max_duration, accept_refusals, workers), stop)
 

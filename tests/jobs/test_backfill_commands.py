@@ -45,7 +45,8 @@ def test_everything_is_loaded_by_one_command_and_the_night_finds_nothing_new(des
     assert code == 0
     assert "49 created" in out
     assert "backfill 1: 3 of 3 items are done" in out
-    assert "backfill 1: loads everything that is listed of cima into out; deletes nothing" in err
+    says = "makes a list of everything that is listed of cima, to be loaded into out; deletes nothing"
+    assert err.index(says) < err.index("backfill 1: loads everything that is listed of cima into out; deletes nothing")
     code, out, _ = desk.run("run", "cima", "--json")
     assert code == 0
     assert {action for counts in report(out)["counts"].values() for action in counts} == {"unchanged"}
@@ -160,8 +161,9 @@ def test_what_cannot_be_fetched_is_set_aside_and_resumed(desk: Any, monkeypatch:
     assert [(item["key"], item["attempts"]) for item in found["set_aside"]] == [(SOME, 1)]
     text = desk.run("backfill", "show", "1")[1]
     assert "tries them anew" in text
-    code, out, _ = desk.run("backfill", "resume", "1", "--json")
+    code, _, err = desk.run("backfill", "resume", "1", "--log", "text")
     assert code == 65, "and again"
+    assert "goes on with list 1 of cima into out (all): 2 of 3 done, 0 left, 1 set aside, which are tried anew" in err
     code, out, _ = desk.run("backfill", "resume", "1", "--json")
     assert (code, report(out)["backfill"]["aside"]) == (0, 0)
 
@@ -173,6 +175,7 @@ def test_one_at_a_time_and_a_cancelled_one_is_over(desk: Any) -> None:
     code, _, err = desk.run("backfill", "cima", "--all", "--log", "text")
     assert code == 2
     assert "backfill 1 of cima is not over" in err
+    assert "makes a list" not in err
     code, out, _ = desk.run("backfill", "cancel", "1", "--yes")
     assert (code, "is cancelled; 0 of 3 items" in out) == (0, True)
     assert "backfill cancel" in desk.run("audit")[1]
