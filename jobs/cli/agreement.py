@@ -22,6 +22,7 @@ def agreed(yes: bool) -> None:
     try:
         said = click.confirm("Do it?", err=True)
     except click.Abort as e:
+        click.echo(err=True)  # the question's line is not over
         raise Stopped(signal.SIGINT, "", "nothing was changed, as the question was not answered") from e
     if not said:
         raise Usage("nothing was changed, as you said no")

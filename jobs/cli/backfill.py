@@ -384,7 +384,8 @@ def _work(
 
 def _told(voice: Voice, made: Any) -> int:
     from jobs.crews import figures
+    from jobs.reporting.counting import count
 
-    what = f"backfill {made.id} of {made.job}: {made.progress.left:,} items"
+    what = f"backfill {made.id} of {made.job}: {count(made.progress.left, 'item')}"
     voice.show(figures(made), voice.place.completed(f"{what}; work on it: tsi-fetch backfill work {made.id}"))
     return 0

@@ -45,8 +45,8 @@ def command(
 
     \b
     tsi-fetch reconcile cima                exit code 65 where something differs; nothing is written
-    tsi-fetch reconcile cima --fix          forget what differs, and take the sink's marker over: says so, and asks
-    tsi-fetch reconcile cima --fix --yes    compares once, says what it is about to do, and does it
+    tsi-fetch reconcile cima --fix          forget what differs, take the marker over: asks first
+    tsi-fetch reconcile cima --fix --yes    compare once, say what is about to be done, and do it
     tsi-fetch run cima                      then looks it up, and brings it in step
 
     The sink is only read, also with --fix.  Until what differed is done, runs end as partial.  Nobody holds the job's

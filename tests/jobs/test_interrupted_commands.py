@@ -41,7 +41,9 @@ def test_a_question_that_is_broken_off_changes_nothing_and_nothing_is_to_be_run_
     monkeypatch.setattr(sys, "stdin", _Interrupted(broken_off))
     monkeypatch.setattr(type(sys.stderr), "isatty", lambda self: True, raising=False)
     code, _, err = desk.run("watermark", "rewind", "cima", "7d", "--why", "tried", "--log", "text")
-    assert (code, "nothing was changed" in err, "run again" in err) == (130, True, False)
+    said = err.splitlines()
+    assert (code, "Do it?" in said[-2], "run again" in err) == (130, True, False), err
+    assert said[-1] == "tsi-fetch: nothing was changed, as the question was not answered"
     assert json.loads(desk.run("audit", "--json")[1])["audit"] == []
 
 
