@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.ClickException as e:
         return _usage(voice, e)
     except click.Abort:
-        voice.error("interrupted", "run again: it goes on where it was", Exit.INTERRUPTED)
+        voice.error("interrupted", "", Exit.INTERRUPTED)  # whoever has something to go on with listens himself
         return int(Exit.INTERRUPTED)
     except TsiFetchError as e:
         voice.error(e.message, e.hint, e.exit_code)

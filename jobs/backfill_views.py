@@ -49,6 +49,9 @@ def lines(found: list[Figures]) -> list[Figures]:
     ]
 
 
+OVER = ("closed", "cancelled")
+"""States of a list that nobody works on any more, unless something was set aside and is resumed."""
+
 _OF_RUNS = {"first": "first load", "full": "--full", "reconcile": "to be read anew"}
 """Lists that runs go on with, in a few words."""
 
@@ -95,8 +98,13 @@ def _as_it_is(row: RunRow, dead: Collection[str]) -> RunRow:
     return replace(row, record=replace(row.record, outcome="lost"))
 
 
-def cancellable(where: Where, number: int, job: str | None = None) -> Backfill:
-    """As `located`; Usage where it is a list that runs go on with, since the watermark counts on it."""
+def cancellable(where: Where, number: int, job: str | None = None) -> Figures:
+    """What is to be ended, over or not.  Usage where there is no such backfill, or it is a list that runs go on with,
+    since the watermark counts on it."""
+    return figures(_cancellable(where, number, job))
+
+
+def _cancellable(where: Where, number: int, job: str | None) -> Backfill:
     one = located(where, number, job)
     if one.of_runs:
         what = f"list {number} is not a backfill, but what runs of {one.job} go on with"
@@ -106,11 +114,30 @@ def cancellable(where: Where, number: int, job: str | None = None) -> Backfill:
 
 def cancelled(where: Where, number: int, job: str | None = None) -> Figures:
     """End it for good."""
-    one = cancellable(where, number, job)
+    one = _cancellable(where, number, job)
     for stored, _ in _stores(where, one.job):
         backfills.cancel(stored, number, actor())
         one = backfills.backfill(stored, number) or one
     return figures(one)
+
+
+def goes_on_text(one: Backfill) -> str:
+    """What `resume` is about to go on with, in a line."""
+    found = figures(one)
+    anew = f", {found['aside']:,} set aside, which are tried anew" if found["aside"] else ""
+    past = ", past the guard that halted it" if found["state"] == "halted" else ""
+    what = f"goes on with list {found['id']} of {found['job']} into {found['sink']} ({what_text(found)}){past}"
+    return f"{what}: {found['done']:,} of {found['items']:,} done, {found['left']:,} left{anew}"
+
+
+def would_end_text(found: Figures) -> str:
+    """What `cancel` would end, for a person; or that it is over."""
+    head = f"backfill {found['id']} of {found['job']} into {found['sink']}: {what_text(found)}"
+    if found["state"] in OVER:
+        return f"{head}\n  is {found['state']} already: nothing is left to cancel, and nothing was changed"
+    aside = f", {found['aside']:,} set aside" if found["aside"] else ""
+    done = f"{found['state']}: {found['done']:,} of {found['items']:,} done, {found['left']:,} left{aside}"
+    return f"{head}\n  {done}\n  It would end for good, and cannot be resumed; what it has loaded stays."
 
 
 def text(found: Figures) -> str:

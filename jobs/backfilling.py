@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
@@ -43,6 +44,8 @@ from tsi_fetch.words import Json, RunRecord
 MOST_READINGS = 5
 """A listing is read again until two readings agree, at most so often."""
 
+
+_COMMENT = re.compile(r"(^|\s)#.*")
 
 LONGEST_KEY = 600
 """Characters; more may be longer than PostgreSQL's indexes take."""
@@ -101,17 +104,24 @@ def place(asked: Asked, configuration: Configuration) -> Place:
     return Place(configuration, asked, target(configuration, asked, None))
 
 
-def start(
-    where: Place, which: Which, *, again: bool, attempts: int, stop: StopSignal, progress: Progress, meter: Meter
-) -> Backfill:
+@dataclass(frozen=True, slots=True)
+class Ears:
+    """Who is told what is about to be done, and how far it is; who may stop it."""
+
+    about_to: Callable[[], None]
+    stop: StopSignal
+    progress: Progress
+
+
+def start(where: Place, which: Which, *, again: bool, attempts: int, ears: Ears, meter: Meter) -> Backfill:
     """Make the list.  Nothing is fetched but the listing, which `meter` counts, nothing written but the list."""
     which.check()
     job = where.asked.job
     with open_store(where.to.store.reveal(), create=True) as stored:
-        clock = stored.clock(stop)
+        clock = stored.clock(ears.stop)
         beginning = stored.beginning(job, where.to.sink, new_run_id(clock.now()), clock.sleep)
         with beginning as book, _source(where, stored, clock, meter) as source:
-            maker = _Maker(where, stored, book, source, clock, progress)
+            maker = _Maker(where, stored, book, source, clock, ears)
             number = maker.make(which, {**which.to_json(), "again": again, "attempts": attempts})
         return found_in(stored, number)
 
@@ -125,7 +135,7 @@ class _Maker:
     book: JobBook
     source: Source
     clock: Clock
-    progress: Progress
+    ears: Ears
 
     def make(self, which: Which, asked: Json) -> int:
         """A list, opened.  TryAgain, with the list made, where a listing was not complete."""
@@ -134,6 +144,8 @@ class _Maker:
         first = list(islice(keys, 1))
         if which.keys is not None and not first:
             raise Usage(f"there is no key in {which.keys}", "one key a line")
+        backfills.check_none_under_way(self.book, self.stored)
+        self.ears.about_to()
         number = backfills.begin(self.book, self.stored, self.source.stream, asked)
         complete = True
         if span:
@@ -162,7 +174,7 @@ class _Maker:
                 unreadable += page.unreadable
                 seen += len(page.keys)
                 self.book.note_keys(number, reading, page.keys)
-                self.progress("listing", seen, None)
+                self.ears.progress("listing", seen, None)
             if not seen:
                 raise TryAgain("the source's listing is empty", "a register is never empty: ask again later")
             if reading > 1 and self.book.agree(number, reading) and not unreadable:
@@ -175,18 +187,30 @@ class _Maker:
             raise Usage(
                 f"a {settings.source['kind']} source cannot be asked for a range", "load --all, or name the --keys"
             )
-        since = _instant(which.since or "", self.source.zone)
-        until = _instant(which.until, self.source.zone) if which.until else self.clock.now()
+        zone, now = self.source.zone, self.clock.now()
+        since = _instant("--from", which.since or "", zone)
+        until = now if which.until is None else _instant("--to", which.until, zone)
+        if since >= now:
+            raise Usage(
+                f"--from {which.since} is in the future: nothing has changed since then",
+                f"name a day that has begun, like --from {now.astimezone(zone):%Y-%m-%d}",
+            )
         if since >= until:
-            raise Usage("the span is empty", "it is half-open: --to is the first day that is not in it any more")
+            how = "is before" if since > until else "is the same as"
+            example = f"--from {since:%Y-%m-%d} --to {since + timedelta(days=1):%Y-%m-%d} is one day"
+            raise Usage(
+                f"the span is empty: --to {which.until} {how} --from {which.since}",
+                f"it is half-open, --to is the first day that is not in it any more: {example}",
+            )
         return since, until
 
 
 def _keys_of(file: Path) -> Iterator[str]:
-    """The lines of a file (`-`: of stdin), without empty ones and comments."""
+    """The lines of a file (`-`: of stdin), without empty ones and comments: from a `#` on that begins the line, or
+    comes after a blank.  Keys may have blanks inside.  Usage where it cannot be read, or a line is no key."""
     try:
-        with nullcontext(sys.stdin) if str(file) == "-" else file.open(encoding="utf-8") as lines:
-            for key in (line for line in map(str.strip, lines) if line and not line.startswith("#")):
+        with nullcontext(sys.stdin) if str(file) == "-" else file.open(encoding="utf-8-sig") as lines:
+            for key in filter(None, (_COMMENT.sub("", line).strip() for line in lines)):
                 if len(key) > LONGEST_KEY:
                     raise Usage(f"a key in {file} is longer than {LONGEST_KEY} characters", "one key a line")
                 yield key
@@ -195,11 +219,12 @@ def _keys_of(file: Path) -> Iterator[str]:
         raise Usage(f"the keys in {file} cannot be read: {why}", "one key a line, in UTF-8") from e
 
 
-def _instant(text: str, zone: tzinfo) -> datetime:
+def _instant(option: str, text: str, zone: tzinfo) -> datetime:
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise Usage(f"{text!r} is neither a day nor an instant", "write it as 2026-03-01") from None
+        what = f"{option} {text!r} is neither a day nor an instant"
+        raise Usage(what, f"write it like {option} 2026-03-01, or {option} 2026-03-01T08:30:00+01:00") from None
     return found if found.tzinfo else found.replace(tzinfo=zone)
 
 
@@ -212,8 +237,9 @@ def check_sink(where: Place, found: Backfill) -> None:
         )
 
 
-def resume(where: Place, number: int) -> None:
-    """Open it again, and what was set aside with it.  Usage where it was cancelled."""
+def resume(where: Place, number: int, about_to: Callable[[Backfill], None]) -> None:
+    """Open it again, and what was set aside with it; `about_to` hears what, before that.  Usage where it was
+    cancelled."""
     with open_store(where.to.store.reveal()) as stored:
         found = found_in(stored, number)
         if found.progress.state == "cancelled":
@@ -221,6 +247,7 @@ def resume(where: Place, number: int) -> None:
             if found.of_runs:
                 what, then = ("list", "the next run begins another one")
             raise Usage(f"{what} {number} was cancelled", then)
+        about_to(found)
         backfills.resume(stored, number)
 
 

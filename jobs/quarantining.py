@@ -15,10 +15,10 @@ from typing import Any
 from jobs import collecting
 from jobs.actor import actor
 from jobs.config.load import Configuration
-from jobs.looking import Where
+from jobs.looking import Where, trouble_figures
 from jobs.running import Ran, recorded
 from jobs.wiring import Asked, make_sink, make_source, new_run_id, settings_of, source_class, target, with_requests
-from store import troubles
+from store import queries, troubles
 from store.handle import NoStore, Stored, open_store
 from store.queries import Reason
 from store.troubles import Which, Whole
@@ -114,19 +114,31 @@ def replay_entries(
     return Ran(report, to if asked.sink else None)
 
 
-def dropped(where: Where, job: str | None, numbers: Sequence[int], why: str) -> list[int]:
-    """Close these entries for good.  Usage where one is not open: then none is closed."""
+def open_entries(where: Where, job: str | None, numbers: Sequence[int]) -> list[Figures]:
+    """These entries without their bodies, in the order in which they came.  Usage where one is not open."""
     with _one_store(where, job, numbers) as stored:
-        return [number for number in numbers if troubles.drop(stored, number, why, actor())]
+        found = (queries.quarantined(stored, number) for number in sorted(set(numbers)))
+        return [trouble_figures(entry[0]) for entry in found if entry]
+
+
+def dropped(where: Where, job: str | None, numbers: Sequence[int], why: str) -> list[int]:
+    """Close these entries for good, all at once; the numbers of those that a run has not closed meanwhile.  Usage where
+    one of them was not open already: then none is closed."""
+    with _one_store(where, job, numbers) as stored:
+        return troubles.drop(stored, numbers, why, actor())
 
 
 def exported(where: Where, job: str | None, folder: Path) -> Figures:
     """Write every open entry into `folder`, which is new or empty, readable by nobody else: the row's answers as they
-    were received, byte for byte, the refused resource, and the reason."""
+    were received, byte for byte, the refused resource, and the reason.
+
+    The folder is made once every store has answered: a wrong job, or a store that is down, leaves nothing.
+    """
+    lying = {name: troubles.numbers(stored, Which(name)) for name, stored in _stores(where, job)}
     _make(folder)
     count = 0
     for name, stored in _stores(where, job):
-        for entry in troubles.whole(stored, troubles.numbers(stored, Which(name))):
+        for entry in troubles.whole(stored, lying.get(name, ())):
             _write(folder / f"{entry.job}-{entry.number}", entry)
             count += 1
     return {"folder": str(folder), "entries": count}

@@ -10,18 +10,20 @@ from contextlib import contextmanager
 from types import FrameType
 
 from tsi_fetch.clock import StopSignal
+from tsi_fetch.errors import GO_ON, Stopped
 
 _HEARD = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def listening() -> Iterator[StopSignal]:
-    """A `StopSignal` that both signals set; a second SIGINT interrupts at once.  For the main thread only.
+def listening(then: str = GO_ON) -> Iterator[StopSignal]:
+    """A `StopSignal` that both signals set; a second SIGINT interrupts at once: `Stopped`, too, to whoever began this.
+    For the main thread only.  `then`: what to do after a stop.
 
     Python hands the number to a thread through a socket: a handler that took the signal's lock itself would wait for
     ever where it interrupted the main thread while that held it.
     """
-    stop = StopSignal()
+    stop = StopSignal(then)
     reading, writing = socket.socketpair()
     writing.setblocking(False)
     ear = threading.Thread(target=_hear, args=(reading, stop), name="signals", daemon=True)
@@ -30,6 +32,8 @@ def listening() -> Iterator[StopSignal]:
     ear.start()
     try:
         yield stop
+    except KeyboardInterrupt as e:
+        raise Stopped(signal.SIGINT, stop.then, "interrupted") from e
     finally:
         signal.set_wakeup_fd(fd_before)
         for number, handler in before.items():

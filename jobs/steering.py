@@ -158,7 +158,10 @@ def aim(before: Cursor, wish: Wish, now: datetime) -> tuple[How, Cursor | None]:
     if before.kind in _TIMES and after.precedes(before):
         return wish.verb, after
     if wish.verb == "rewind":
-        raise Usage(f"{after.value} is not before {before.value}", "rewind goes back only")
+        raise Usage(
+            f"{after.value} is not before {before.value}, where the watermark stands",
+            "rewind goes back only: by a span like 7d, or to a value before that",
+        )
     if before.kind in _TIMES and _begin_of(after) > now:
         raise Usage(f"{after.value} is not over yet", "a watermark is never later than now: what comes would be lost")
     if not wish.skip:
@@ -178,7 +181,7 @@ def _rewound(before: Cursor, to: str) -> Cursor:
     try:
         span = parse_duration(to)
     except ValueError:
-        return _read(before.kind, to)
+        return _read(before.kind, to, or_a_span=True)
     try:
         if before.kind is CursorKind.INSTANT:
             return Cursor(before.kind, (datetime.fromisoformat(before.value) - span).isoformat())
@@ -193,8 +196,8 @@ def _too_early() -> Usage:
     return Usage(f"no source tells of what changed before {EARLIEST}", "reset has everything read again")
 
 
-def _read(kind: CursorKind, value: str) -> Cursor:
-    """A value of this kind, spelt as sources do."""
+def _read(kind: CursorKind, value: str, *, or_a_span: bool = False) -> Cursor:
+    """A value of this kind, spelt as sources do.  `or_a_span`: whether a span would have been as good."""
     try:
         if kind is CursorKind.DATE:
             return Cursor(kind, date.fromisoformat(value).isoformat())
@@ -205,10 +208,20 @@ def _read(kind: CursorKind, value: str) -> Cursor:
             return Cursor(kind, instant.astimezone(UTC).isoformat())
         value.encode()  # half a surrogate pair is what the shell's bytes become that are no UTF-8
     except (ValueError, OverflowError):
-        raise Usage(f"{value!r} is no value of this watermark, which is {_KINDS[kind]}", "") from None
+        raise _unreadable(kind, value, or_a_span=or_a_span) from None
     if not value.strip():
         raise Usage("the value is empty", "reset forgets a watermark")
     return Cursor(kind, value)
+
+
+def _unreadable(kind: CursorKind, value: str, *, or_a_span: bool) -> Usage:
+    if or_a_span:
+        what = f"{value!r} is neither a span of time, like 7d, nor {_KINDS[kind]}"
+        return Usage(what, "days are d, hours h, minutes m, seconds s; a span is not zero")
+    what = f"{value!r} is no value of this watermark, which is {_KINDS[kind]}"
+    if kind not in _TIMES:
+        return Usage(what, "tsi-fetch watermark show says what it is now")
+    return Usage(what, "write it like that; a span, like 7d, is for rewind")
 
 
 _KINDS = {

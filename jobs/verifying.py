@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ MOST_PATHS = 20
 """Changed paths named per file."""
 
 Files = Mapping[str, bytes]
+Accept = Callable[[Path, int], None]
+"""Hears which folder is about to be replaced, and how many files of it differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,9 @@ class Verdict:
 
 
 def verify(
-    configuration: Configuration, asked: Asked, stop: StopSignal, progress: Progress, *, accept: bool = False
+    configuration: Configuration, asked: Asked, stop: StopSignal, progress: Progress, *, accept: Accept | None = None
 ) -> Verdict:
-    """Replay and compare; with `accept`, write down what the replay gave.
+    """Replay and compare; with `accept`, which hears of it first, write down what the replay gave.
 
     SettingError where there is nothing to compare with, or where the replay could not be carried out.
     """
@@ -75,8 +77,9 @@ def verify(
         found = _found(scratch / "resources", report)
         differences = dict(_differences(_read(expected), found))
         if accept and differences:
+            accept(expected, len(differences))
             _replace(expected, found)
-        return Verdict(report, differences, accept)
+        return Verdict(report, differences, accept is not None)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

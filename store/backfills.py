@@ -67,13 +67,18 @@ def under_way(stored: Stored, job: str, sink: str) -> Backfill | None:
         return _backfill(conn, row) if row else None
 
 
-def begin(book: JobBook, stored: Stored, stream: str, asked: Json) -> int:
-    """A new list, not yet open.  Usage where another backfill of the job is not over."""
+def check_none_under_way(book: JobBook, stored: Stored) -> None:
+    """Usage where another backfill of the job is not over."""
     if other := under_way(stored, book.job, book.sink):
         raise Usage(
             f"backfill {other.id} of {book.job} is not over",
             f"tsi-fetch backfill resume {other.id}, or: tsi-fetch backfill cancel {other.id}",
         )
+
+
+def begin(book: JobBook, stored: Stored, stream: str, asked: Json) -> int:
+    """A new list, not yet open.  Usage where another backfill of the job is not over."""
+    check_none_under_way(book, stored)
     number = book.begin_list("backfill", stream)
     with stored.database.write() as conn:
         conn.execute(update(lists).where(lists.c.id == number).values(options=json.dumps(asked)))

@@ -76,16 +76,17 @@ def _page(conn: Connection, page: Collection[int]) -> list[Whole]:
     return found
 
 
-def drop(stored: Stored, number: int, why: str, actor: str) -> bool:
-    """Close an entry for good, and say so in the audit trail, in one transaction; False where it is not open."""
+def drop(stored: Stored, numbers: Sequence[int], why: str, actor: str) -> list[int]:
+    """Close those of these entries that are open for good, and say so in the audit trail, in one transaction; their
+    numbers."""
     with stored.database.write() as conn:
-        mine = (quarantine.c.id == number, quarantine.c.closed.is_(None))
-        found = conn.execute(select(quarantine.c.job, quarantine.c.key, quarantine.c.ref).where(*mine)).one_or_none()
-        if found is None:
-            return False
+        mine = (among(conn, quarantine.c.id, sorted(numbers)), quarantine.c.closed.is_(None))
+        asked = select(*(quarantine.c[name] for name in ("id", "job", "key", "ref"))).where(*mine)
+        found = conn.execute(asked.order_by(quarantine.c.id)).all()
         at = now(conn)
         conn.execute(update(quarantine).where(*mine).values(closed=at, why=f"dropped: {why}"))
-        detail = msgspec.json.encode({"entry": number, "key": found.key, "resource": found.ref}).decode()
-        row = {"at": at, "job": found.job, "actor": actor, "action": "quarantine drop", "why": why, "detail": detail}
-        conn.execute(insert(audit).values(row))
-        return True
+        for one in found:
+            detail = msgspec.json.encode({"entry": one.id, "key": one.key, "resource": one.ref}).decode()
+            row = {"at": at, "job": one.job, "actor": actor, "action": "quarantine drop", "why": why, "detail": detail}
+            conn.execute(insert(audit).values(row))
+        return [one.id for one in found]

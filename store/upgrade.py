@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -53,17 +54,18 @@ def state_of(conn: Connection) -> SchemaState:
     return "current" if found == HEAD else "behind" if found < HEAD else "newer"
 
 
-def upgrade(url: str) -> SchemaState:
+def upgrade(url: str, about_to: Callable[[SchemaState], None] = lambda before: None) -> SchemaState:
     """Bring the store up to date and say what it was before.  Two who try at once take turns.
 
-    SettingError where it was made by a newer tsi-fetch; TryAgain where it is down or locked.
+    `about_to`: hears what it is, where that is about to be changed.  SettingError where it was made by a newer
+    tsi-fetch; TryAgain where it is down or locked.
     """
     parsed = parse(url)
     if parsed.get_backend_name() == "sqlite":
         make_room(Path(parsed.database or ""))
     database = connect(parsed)
     try:
-        return upgrade_on(database)
+        return upgrade_on(database, about_to)
     finally:
         database.close()
 
@@ -77,7 +79,7 @@ def make_room(file: Path) -> None:
         )
 
 
-def upgrade_on(database: Database) -> SchemaState:
+def upgrade_on(database: Database, about_to: Callable[[SchemaState], None] = lambda before: None) -> SchemaState:
     """The same, on a database that is open already."""
     if database.engine.dialect.name == "sqlite":
         _write_ahead(database)
@@ -88,6 +90,7 @@ def upgrade_on(database: Database) -> SchemaState:
         if before == "newer":
             raise newer(database.shown)
         if before != "current":
+            about_to(before)
             _migrate(conn)
             _christen(conn)
         return before

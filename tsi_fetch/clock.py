@@ -6,7 +6,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from tsi_fetch.errors import Stopped
+from tsi_fetch.errors import GO_ON, Stopped
 
 
 class Clock(Protocol):
@@ -20,11 +20,12 @@ class Clock(Protocol):
 
 
 class StopSignal:
-    """Set by a signal handler; every wait listens to it."""
+    """Set by a signal handler; every wait listens to it.  `then`: what a person does after a stop, the hint of each."""
 
-    def __init__(self) -> None:
+    def __init__(self, then: str = GO_ON) -> None:
         self._event = threading.Event()
         self.number = 0
+        self.then = then
 
     def set(self, number: int) -> None:
         self.number = number
@@ -33,11 +34,11 @@ class StopSignal:
     def wait(self, seconds: float) -> None:
         """Wait so long, or raise `Stopped`."""
         if self._event.wait(max(0.0, seconds)):
-            raise Stopped(self.number)
+            raise Stopped(self.number, self.then)
 
     def check(self) -> None:
         if self._event.is_set():
-            raise Stopped(self.number)
+            raise Stopped(self.number, self.then)
 
 
 class SystemClock:

@@ -89,11 +89,15 @@ class Guarded(TsiFetchError):
     exit_code = Exit.GUARDED
 
 
-class Stopped(TsiFetchError):
-    """A signal asked the run to stop: 130 for SIGINT, 143 for SIGTERM."""
+GO_ON = "run again: it goes on where it was"
+"""What to do after a run was stopped; whatever is no run has a hint of its own."""
 
-    def __init__(self, signal_number: int) -> None:
-        super().__init__("stopped by a signal", "run again: it goes on where it was")
+
+class Stopped(TsiFetchError):
+    """A signal asked it to stop: 130 for SIGINT, 143 for SIGTERM."""
+
+    def __init__(self, signal_number: int, hint: str = GO_ON, message: str = "stopped by a signal") -> None:
+        super().__init__(message, hint)
         self.exit_code = Exit.INTERRUPTED if signal_number == 2 else Exit.TERMINATED
 
 

@@ -104,6 +104,14 @@ class Comparison:
         """What differs.  What nobody here knows is no difference: others may own it rightly."""
         return sum(self.total(kind) for kind in Kind)
 
+    def calls_for_the_same(self, other: Comparison) -> bool:
+        """Whether to mend the one is to mend the other: what is in step, or nobody knows, may have moved."""
+        return self._called_for() == other._called_for()
+
+    def _called_for(self) -> object:
+        kinds = {kind: (self.total(kind), self.named.get(kind)) for kind in Kind}
+        return kinds, self.marking if self.marking.trouble else None
+
     @property
     def exit_code(self) -> int:
         wrong = self.differences or self.marking.trouble
@@ -121,6 +129,7 @@ class Subject:
 
 
 Note = Callable[[Sequence[Repair]], None]
+Agree = Callable[[Comparison], None]
 
 
 class Reconciler:
@@ -136,16 +145,18 @@ class Reconciler:
         """Look, and write nothing.  TryAgain where the sink is down."""
         return self._compare(lambda repairs: None)
 
-    def mend(self, actor: str) -> Comparison:
+    def mend(self, actor: str, agree: Agree = lambda found: None) -> Comparison:
         """Compare, and repair what is remembered, in one transaction at the end.  Needs the job's lease.
 
-        Killed before that, nothing has changed but notes, which the next attempt forgets.
+        `agree` hears what is to be mended before it is, and may raise.  Killed before that, nothing has changed but
+        notes, which the next attempt forgets.
         """
         self._books.recover()
         noted = _Noted(self._books, self._subject.stream)
         found = self._compare(noted.add)
         if not (found.differences or found.marking.trouble):
             return found
+        agree(found)
         if self._sink.read_mark(found.marking.name) != found.marking.there:
             raise TryAgain("the sink's marker moved while it was compared", "who writes to it?  Then reconcile again")
         detail = {"counts": found.counts, "marker": found.marking.trouble or "right"}

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import click
 
-from tsi_fetch.errors import Usage
+from tsi_fetch.errors import Stopped, Usage
 
 yes_option = click.option("--yes", is_flag=True, help="Do it without asking.")
 
 
 def agreed(yes: bool) -> None:
-    """Go on where `--yes` was given, or somebody at a terminal says so.  Usage where nobody does."""
+    """Go on where `--yes` was given, or somebody at a terminal says so.  Usage where nobody does; `Stopped` where the
+    question is broken off (Ctrl-C, Ctrl-D)."""
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise Usage("nothing was changed: nobody is there to be asked", "if this is what you want, add --yes")
-    if not click.confirm("Do it?", err=True):
+    try:
+        said = click.confirm("Do it?", err=True)
+    except click.Abort as e:
+        click.echo(err=True)  # the question's line is not over
+        raise Stopped(signal.SIGINT, "", "nothing was changed, as the question was not answered") from e
+    if not said:
         raise Usage("nothing was changed, as you said no")

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from jobs.cli.agreement import agreed, yes_option
 from jobs.cli.in_order import InOrder
-from jobs.cli.job_names import JOB
+from jobs.cli.job_names import JOB, of_one_job, one_job
 from jobs.cli.options import (
     Span,
     accept_refusals_option,
+    again_option,
     config_option,
     json_option,
     log_option,
@@ -81,11 +83,14 @@ how_to_work = together(accept_refusals_option, duration_option, store_option, si
 @click.option("--from", "since", metavar="D", help="What changed since this day (or instant).")
 @click.option("--to", "until", metavar="D", help="Up to this day (or instant), which is not in it any more.")
 @click.option(
-    "--keys", type=click.Path(path_type=Path), metavar="FILE", help="The keys in FILE, one a line; - is stdin."
+    "--keys",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The keys in FILE, one a line, # and what follows is a comment; - is stdin.",
 )
 @workers_option
 @click.option("--later", is_flag=True, help="Make the list only; `backfill work ID` works on it.")
-@click.option("--again", is_flag=True, help="Write even what has not changed.")
+@again_option
 @click.option(
     "--attempts", type=click.IntRange(1, 20), default=3, show_default=True, help="Tries before an item is set aside."
 )
@@ -135,11 +140,15 @@ def start(
     backfilling.check_workers(where, workers)
     which = backfilling.Which(everything, since, until, keys)
     which.check()
-    with listening() as stop:
+
+    def about_to() -> None:
+        voice.say(f"makes a list of {which.words()} of {job}, to be loaded into {where.to.sink}; deletes nothing")
+
+    with listening("nothing is loaded yet: begin it again") as stop:
         with voice.progress() as progress:
-            made = backfilling.start(
-                where, which, again=again, attempts=attempts, stop=stop, progress=progress, meter=meter
-            )
+            ears = backfilling.Ears(about_to, stop, progress)
+            made = backfilling.start(where, which, again=again, attempts=attempts, ears=ears, meter=meter)
+        stop.then = _resume(made.id)
         if later:
             return _told(voice, made)
         voice.say(f"backfill {made.id}: loads {which.words()} of {job} into {made.sink}; deletes nothing")
@@ -178,13 +187,13 @@ def resume(
     tsi-fetch backfill resume 7 --accept-refusals 200     past the guard that halted it
     """
     voice.speak(log=log, as_json=as_json, place=Place(config, store, sink))
-    from jobs import backfilling
+    from jobs import backfill_views, backfilling
     from jobs.signals import listening
 
     where = _place_of(voice, Wanted(number, job), config, store, sink)
     backfilling.check_workers(where, workers)
-    backfilling.resume(where, number)
-    with listening() as stop:
+    backfilling.resume(where, number, lambda found: voice.say(backfill_views.goes_on_text(found)))
+    with listening(_resume(number)) as stop:
         return _work(voice, where, number, backfilling.Effort(max_duration, accept_refusals, workers), stop)
 
 
@@ -227,27 +236,37 @@ def work(
     from jobs.signals import listening
 
     where = _place_of(voice, Wanted(number, job), config, store, sink)
-    with listening() as stop:
+    with listening(_resume(number)) as stop:
         return _work(voice, where, number, backfilling.Effort(max_duration, accept_refusals, run_id=run_id), stop)
 
 
 @command.command("list", short_help="List backfills.")
-@click.option("--job", type=JOB, metavar="JOB", help="Only of this job.")
+@click.argument("job", type=JOB, required=False)
+@of_one_job
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="So many, the latest first.")
 @look_option
 @config_option
 @json_option
 @click.pass_obj
 def list_(
-    voice: Voice, /, *, job: str | None, limit: int, store: str | None, config: Path | None, as_json: bool
+    voice: Voice,
+    /,
+    *,
+    job: str | None,
+    by_option: str | None,
+    limit: int,
+    store: str | None,
+    config: Path | None,
+    as_json: bool,
 ) -> int:
-    """List backfills, the latest first: what was asked, and how far each is.
+    """List backfills, of all jobs or of JOB, the latest first: what was asked, and how far each is.
 
     \b
     tsi-fetch backfill list
-    tsi-fetch backfill list --job cima --json
+    tsi-fetch backfill list cima --json
     """
     voice.speak(as_json=as_json, place=Place(config, store))
+    job = one_job(job, by_option)
     from jobs import backfill_views
     from jobs.looking import Where
     from jobs.reporting.table import table_text
@@ -282,25 +301,44 @@ def show(
 
 @command.command("cancel", short_help="End one for good.")
 @id_argument
+@yes_option
 @look_option
 @config_option
 @json_option
+@log_option
 @click.pass_obj
 def cancel(
-    voice: Voice, /, *, number: int, job: str | None, store: str | None, config: Path | None, as_json: bool
+    voice: Voice,
+    /,
+    *,
+    number: int,
+    job: str | None,
+    yes: bool,
+    store: str | None,
+    config: Path | None,
+    as_json: bool,
+    log: str | None,
 ) -> int:
     """End backfill ID for good: its workers end after what they are writing.  What is loaded stays.
 
     \b
-    tsi-fetch backfill cancel 7
+    tsi-fetch backfill cancel 7          says what that is, and asks
+    tsi-fetch backfill cancel 7 --yes    does it
+
+    Who did it and when is in `tsi-fetch audit`.
     """
-    voice.speak(as_json=as_json, place=Place(config, store))
+    voice.speak(log=log, as_json=as_json, place=Place(config, store))
     from jobs import backfill_views
     from jobs.looking import Where
 
     where = Where(config, voice.secrets, store)
-    backfill_views.cancellable(where, number, job)
-    voice.say(f"backfill {number} ends for good, and cannot be resumed; what it has loaded stays")
+    found = backfill_views.cancellable(where, number, job)
+    over = found["state"] in backfill_views.OVER
+    if over or not (yes and as_json):
+        voice.show(found, backfill_views.would_end_text(voice.clean(found)))
+    if over:
+        return 0
+    agreed(yes)
     found = backfill_views.cancelled(where, number, job)
     told = f"backfill {number} is {found['state']}; {found['done']} of {found['items']} items are done, and stay"
     voice.show(found, told)
@@ -328,6 +366,11 @@ def _place_of(
     return where
 
 
+def _resume(number: int) -> str:
+    """What to do after it was stopped."""
+    return f"tsi-fetch backfill resume {number}"
+
+
 def _work(
     voice: Voice, where: backfilling.Place, number: int, effort: backfilling.Effort, stop: Any, *, listing: Any = None
 ) -> int:
@@ -341,7 +384,8 @@ def _work(
 
 def _told(voice: Voice, made: Any) -> int:
     from jobs.crews import figures
+    from jobs.reporting.counting import count
 
-    what = f"backfill {made.id} of {made.job}: {made.progress.left:,} items"
+    what = f"backfill {made.id} of {made.job}: {count(made.progress.left, 'item')}"
     voice.show(figures(made), voice.place.completed(f"{what}; work on it: tsi-fetch backfill work {made.id}"))
     return 0

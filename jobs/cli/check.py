@@ -41,7 +41,7 @@ def command(voice: Voice, /, *, job: str | None, config: Path | None, as_json: b
     if job:
         configuration.job(job)
     findings: list[Finding] = []
-    with listening() as stop:
+    with listening("check again") as stop:
         for finding in check(configuration, stop, job=job):
             findings.append(finding)
             if not as_json:

@@ -52,8 +52,13 @@ def upgrade(voice: Voice, url: str | None, config: Path | None, as_json: bool, l
     from store.upgrade import upgrade as bring_up_to_date
 
     done = {"current": "is up to date", "absent": "was made", "behind": "was brought up to date"}
+    doing = {"absent": "makes the tables of", "behind": "brings the tables up to date of"}
     for store in _stores(voice, url, config):
-        before = bring_up_to_date(store.reveal())
+
+        def about_to(before: str, store: SecretUrl = store) -> None:
+            voice.say(f"{doing.get(before, before)} {store}")
+
+        before = bring_up_to_date(store.reveal(), about_to)
         said = done.get(before, before)
         voice.show({"store": str(store), "before": before}, f"{store} {said}")
     return 0
@@ -134,7 +139,7 @@ def prune(
     if not going:
         return 0
     agreed(yes)
-    with listening() as stop:
+    with listening("prune again: what is gone stays gone") as stop:
         gone = [let_go(old, keep, stop).figures() for old in going]
     voice.show({"stores": gone, "done": True}, "".join(pruned_text(figures, done=True) for figures in gone))
     return 0

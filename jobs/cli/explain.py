@@ -51,7 +51,7 @@ def command(
     from jobs.reporting.explained import explained_text
     from jobs.signals import listening
 
-    with listening() as stop:
+    with listening("") as stop:
         found = explain(Where(config, voice.secrets, store), what, job, stop, offline=offline)
     figures = found.to_json()
     voice.show(figures, voice.place.completed(explained_text(voice.clean(figures))))

@@ -53,7 +53,7 @@ def command(
 
     wanted = Asked(job, config=config, store=store, sink=sink)
     configuration = wanted.configuration(voice.secrets)
-    with listening() as stop, voice.progress() as progress:
+    with listening("export again") as stop, voice.progress() as progress:
         done = export(configuration, wanted, folder, types, Ears(stop, progress))
     figures = done.to_json()
     text = exported_text(voice.clean(figures), str(folder))

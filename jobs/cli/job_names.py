@@ -29,6 +29,16 @@ class JobName(click.ParamType[str]):
 JOB = JobName()
 
 
+def one_job(named: str | None, by_option: str | None) -> str | None:
+    """The job that was named as an argument or by `--job`.  click's UsageError where those are two."""
+    if None not in (named, by_option) and named != by_option:
+        raise click.UsageError(f"JOB is {named}, and --job is {by_option}: name one", click.get_current_context())
+    return named or by_option
+
+
+of_one_job = click.option("--job", "by_option", type=JOB, metavar="JOB", help="Only of this job: JOB, the longer way.")
+
+
 def job_names(file: Path) -> list[str]:
     """The keys under `jobs`, in the file's order; none where it cannot be read: a shell is no place to say why."""
     import yaml

@@ -43,7 +43,11 @@ store_option = click.option("--store", metavar="URL", help="Another store, with 
 look_option = click.option("--store", metavar="URL", help="Look into this store instead of the job file's.")
 sink_option = click.option("--sink", metavar="DIR|NAME", help="Another sink: a folder, or one of the job file.")
 full_option = click.option("--full", is_flag=True, help="Read everything again, whatever the source says has changed.")
-again_option = click.option("--again", is_flag=True, help="Write even what has not changed.")
+again_option = click.option(
+    "--again",
+    is_flag=True,
+    help="Send even what has not changed; what the sink holds just so is not written, and counts as unchanged.",
+)
 only_option = click.option("--only", multiple=True, metavar="KEY", help="Only this product; may be repeated.")
 accept_vanish_option = click.option(
     "--accept-vanish", type=click.IntRange(0), default=0, metavar="N", help="Let up to N of each type vanish."

@@ -61,7 +61,7 @@ def command(
     wanted = Asked(config=config, **asked)
     configuration = wanted.configuration(voice.secrets)
     with closing(Listing(limit, diff=diff)) as listing:
-        with listening() as stop, voice.progress() as progress:
+        with listening("plan again") as stop, voice.progress() as progress:
             ran = plan(configuration, wanted, stop, progress, listing)
         voice.place = ran.place(voice.place)
         voice.report(ran.report.to_json(), ran.places, listing)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from jobs.cli.agreement import agreed, yes_option
 from jobs.cli.in_order import InOrder
-from jobs.cli.job_names import JOB
+from jobs.cli.job_names import JOB, of_one_job, one_job
 from jobs.cli.options import (
     FOLDER,
     accept_refusals_option,
@@ -46,6 +47,13 @@ def _numbers(ctx: click.Context, param: click.Parameter, given: tuple[str, ...])
     return job, tuple(map(int, numbers))
 
 
+def _job_and_folder(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> tuple[str | None, Path]:
+    *job, folder = given
+    if len(job) > 1:
+        raise click.BadParameter("name a folder, and at most one job before it", ctx, param)
+    return (job[0] if job else None), FOLDER.convert(folder, param, ctx)
+
+
 @click.group("quarantine", cls=InOrder, short_help="See what could not be used, and why; replay, drop or export it.")
 def command() -> None:
     """See what could not be used, and why.  It is kept whole until a good one overtakes it.
@@ -59,7 +67,8 @@ def command() -> None:
 
 
 @command.command("list", short_help="Count the reasons, and list what lies in quarantine.")
-@click.option("--job", type=JOB, metavar="JOB", help="Only of this job.")
+@click.argument("job", type=JOB, required=False)
+@of_one_job
 @click.option("--all", "everything", is_flag=True, help="Also what has been overtaken, replayed or dropped.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help=f"Entries named; else {SHOWN}, and with --json all.")
 @look_option
@@ -71,20 +80,22 @@ def list_(
     /,
     *,
     job: str | None,
+    by_option: str | None,
     everything: bool,
     limit: int | None,
     store: str | None,
     config: Path | None,
     as_json: bool,
 ) -> int:
-    """Count the reasons, then list what lies in quarantine, the oldest first: key, code, where and rule; never the
-    value.
+    """Count the reasons, then list what lies in quarantine, of all jobs or of JOB, the oldest first: key, code, where
+    and rule; never the value.
 
     \b
     tsi-fetch quarantine list
-    tsi-fetch quarantine list --job cima --json
+    tsi-fetch quarantine list cima --json
     """
     voice.speak(as_json=as_json, place=Place(config, store))
+    job = one_job(job, by_option)
     from jobs.looking import Where, quarantine_lines, quarantine_reasons, quarantine_rows
     from jobs.quarantining import grouped
     from jobs.reporting.table import table_text
@@ -175,7 +186,7 @@ def replay(
     if job is None and (numbers or store or sink):
         raise Usage("--id, --store and --sink are of one job", "name it: tsi-fetch quarantine replay JOB …")
     every = load_configuration(config, reach=Reach(), secrets=voice.secrets).settings.jobs
-    with listening() as stop:
+    with listening("replay again: what is not done yet still lies there") as stop:
         told = Asking(config, store, sink, accept_refusals)
         codes = [_replayed(voice, name, chosen, told, stop) for name in ([job] if job else every)]
     return int(worst({Exit(code) for code in codes}))
@@ -215,9 +226,11 @@ def _replayed(voice: Voice, job: str, chosen: Chosen, told: Asking, stop: StopSi
 @command.command("drop", short_help="Give entries up for good.")
 @click.argument("entries", nargs=-1, required=True, metavar="[JOB] NUMBER…", callback=_numbers)
 @click.option("--why", required=True, metavar="TEXT", help="The reason, for the audit trail.")
+@yes_option
 @look_option
 @config_option
 @json_option
+@log_option
 @click.pass_obj
 def drop(
     voice: Voice,
@@ -225,22 +238,26 @@ def drop(
     *,
     entries: tuple[str | None, tuple[int, ...]],
     why: str,
+    yes: bool,
     store: str | None,
     config: Path | None,
     as_json: bool,
+    log: str | None,
 ) -> int:
     """Close these entries for good: nobody asks for what they hold any more, until the source changes it.
 
     \b
-    tsi-fetch quarantine drop 12 --why "withdrawn, the agency says"
-    tsi-fetch quarantine drop cima 12 15 --why "test data"
+    tsi-fetch quarantine drop 12 --why "withdrawn, the agency says"    names it, and asks
+    tsi-fetch quarantine drop cima 12 15 --why "test data" --yes       does it
 
-    Who dropped what, when and why is in `tsi-fetch audit`.
+    All of them, or none.  Who dropped what, when and why is in `tsi-fetch audit`.
     """
-    voice.speak(as_json=as_json, place=Place(config, store))
+    voice.speak(log=log, as_json=as_json, place=Place(config, store))
     from jobs.config.load import Reach, load_configuration
-    from jobs.looking import Where
-    from jobs.quarantining import dropped
+    from jobs.looking import Where, quarantine_lines
+    from jobs.quarantining import dropped, open_entries
+    from jobs.reporting.counting import count
+    from jobs.reporting.table import table_text
     from tsi_fetch.errors import Usage
 
     if not why.strip():
@@ -248,26 +265,45 @@ def drop(
     job, numbers = entries
     load_configuration(config, reach=Reach(), secrets=voice.secrets)  # every secret that the reason may name
     reason = voice.secrets.redact(why.strip()).encode("utf-8", "backslashreplace").decode()
-    voice.say("nobody asks for what these entries hold any more, until the source changes it")
-    done = dropped(Where(config, voice.secrets, store), job, numbers, reason)
-    voice.show({"dropped": done}, f"dropped {', '.join(map(str, done)) or 'nothing'}")
+    where = Where(config, voice.secrets, store)
+    found = open_entries(where, job, numbers)
+    if not (yes and as_json):
+        head = f"{count(len(found), 'entry', 'entries')} would be dropped for good:"
+        then = "Nobody asks for what they hold any more, until the source changes it; the sink stays as it is."
+        table = table_text(voice.clean(quarantine_lines(found, everything=False)))
+        voice.show({"entries": found, "dropped": [], "done": False}, f"{head}\n{table}\n{then}")
+    agreed(yes)
+    done = dropped(where, job, numbers, reason)
+    others = [str(entry["number"]) for entry in found if entry["number"] not in done]
+    text = f"dropped {', '.join(map(str, done)) or 'nothing'}"
+    text += f"; a run has closed {', '.join(others)} meanwhile" if others else ""
+    voice.show({"entries": found, "dropped": done, "done": True}, text)
     return 0
 
 
 @command.command("export", short_help="Write all entries into a folder.")
-@click.argument("folder", type=FOLDER, metavar="DIR")
-@click.option("--job", type=JOB, metavar="JOB", help="Only of this job.")
+@click.argument("where_to", nargs=-1, required=True, type=JOB, metavar="[JOB] DIR", callback=_job_and_folder)
+@of_one_job
 @look_option
 @config_option
 @json_option
 @click.pass_obj
 def export(
-    voice: Voice, /, *, folder: Path, job: str | None, store: str | None, config: Path | None, as_json: bool
+    voice: Voice,
+    /,
+    *,
+    where_to: tuple[str | None, Path],
+    by_option: str | None,
+    store: str | None,
+    config: Path | None,
+    as_json: bool,
 ) -> int:
-    """Write every open entry into DIR, new or empty: the answers as received, the refused resource, the reason.
+    """Write every open entry, of all jobs or of JOB, into DIR, new or empty: the answers as received, the refused
+    resource, the reason.
 
     \b
     tsi-fetch quarantine export troubles
+    tsi-fetch quarantine export cima troubles
 
     These are bodies, which may hold personal data: only you can read the files.
     """
@@ -276,6 +312,8 @@ def export(
     from jobs.quarantining import exported
     from jobs.reporting.counting import count
 
+    named, folder = where_to
+    job = one_job(named, by_option)
     found = exported(Where(config, voice.secrets, store), job, folder)
     voice.show(found, f"{count(found['entries'], 'entry', 'entries')} in {found['folder']}")
     return 0

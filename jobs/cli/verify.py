@@ -27,14 +27,19 @@ def command(voice: Voice, /, *, folder: Path, accept: bool, config: Path | None,
     Nothing outside DIR is written, and nothing is asked over the network.
     """
     voice.speak(log=log, as_json=as_json)
+    from jobs.reporting.counting import count
     from jobs.signals import listening
     from jobs.verifying import asked_of, verify
     from tsi_fetch.http.recording import Recording
 
     wanted = asked_of(folder, config, Recording.open(folder).job)
     configuration = wanted.configuration(voice.secrets)
-    with listening() as stop, voice.progress() as progress:
-        verdict = verify(configuration, wanted, stop, progress, accept=accept)
+
+    def about_to(expected: Path, different: int) -> None:
+        voice.say(f"writes {expected} anew, of which {count(different, 'file differs', 'files differ')}")
+
+    with listening("verify again") as stop, voice.progress() as progress:
+        verdict = verify(configuration, wanted, stop, progress, accept=about_to if accept else None)
     lines = [f"{name}: {what}" for name, paths in verdict.differences.items() for what in paths]
     said = {True: "accepted", False: "different"}[accept] if lines else "as expected"
     result = {"result": said, "differences": {name: list(paths) for name, paths in verdict.differences.items()}}

@@ -102,7 +102,7 @@ def rewind(voice: Voice, /, *, job: str, words: tuple[str, ...], **options: Any)
     tsi-fetch watermark rewind cima 7d --why "rows of last week were mapped wrongly"
     tsi-fetch watermark rewind cima 2026-03-02 --why "…" --yes
 
-    What the source says as before is not written again, unless that run has --again.
+    What the source says as before is not sent again, unless that run has --again.
     """
     stream, value = _stream_and_value(words)
     return _change(voice, job, lambda wish: wish("rewind", stream, value), **options)
@@ -160,7 +160,7 @@ def _change(
     if not (yes and as_json):
         voice.show({**told, "done": False}, steered_text(voice.clean(told)))
     agreed(yes)
-    with listening() as stop:
+    with listening(f"see where it stands: tsi-fetch watermark show {job}") as stop:
         reason = voice.secrets.redact(why.strip()).encode("utf-8", "backslashreplace").decode()
         steer(configuration, asked, planned, reason, stop)
     voice.show({**told, "done": True}, voice.place.completed(done_text(voice.clean(told))))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -28,6 +28,15 @@ MEANING = {
     UNKNOWN: "on the sink, and not remembered; no difference, as others may own it",
 }
 """Also the order of the columns."""
+
+MENDING = {
+    Kind.MISSING: "created again when its product is read again",
+    Kind.CHANGED: "adopted if equal when its product is read again, else as on_existing says",
+    Kind.OURS: "written over when its product is read again, unless equal",
+    Kind.BACK: "removed again if it is ours, else let go",
+    Kind.TOUCHED: "only the version is taken over",
+}
+"""What becomes of each kind once memory is mended."""
 
 Figures = Mapping[str, Any]
 
@@ -62,15 +71,37 @@ def _result(found: Comparison) -> str:
     return "different" if found.exit_code else "in step"
 
 
-def reconciled_text(found: Figures, *, width: int | None = None) -> str:
+def reconciled_text(found: Figures, *, fix: bool = False, width: int | None = None) -> str:
+    """What differs, and what to do; with `fix`, what that would do about it, for whoever is asked."""
+    return _text(_parts(found, fix=fix), width)
+
+
+def mended_text(found: Figures, *, width: int | None = None) -> str:
+    """What was done, for whoever was shown what differs."""
+    done = (
+        _mended(escape(found["job"]), found) if found["mended"] else ["nothing differs any more; nothing was changed"]
+    )
+    return _text([f"{escape(found['job'])}: {found['result']}", *done], width)
+
+
+def about_text(found: Figures) -> str:
+    """What --fix is about to do, in a line."""
+    return f"{found['job']}: {_FORGETS} ({_kinds(found) or 'nothing'}), {_TAKES_OVER}; the sink is only read"
+
+
+_FORGETS = "forgets what it remembers of what differs"
+_TAKES_OVER = "and takes the sink's marker over"
+
+
+def _text(parts: Iterable[RenderableType], width: int | None) -> str:
     stream = io.StringIO()
     columns = width or shutil.get_terminal_size((WIDTH, 24)).columns
     console = Console(file=stream, width=columns, highlight=False, no_color=True)
-    console.print(Group(*_parts(found)))
+    console.print(Group(*parts))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
-def _parts(found: Figures) -> Iterator[RenderableType]:
+def _parts(found: Figures, *, fix: bool) -> Iterator[RenderableType]:
     yield f"{escape(found['job'])}: {found['result']}"
     yield _headline(found)
     if found["marker"]["trouble"]:
@@ -78,15 +109,19 @@ def _parts(found: Figures) -> Iterator[RenderableType]:
     if found["counts"]:
         yield _counts(found["counts"])
     yield from _named(found)
-    yield from _what_to_do(found)
+    yield from _would_mend(found) if fix and found["exit_code"] else _what_to_do(found)
 
 
 def _headline(found: Figures) -> str:
-    told = ", ".join(f"{n:,} {kind}" for kind in Kind if (n := _total(found, kind)))
+    told = _kinds(found)
     remembered, unknown = found["remembered"], _total(found, UNKNOWN)
     if not remembered:
         return f"Nothing is remembered{f'; {unknown:,} unknown on the sink' if unknown else ''}."
     return f"{remembered:,} remembered{f': {told}' if told else ', all in step'}."
+
+
+def _kinds(found: Figures) -> str:
+    return ", ".join(f"{n:,} {kind}" for kind in Kind if (n := _total(found, kind)))
 
 
 def _marker(marker: Figures) -> Iterator[str]:
@@ -117,6 +152,16 @@ def _named(found: Figures) -> Iterator[str]:
         yield from (f"  {escape(name)}" for name in names)
         if more := _total(found, kind) - len(names):
             yield f"  and {more:,} more"
+
+
+def _would_mend(found: Figures) -> Iterator[str]:
+    job = escape(found["job"])
+    if work := found["work"]:
+        yield f"{work['left']:,} of {work['total']:,} keys of a work list are still to be read: tsi-fetch run {job}"
+    yield f"--fix {_FORGETS}, {_TAKES_OVER}.  The sink is only read; the next runs write:"
+    for kind, then in MENDING.items():
+        if number := _total(found, kind):
+            yield f"  {number:,} {kind}: {then}"
 
 
 def _what_to_do(found: Figures) -> Iterator[str]:

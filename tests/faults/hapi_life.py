@@ -245,7 +245,8 @@ class OnHapi(Process):
 
     def _reconcile(self, hour: Hour | None) -> int:
         self.reaper.begin(hour)
-        command = [sys.executable, "-m", "jobs", "reconcile", JOB, "--fix", "--config", str(self.folder / "jobs.yaml")]
+        command = [sys.executable, "-m", "jobs", "reconcile", JOB, "--fix", "--yes"]
+        command += ["--config", str(self.folder / "jobs.yaml")]
         with (self.folder / "out").open("ab") as out:
             child = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env=environment())
             self.reaper.child = child

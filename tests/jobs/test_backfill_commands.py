@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -43,10 +45,24 @@ def test_everything_is_loaded_by_one_command_and_the_night_finds_nothing_new(des
     assert code == 0
     assert "49 created" in out
     assert "backfill 1: 3 of 3 items are done" in out
-    assert "backfill 1: loads everything that is listed of cima into out; deletes nothing" in err
+    says = "makes a list of everything that is listed of cima, to be loaded into out; deletes nothing"
+    assert err.index(says) < err.index("backfill 1: loads everything that is listed of cima into out; deletes nothing")
     code, out, _ = desk.run("run", "cima", "--json")
     assert code == 0
     assert {action for counts in report(out)["counts"].values() for action in counts} == {"unchanged"}
+
+
+def test_again_sends_everything_writes_nothing_that_is_there_just_so_and_says_that(desk: Any) -> None:
+    desk.run("run", "cima", "--json")
+    files = {file: file.stat().st_mtime_ns for file in desk.out.rglob("*.json")}
+    code, out, _ = desk.run("backfill", "cima", "--all", "--again", "--json")
+    done = report(out)
+    assert (code, done["rows"].get("skipped", 0)) == (0, 0)
+    assert {action for counts in done["counts"].values() for action in counts} == {"unchanged"}
+    assert {file: file.stat().st_mtime_ns for file in desk.out.rglob("*.json")} == files
+    for command in (["backfill", "start"], ["run"], ["plan"]):
+        told = " ".join(desk.run(*command, "--help")[1].split())
+        assert "what the sink holds just so is not written, and counts as unchanged" in told
 
 
 def test_start_is_the_long_way_to_say_it_and_helps(desk: Any) -> None:
@@ -66,13 +82,19 @@ def test_start_is_the_long_way_to_say_it_and_helps(desk: Any) -> None:
         (["cima", "--all", "--from", "2026-01-01"], "one of them"),
         (["cima", "--to", "2026-01-01"], "one of them"),
         (["cima", "--all", "--to", "2026-01-01"], "needs --from"),
-        (["cima", "--from", "yesterday"], "neither a day nor an instant"),
-        (["cima", "--from", "2026-02-01", "--to", "2026-02-01"], "the span is empty"),
+        (["cima", "--from", "yesterday"], "--from 'yesterday' is neither a day nor an instant"),
+        (["cima", "--from", "yesterday"], "write it like --from 2026-03-01"),
+        (["cima", "--from", "2026-02-01", "--to", ""], "--to '' is neither a day nor an instant"),
+        (["cima", "--from", "2999-01-01"], "--from 2999-01-01 is in the future"),
+        (["cima", "--from", "2999-01-01"], "name a day that has begun, like --from 20"),
+        (["cima", "--from", "2026-02-01", "--to", "2026-02-01"], "--to 2026-02-01 is the same as --from 2026-02-01"),
+        (["cima", "--from", "2026-02-01", "--to", "2026-02-01"], "--from 2026-02-01 --to 2026-02-02 is one day"),
+        (["cima", "--from", "2026-02-01", "--to", "2026-01-01"], "--to 2026-01-01 is before --from 2026-02-01"),
         (["cima", "--keys", "nowhere.txt"], "cannot be read"),
         (["nobody", "--all"], "nobody"),
         (["show", "7"], "there is no backfill 7"),
         (["resume", "7"], "there is no backfill 7"),
-        (["cancel", "7"], "there is no backfill 7"),
+        (["cancel", "7", "--yes"], "there is no backfill 7"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -93,7 +115,7 @@ def test_several_workers_on_an_embedded_store_are_a_setting_error(desk: Any) -> 
 
 def test_keys_come_from_a_file_and_a_span_from_the_feed(desk: Any) -> None:
     keys = desk.folder / "keys.txt"
-    keys.write_text(f"# of Tuesday\n{SOME}\n\n {SOME} \n")
+    keys.write_text(f"# of Tuesday\n{SOME}\n\n {SOME} \n{SOME} # the second\n  # 42177\n{SOME}\t#\n")
     code, out, _ = desk.run("backfill", "cima", "--keys", str(keys), "--json")
     done = report(out)
     assert (code, done["backfill"]["items"], done["rows"]["read"]) == (0, 1, 1)
@@ -108,6 +130,14 @@ def test_keys_come_from_a_file_and_a_span_from_the_feed(desk: Any) -> None:
     assert done["rows"]["read"] == 1, "the feed knows no end: what it gives beyond the span is left out"
     calls = [call for call in desk.register.calls if call.startswith("medicamento?")]
     assert calls[-1] == "medicamento?nregistro=99002"
+
+
+def test_a_key_of_a_file_may_have_blanks_and_a_hash_inside(desk: Any) -> None:
+    keys = desk.folder / "keys.txt"
+    keys.write_text("\ufeff99 003-95-96 # has blanks\n99003#notes\n#\n")
+    desk.run("backfill", "cima", "--keys", str(keys), "--later")
+    with closing(sqlite3.connect(desk.folder / "store.db")) as db:
+        assert db.execute("SELECT key FROM work ORDER BY id").fetchall() == [("99 003-95-96",), ("99003#notes",)]
 
 
 def test_a_list_made_for_later_is_worked_on_by_whoever_comes(desk: Any) -> None:
@@ -131,8 +161,9 @@ def test_what_cannot_be_fetched_is_set_aside_and_resumed(desk: Any, monkeypatch:
     assert [(item["key"], item["attempts"]) for item in found["set_aside"]] == [(SOME, 1)]
     text = desk.run("backfill", "show", "1")[1]
     assert "tries them anew" in text
-    code, out, _ = desk.run("backfill", "resume", "1", "--json")
+    code, _, err = desk.run("backfill", "resume", "1", "--log", "text")
     assert code == 65, "and again"
+    assert "goes on with list 1 of cima into out (all): 2 of 3 done, 0 left, 1 set aside, which are tried anew" in err
     code, out, _ = desk.run("backfill", "resume", "1", "--json")
     assert (code, report(out)["backfill"]["aside"]) == (0, 0)
 
@@ -144,13 +175,29 @@ def test_one_at_a_time_and_a_cancelled_one_is_over(desk: Any) -> None:
     code, _, err = desk.run("backfill", "cima", "--all", "--log", "text")
     assert code == 2
     assert "backfill 1 of cima is not over" in err
-    code, out, _ = desk.run("backfill", "cancel", "1")
+    assert "makes a list" not in err
+    code, out, _ = desk.run("backfill", "cancel", "1", "--yes")
     assert (code, "is cancelled; 0 of 3 items" in out) == (0, True)
     assert "backfill cancel" in desk.run("audit")[1]
+    code, out, _ = desk.run("backfill", "cancel", "1", "--yes")
+    assert (code, "is cancelled already" in out) == (0, True)
     assert desk.run("backfill", "resume", "1")[0] == 2
     assert desk.run("backfill", "cima", "--all", "--json")[0] == 0
     [second, first] = report(desk.run("backfill", "list", "--json")[1])["backfills"]
     assert (second["id"], second["state"], first["state"]) == (2, "closed", "cancelled")
+
+
+def test_cancel_says_what_it_would_end_and_asks(desk: Any) -> None:
+    desk.run("backfill", "cima", "--all", "--later")
+    code, out, err = desk.run("backfill", "cancel", "1", "--log", "text")
+    assert (code, "nothing was changed" in err, "--yes" in err) == (2, True, True)
+    assert "backfill 1 of cima into out: all" in out
+    assert "0 of 3 done, 3 left" in out
+    assert "for good" in out
+    assert shown(desk)["state"] == "open"
+    assert json.loads(desk.run("audit", "--json")[1])["audit"] == []
+    code, out, _ = desk.run("backfill", "cancel", "1", "--yes", "--json")
+    assert (code, json.loads(out)["state"]) == (0, "cancelled")
 
 
 def test_an_incomplete_listing_is_red_and_what_it_gave_is_kept_for_later(desk: Any) -> None:

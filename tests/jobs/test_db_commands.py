@@ -141,6 +141,13 @@ def test_before_any_run_there_is_nothing_to_prune_but_a_named_store_must_be_ther
     assert desk.run("db", "prune", "--keep", "soon")[0] == 2
 
 
+def test_upgrade_says_what_it_is_about_to_do_and_nothing_where_that_is_nothing(desk: Any) -> None:
+    code, out, err = desk.run("db", "upgrade", "--log", "text")
+    assert (code, f"makes the tables of sqlite:///{desk.folder}/store.db" in err, "was made" in out) == (0, True, True)
+    code, out, err = desk.run("db", "upgrade", "--log", "text")
+    assert (code, err, "is up to date" in out) == (0, "", True)
+
+
 def test_on_postgresql_prune_is_the_same(desk: Any, make_database: Callable[[], str]) -> None:
     url = make_database()
     upgrade(url)

@@ -35,6 +35,28 @@ def test_reasons_are_counted_before_entries_are_named(troubled: Any) -> None:
     assert entry["key"] == SOME
 
 
+def test_a_job_is_named_as_everywhere_and_only_one(troubled: Any) -> None:
+    found = entries(troubled)
+    assert entries(troubled, "cima") == entries(troubled, "--job", "cima") == entries(troubled, "cima", "--job", "cima")
+    assert entries(troubled, "cima") == found
+    assert troubled.run("quarantine", "list", "nobody")[0] == 2
+    code, _, err = troubled.run("quarantine", "list", "cima", "--job", "other")
+    assert (code, "JOB is cima, and --job is other" in err) == (2, True)
+    code, out, _ = troubled.run("backfill", "list", "cima", "--json")
+    assert (code, out) == troubled.run("backfill", "list", "--job", "cima", "--json")[:2]
+
+
+@pytest.mark.parametrize(
+    "wrong", [("nobody", "{}"), ("{}", "--job", "nobody"), ("cima", "{}", "--store", "sqlite:///x")]
+)
+def test_an_export_that_cannot_be_made_leaves_no_folder(troubled: Any, wrong: tuple[str, ...]) -> None:
+    folder = troubled.folder / "troubles"
+    assert troubled.run("quarantine", "export", *(word.format(folder) for word in wrong))[0] in (2, 78)
+    assert not folder.exists()
+    code, out, _ = troubled.run("quarantine", "export", "cima", str(folder), "--json")
+    assert (code, report(out)["entries"]) == (0, 1)
+
+
 def test_show_takes_the_number_alone_and_the_row_as_received(troubled: Any) -> None:
     [entry] = entries(troubled)["quarantine"]
     number = str(entry["number"])
@@ -95,16 +117,39 @@ def test_drop_needs_a_reason_which_stays_in_the_audit_trail(troubled: Any) -> No
     number = str(entry["number"])
     assert troubled.run("quarantine", "drop", number)[0] == 2
     assert troubled.run("quarantine", "drop", number, "--why", " ")[0] == 2
-    assert troubled.run("quarantine", "drop", "999", "--why", "x")[0] == 2
-    code, out, _ = troubled.run("quarantine", "drop", number, "--why", "test data")
-    assert (code, out) == (0, f"dropped {number}\n")
+    code, out, err = troubled.run("quarantine", "drop", "999", "--why", "x", "--yes", "--log", "text")
+    assert (code, out, "there is no open quarantine entry 999" in err) == (2, "", True)
+    code, out, _ = troubled.run("quarantine", "drop", number, "--why", "test data", "--yes")
+    assert (code, out.splitlines()[-1]) == (0, f"dropped {number}")
     assert entries(troubled)["quarantine"] == []
     [closed] = entries(troubled, "--all")["quarantine"]
     assert closed["why"] == "dropped: test data"
     text = troubled.run("audit")[1]
     assert "quarantine drop" in text
     assert "test data" in text
-    assert troubled.run("quarantine", "drop", number, "--why", "again")[0] == 2
+    assert troubled.run("quarantine", "drop", number, "--why", "again", "--yes")[0] == 2
+
+
+def test_drop_names_what_it_would_drop_and_asks(troubled: Any) -> None:
+    [entry] = entries(troubled)["quarantine"]
+    number = str(entry["number"])
+    code, out, err = troubled.run("quarantine", "drop", number, "--why", "test data", "--log", "text")
+    assert (code, "nothing was changed" in err, "--yes" in err) == (2, True, True)
+    assert "1 entry would be dropped for good" in out
+    assert all(told in out for told in ("cima", SOME, entry["rule"]))
+    assert "dropped 1" not in out
+    assert entries(troubled)["quarantine"] == [entry]
+    code, out, _ = troubled.run("quarantine", "drop", "cima", number, "--why", "test data", "--yes", "--json")
+    assert (code, json.loads(out)) == (0, {"entries": [entry], "dropped": [entry["number"]], "done": True})
+
+
+def test_drop_is_of_all_entries_or_of_none(troubled: Any) -> None:
+    [entry] = entries(troubled)["quarantine"]
+    number = str(entry["number"])
+    assert troubled.run("quarantine", "drop", number, "999", "--why", "x", "--yes")[0] == 2
+    assert entries(troubled)["quarantine"] == [entry]
+    code, out, _ = troubled.run("quarantine", "drop", number, number, "--why", "named twice", "--yes", "--json")
+    assert (code, json.loads(out)["dropped"]) == (0, [entry["number"]])
 
 
 def test_export_writes_the_answers_byte_for_byte_for_nobody_else_to_read(troubled: Any) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -82,7 +84,7 @@ def test_a_wiped_folder_is_told_mended_and_filled_again(desk: Any) -> None:
     assert "✗ the sink has lost this store's marker" in out
     assert out.endswith("  → tsi-fetch reconcile cima --fix\n")
     assert max(map(len, out.splitlines())) <= 100
-    code, out, _ = desk.run("reconcile", "cima", "--fix", "--json")
+    code, out, _ = desk.run("reconcile", "cima", "--fix", "--yes", "--json")
     found = json.loads(out)
     assert (code, found["result"], found["mended"]["work"]["kind"]) == (0, "mended", "reconcile")
     [(actor, action, detail)] = _audit(desk.folder)
@@ -92,6 +94,71 @@ def test_a_wiped_folder_is_told_mended_and_filled_again(desk: Any) -> None:
     assert (code, json.loads(out.splitlines()[-1])["outcome"]) == (0, "done")
     assert {name: body for name, body in _files(desk.out).items() if not name.startswith(".")} == whole
     assert desk.run("reconcile", "cima")[0] == 0
+
+
+class _Answers:
+    """A terminal at which a person thinks, and says yes."""
+
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
+        self._meanwhile = meanwhile
+
+    def isatty(self) -> bool:
+        return True
+
+    def readline(self, *_: object) -> str:
+        self._meanwhile()
+        return "y\n"
+
+
+def _asked(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object] = lambda: None) -> None:
+    monkeypatch.setattr(sys, "stdin", _Answers(meanwhile))
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda self: True, raising=False)
+
+
+def _loaded_and_one_missing(desk: Any) -> Path:
+    desk.run("run", "cima", "--json")
+    one, other = sorted((desk.out / "MedicinalProductDefinition").iterdir())[:2]
+    one.unlink()
+    return other
+
+
+def test_a_fix_says_what_it_would_do_and_changes_nothing_where_nobody_agrees(desk: Any) -> None:
+    _loaded_and_one_missing(desk)
+    before = _files(desk.folder)
+    code, out, err = desk.run("reconcile", "cima", "--fix", "--log", "text")
+    assert (code, "nothing was changed" in err, "--yes" in err) == (2, True, True)
+    assert "--fix forgets what it remembers of what differs" in out
+    assert "  1 missing: created again when its product is read again" in out
+    assert _files(desk.folder) == before
+
+
+def test_a_fix_that_a_person_agrees_to_is_done_and_told_in_short(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    _loaded_and_one_missing(desk)
+    _asked(monkeypatch)
+    code, out, err = desk.run("reconcile", "cima", "--fix", "--log", "text")
+    assert (code, "Do it?" in err) == (0, True)
+    assert out.count("missing: remembered, and not on the sink") == 1
+    assert "cima: mended\nMemory is mended" in out
+    assert [action for _, action, _ in _audit(desk.folder)] == ["reconcile"]
+
+
+def test_what_changed_while_a_person_thought_is_not_mended(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = _loaded_and_one_missing(desk)
+    _asked(monkeypatch, other.unlink)
+    code, _, err = desk.run("reconcile", "cima", "--fix", "--log", "text")
+    assert (code, "what differs is not what was shown any more: nothing was changed" in err) == (75, True)
+    assert _audit(desk.folder) == []
+
+
+def test_with_yes_it_is_said_before_it_is_done_and_where_nothing_differs_nobody_is_asked(desk: Any) -> None:
+    _loaded_and_one_missing(desk)
+    code, out, err = desk.run("reconcile", "cima", "--fix", "--yes", "--log", "text")
+    assert (code, out.splitlines()[0]) == (0, "cima: mended")
+    assert "forgets what it remembers of what differs (1 missing), and takes the sink's marker over" in err
+    assert desk.run("run", "cima", "--json")[0] == 0
+    code, out, _ = desk.run("reconcile", "cima", "--fix", "--log", "text")
+    assert (code, out.splitlines()[0]) == (0, "cima: in step")
+    assert desk.run("reconcile", "cima", "--yes")[0] == 2
 
 
 def test_a_file_that_somebody_edited_or_touched_is_told_with_every_figure_as_json(desk: Any) -> None:

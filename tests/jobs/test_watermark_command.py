@@ -252,3 +252,27 @@ def test_where_a_watermark_goes(before: Cursor, wish: Wish, expected: tuple[str,
 def test_where_it_may_not_go(before: Cursor, wish: Wish, expected: str) -> None:
     with pytest.raises(Usage, match=expected):
         aim(before, wish, NOW)
+
+
+@pytest.mark.parametrize(
+    ("before", "wish", "what", "accepted"),
+    [
+        (
+            DAY,
+            Wish("rewind", to="7x"),
+            "'7x' is neither a span of time, like 7d, nor a day like 2026-03-02",
+            "days are d",
+        ),
+        (DAY, Wish("rewind", to="0d"), "'0d' is neither a span of time, like 7d", "not zero"),
+        (INSTANT, Wish("rewind", to="7x"), "nor an instant with its zone, like 2026-03-02T08:30:00Z", "days are d"),
+        (DAY, Wish("rewind", to="2026-03-11"), "2026-03-11 is not before 2026-03-10, where the watermark", "like 7d"),
+        (DAY, Wish("set", to="7d"), "which is a day like 2026-03-02", "a span, like 7d, is for rewind"),
+    ],
+)
+def test_a_mistake_says_what_was_wrong_and_what_is_accepted(
+    before: Cursor, wish: Wish, what: str, accepted: str
+) -> None:
+    with pytest.raises(Usage) as raised:
+        aim(before, wish, NOW)
+    assert what in raised.value.message
+    assert accepted in raised.value.hint

@@ -51,7 +51,7 @@ COMMANDS = (
     "export cima $DATA/exported",
     "db backup $DATA/copy.db",
     "db prune --keep 90d --yes",
-    "reconcile cima --fix",
+    "reconcile cima --fix --yes",
     "status",
 )
 

@@ -196,7 +196,7 @@ def test_the_command_is_the_way_out_of_exit_code_77(hapi: str, tmp_path: Path) -
         Look(hapi).delete(Ref.parse(f"Device/{found['marker']['name']}"))
         assert tsi_fetch("run", "cima")[0] == 77
         assert tsi_fetch("reconcile", "cima")[0] == 65
-        code, found = tsi_fetch("reconcile", "cima", "--fix")
+        code, found = tsi_fetch("reconcile", "cima", "--fix", "--yes")
         assert (code, found["result"]) == (0, "mended")
         assert tsi_fetch("run", "cima")[0] == 0
         assert tsi_fetch("reconcile", "cima")[0] == 0

@@ -119,6 +119,7 @@ def looking_back(desk: Desk) -> None:
         desk.both("quarantine", "list", "--job", job, "--all", code=0)
         _show(desk, job)
     desk.say("reconcile", "plain", "--fix", "--log", "text")
+    desk.say("reconcile", "plain", "--fix", "--yes", "--log", "text")
     _load_again(desk)
     _steer(desk)
     desk.both("check")
@@ -136,7 +137,8 @@ def _load_again(desk: Desk) -> None:
     listed = json.loads(desk.say("quarantine", "list", "--job", "plain", "--json", code=0))["quarantine"]
     number = str(listed[0]["number"])
     why = f"the server's token is {SECRETS['plain token']} now"
-    desk.both("quarantine", "drop", "plain", number, "--why", why)
+    desk.both("quarantine", "drop", "plain", number, "--why", why, code=2)
+    desk.both("quarantine", "drop", "plain", number, "--why", why, "--yes")
     desk.both("quarantine", "list", "--job", "plain", "--all", code=0)
     desk.say("quarantine", "export", str(desk.folder / "troubles"), "--job", "plain", code=0)
 
