@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from jobs.cli.in_order import InOrder
+from jobs.cli.in_order import OrJob
 from jobs.cli.job_names import JOB
 from jobs.cli.options import (
     Span,
@@ -35,12 +35,13 @@ class Wanted(NamedTuple):
     job: str | None
 
 
-class Backfills(InOrder):
+class Backfills(OrJob):
     """`backfill JOB …` begins one, as `backfill start JOB …` does."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        self.check_word(ctx, args)
         if args and args[0] not in self.commands:
             return "start", self.commands["start"], args
         return super().resolve_command(ctx, args)
