@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from jobs.reporting.counting import count
 from jobs.reporting.visible import visible
 from tsi_fetch.fhir.tokens import dump
 
@@ -38,8 +39,10 @@ def planned_text(entries: Iterable[Entry], more: int, *, width: int | None = Non
             yield from ("", "what would become of each resource", "")
             named = True
         yield from map(visible, _entry(entry, columns))
-    if more:
+    if more and named:
         yield f"… and {more:,} more; --limit {_round(more)} lists more of them"
+    elif more:
+        yield from ("", f"{count(more, 'resource')} by name: --limit {_round(more)}")
 
 
 def _round(more: int) -> int:
