@@ -13,12 +13,12 @@ from types import MappingProxyType
 from typing import Any
 
 from jobs.backfilling import Effort, Place, found_in, work_on
-from jobs.reporting.counting import count
 from jobs.wiring import new_run_id
 from store import backfills
 from store.backfills import Backfill
 from store.handle import Stored, open_store
 from tsi_fetch.clock import StopSignal
+from tsi_fetch.counting import are, count
 from tsi_fetch.errors import Exit, Stopped, worst
 from tsi_fetch.ports import Progress
 from tsi_fetch.report import MOST_NAMED
@@ -142,7 +142,7 @@ class _Crew:
         found = found_in(self._stored, self._number)
         if codes <= {Exit.DONE} and found.progress.left and found.progress.state == "open" and not self._planned:
             codes.add(Exit.TRY_AGAIN)
-            what = f"its workers ended, and {found.progress.left} items are left"
+            what = f"its workers ended, and {count(found.progress.left, 'item')} {are(found.progress.left)} left"
             hint = f"tsi-fetch backfill resume {self._number}"
             reasons.append({"code": int(Exit.TRY_AGAIN), "what": what, "hint": hint})
         records = backfills.workers(self._stored, self._number)
@@ -206,11 +206,11 @@ def _iso(instant: datetime | None) -> str | None:
 
 def _standing(found: Backfill, total: int) -> list[str]:
     there = found.progress
-    told = [f"backfill {found.id}: {there.done:,} of {count(total, 'item')} {'is' if total == 1 else 'are'} done"]
+    told = [f"backfill {found.id}: {there.done:,} of {count(total, 'item')} {are(there.done)} done"]
     if there.aside:
-        told.append(f"{there.aside:,} are set aside: tsi-fetch backfill show {found.id}")
+        told.append(f"{there.aside:,} {are(there.aside)} set aside: tsi-fetch backfill show {found.id}")
     if there.left and there.state != "cancelled":
-        told.append(f"{there.left:,} are left: tsi-fetch backfill resume {found.id}")
+        told.append(f"{there.left:,} {are(there.left)} left: tsi-fetch backfill resume {found.id}")
     return told
 
 

@@ -23,6 +23,7 @@ from jobs.cli.options import (
 )
 from jobs.cli.voice import Voice
 from jobs.reporting.place import Place
+from tsi_fetch.counting import are, count
 
 if TYPE_CHECKING:
     from jobs import backfilling
@@ -303,7 +304,8 @@ def cancel(
     backfill_views.cancellable(where, number, job)
     voice.say(f"backfill {number} ends for good, and cannot be resumed; what it has loaded stays")
     found = backfill_views.cancelled(where, number, job)
-    told = f"backfill {number} is {found['state']}; {found['done']} of {found['items']} items are done, and stay"
+    done = f"{found['done']:,} of {count(found['items'], 'item')} {are(found['done'])} done"
+    told = f"backfill {number} is {found['state']}; {done}, and what is loaded stays"
     voice.show(found, told)
     return 0
 
@@ -343,6 +345,6 @@ def _work(
 def _told(voice: Voice, made: Any) -> int:
     from jobs.crews import figures
 
-    what = f"backfill {made.id} of {made.job}: {made.progress.left:,} items"
+    what = f"backfill {made.id} of {made.job}: {count(made.progress.left, 'item')}"
     voice.show(figures(made), voice.place.completed(f"{what}; work on it: tsi-fetch backfill work {made.id}"))
     return 0

@@ -193,8 +193,8 @@ class Asking(NamedTuple):
 def _replayed(voice: Voice, job: str, chosen: Chosen, told: Asking, stop: StopSignal) -> int:
     """The exit code of one job's replay."""
     from jobs.quarantining import replay_entries, waiting_entries
-    from jobs.reporting.counting import count
     from jobs.wiring import Asked
+    from tsi_fetch.counting import count
 
     config, store, sink, accept_refusals = told
     asked = Asked(job, config=config, store=store, sink=sink, accept_refusals=accept_refusals)
@@ -274,7 +274,7 @@ def export(
     voice.speak(as_json=as_json, place=Place(config, store))
     from jobs.looking import Where
     from jobs.quarantining import exported
-    from jobs.reporting.counting import count
+    from tsi_fetch.counting import count
 
     found = exported(Where(config, voice.secrets, store), job, folder)
     voice.show(found, f"{count(found['entries'], 'entry', 'entries')} in {found['folder']}")

@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from jobs.reporting.counting import count
+from tsi_fetch.counting import count
 from tsi_fetch.differences import IN_STEP, UNKNOWN, Kind
 from tsi_fetch.reconcile import Comparison
 
@@ -135,8 +135,8 @@ def _what_to_do(found: Figures) -> Iterator[str]:
         if not _is_fixed(found):
             yield f"  → tsi-fetch reconcile {job} --fix"
         elif not work:
-            yield "  Memory was mended before, and a run left what somebody else wrote, as foreign. To have it written over,"
-            yield "  let the job file say on_existing: adopt, and run the products concerned with --only:"
+            yield "  Memory was mended before, and a run left what somebody else wrote, as foreign. To have it"
+            yield "  written over, let the job file say on_existing: adopt, and run the products with --only:"
             yield f"  → tsi-fetch quarantine list --job {job}"
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from jobs.config.duration import show_duration
+from jobs.reporting.instants import second
 from jobs.reporting.status import SILENT
 from jobs.reporting.table import BETWEEN, room_beside, table_text, width
 from jobs.reporting.text import headline, report_text
@@ -28,8 +29,8 @@ _UNTOLD = {
 
 
 def runs_text(runs: Sequence[Run], job: str | None) -> str:
-    """One line a run; the job's name in front where runs of all jobs are listed.  Where the screen is narrow, what a run
-    did comes below its line, cut off at the edge, and what the id says as well is left out, then how long it took;
+    """One line a run; the job's name in front where runs of all jobs are listed.  Where the screen is narrow, what a
+    run did comes below its line, cut off at the edge, and what the id says as well is left out, then how long it took;
     number, outcome and exit code never are."""
     none = f"{job} has not run yet" if job else "no job has run yet"
     heads = [({} if job else {"job": run["job"]}) | _line(run) for run in runs]
@@ -132,7 +133,8 @@ def _without_report(run: Run) -> Iterator[str]:
     else:
         yield f"There is no report: {_UNTOLD.get(outcome, 'it was pruned; only this line was kept')}."
     took = f", took {_took(run)}" if run["ended"] else ""
-    yield f"started {run['started']}{took}" + ("" if run["exit_code"] is None else f", exit code {run['exit_code']}")
+    code = "" if run["exit_code"] is None else f", exit code {run['exit_code']}"
+    yield f"started {second(run['started'])}{took}{code}"
 
 
 def _where(run: Run) -> Iterator[str]:

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs.reporting.instants import minute
+
 WIDTH = 140  # where no terminal says how wide it is
 UNBROKEN = 24
 BETWEEN = 3  # columns between two of a table
@@ -26,8 +28,8 @@ def table_text(
 ) -> str:
     """The rows under the names of their members; `none` where there are no rows.
 
-    Instants are shown to the minute, in UTC, and the heading says so.  `below`: a line for each row, below it and cut off
-    at the edge of the screen; the rows themselves must have room (`room_beside`).
+    Instants are shown to the minute, in UTC, and the heading says so.  `below`: a line for each row, below it and cut
+    off at the edge of the screen; the rows themselves must have room (`room_beside`).
     """
     if not rows:
         return none + "\n"
@@ -130,7 +132,7 @@ def _cell(value: Any) -> str:
     if value is None or value == "":
         return "·"
     if isinstance(value, str) and _INSTANT.fullmatch(value):
-        return value[:16].replace("T", " ")
+        return minute(value).removesuffix(" UTC")  # the heading has it
     if isinstance(value, Mapping) and len(value) == 1:
         return _cell(next(iter(value.values())))
     if isinstance(value, Mapping):

@@ -199,7 +199,12 @@ def test_few_updates_and_their_differences_are_seen_beside_many_creates(listings
 
 
 def test_actions_share_the_room_and_leave_none_of_it(listings: Callable[..., Listing]) -> None:
-    for most, expected in ((0, {}), (1, {"update": 1}), (7, {"update": 4, "create": 3}), (50, {"update": 25, "create": 25})):
+    for most, expected in (
+        (0, {}),
+        (1, {"update": 1}),
+        (7, {"update": 4, "create": 3}),
+        (50, {"update": 25, "create": 25}),
+    ):
         listing = listings(most, diff=False)
         for number in range(60):
             listing.counted(_ref(number), "created", 1)
