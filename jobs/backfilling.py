@@ -267,7 +267,7 @@ def _of_list(claims: Any, progress: Progress) -> Progress:
 
     def told(phase: str, done: int, total: int | None) -> None:
         there = claims.progress()
-        progress("backfill", there.done + there.aside, there.done + there.aside + there.left)
+        progress("backfill", there.rows.done + there.rows.aside, there.rows.total)
 
     return told
 

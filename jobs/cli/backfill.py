@@ -23,7 +23,7 @@ from jobs.cli.options import (
 )
 from jobs.cli.voice import Voice
 from jobs.reporting.place import Place
-from tsi_fetch.counting import are, count
+from tsi_fetch.counting import count
 
 if TYPE_CHECKING:
     from jobs import backfilling
@@ -298,14 +298,14 @@ def cancel(
     """
     voice.speak(as_json=as_json, place=Place(config, store))
     from jobs import backfill_views
+    from jobs.crews import done_text
     from jobs.looking import Where
 
     where = Where(config, voice.secrets, store)
     backfill_views.cancellable(where, number, job)
     voice.say(f"backfill {number} ends for good, and cannot be resumed; what it has loaded stays")
     found = backfill_views.cancelled(where, number, job)
-    done = f"{found['done']:,} of {count(found['items'], 'item')} {are(found['done'])} done"
-    told = f"backfill {number} is {found['state']}; {done}, and what is loaded stays"
+    told = f"backfill {number} is {found['state']}; {done_text(found)}, and what is loaded stays"
     voice.show(found, told)
     return 0
 
@@ -345,6 +345,8 @@ def _work(
 def _told(voice: Voice, made: Any) -> int:
     from jobs.crews import figures
 
-    what = f"backfill {made.id} of {made.job}: {count(made.progress.left, 'item')}"
+    windows, rows = made.progress.windows.left, made.progress.rows.left
+    listed = f"{count(windows, 'span')} of days" if windows else count(rows, "item")
+    what = f"backfill {made.id} of {made.job}: {listed}"
     voice.show(figures(made), voice.place.completed(f"{what}; work on it: tsi-fetch backfill work {made.id}"))
     return 0
