@@ -145,7 +145,7 @@ def plan(
         loop = _Loop(
             configuration, asked, to, recording, identity, clock, everybodys, stop, progress, plan=True, witness=witness
         )
-        return Ran(loop.once(store, run_id))
+        return Ran(replace(loop.once(store, run_id), asked=asked.reading()))
 
 
 def open_recording(asked: Asked) -> Recording | None:

@@ -136,6 +136,8 @@ def _named_figures(report: Report) -> Iterator[tuple[str, str]]:
         yield "watermark", f"{before} → {after}" if before != after else f"{after} (not moved)"
     if report["remainder"]:
         yield "left to do", f"{count(report['remainder'], 'key')}; the next run goes on"
+    if report.get("asked", {}).get("full") and _totals(report["counts"]).get("unchanged"):
+        yield "unchanged", f"as remembered; whether the sink still holds it: tsi-fetch reconcile {report['job']}"
     took = datetime.fromisoformat(report["ended"]) - datetime.fromisoformat(report["started"])
     yield "took", f"{show_duration(took)}, from {second(report['started'])}"
     if report["phases"]:
