@@ -9,7 +9,7 @@ from typing import Any
 
 from jobs.actor import actor
 from jobs.config.duration import show_duration
-from jobs.crews import figures
+from jobs.crews import done_text, figures, rows_of, unread_text
 from jobs.looking import Where
 from jobs.reporting.table import table_text
 from store import backfills
@@ -41,12 +41,17 @@ def lines(found: list[Figures]) -> list[Figures]:
             "job": one["job"],
             "what": what_text(one),
             "state": one["state"],
-            "done": f"{one['done']:,} of {one['items']:,}",
+            "done": _done(one),
             "aside": one["aside"],
             "begun": one["created"],
         }
         for one in found
     ]
+
+
+def _done(found: Figures) -> str:
+    so_far = " so far" if found["windows"]["left"] else ""
+    return f"{rows_of(found).done:,} of {rows_of(found).total:,}{so_far}"
 
 
 OVER = ("closed", "cancelled")
@@ -143,10 +148,10 @@ def would_end_text(found: Figures) -> str:
 def text(found: Figures) -> str:
     """The same for a person."""
     parts = [f"backfill {found['id']} of {found['job']} into {found['sink']}: {what_text(found)}"]
-    left = f", {found['left']:,} left" if found["left"] else ""
+    left = f", {rows_of(found).left:,} left" if rows_of(found).left else ""
     about = found["seconds_left"]
     estimate = f" (about {show_duration(timedelta(seconds=about))})" if about else ""
-    parts.append(f"{found['state']}: {found['done']:,} of {found['items']:,} done{left}{estimate}")
+    parts.append(f"{found['state']}: {done_text(found)}{left}{estimate}{unread_text(found)}")
     if found["aside"]:
         more = f", the first {len(found['set_aside'])}" if found["aside"] > len(found["set_aside"]) else ""
         then = "" if found["kind"] == "backfill" else f"the next run of {found['job']} asks for them; "

@@ -34,6 +34,7 @@ from store.handle import Stored, open_store
 from store.job_store import JobBook
 from tsi_fetch.backfill import Bench, work
 from tsi_fetch.clock import Clock, StopSignal
+from tsi_fetch.counting import count
 from tsi_fetch.errors import SettingError, TryAgain, Usage
 from tsi_fetch.http.meter import Meter
 from tsi_fetch.ports import Progress, Ranged, Source
@@ -160,7 +161,7 @@ class _Maker:
             raise TryAgain(f"there is nothing in {which.words()}", "a register is never empty: ask again later")
         if not complete:
             raise TryAgain(
-                f"the listing was incomplete: backfill {number} has the {made.total} keys that it gave",
+                f"the listing was incomplete: backfill {number} has the {count(made.total, 'key')} that it gave",
                 f"load those: tsi-fetch backfill resume {number}; or cancel it, and begin again later",
             )
         return number
@@ -293,7 +294,7 @@ def _of_list(claims: Any, progress: Progress) -> Progress:
 
     def told(phase: str, done: int, total: int | None) -> None:
         there = claims.progress()
-        progress("backfill", there.done + there.aside, there.done + there.aside + there.left)
+        progress("backfill", there.rows.done + there.rows.aside, there.rows.total)
 
     return told
 

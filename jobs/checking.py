@@ -16,6 +16,7 @@ from jobs.findings import Finding, tried
 from store.handle import Stored, open_store
 from store.upgrade import state
 from tsi_fetch.clock import StopSignal
+from tsi_fetch.counting import count
 from tsi_fetch.errors import SettingError, TsiFetchError
 
 
@@ -26,8 +27,7 @@ def check(
     known."""
     jobs = configuration.settings.jobs
     names = [name for name in jobs if job in (None, name)]
-    count = len(jobs)
-    yield Finding(f"job file {configuration.file}: {count} job{'s' if count > 1 else ''}")
+    yield Finding(f"job file {configuration.file}: {count(len(jobs), 'job')}")
     used = {jobs[name].store for name in names}
     for name, store in configuration.settings.stores.items():
         if job is None or name in used:

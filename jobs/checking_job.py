@@ -19,6 +19,7 @@ from jobs.wiring import Asked, Target, hastily, make_sink, make_source, new_run_
 from store import queries
 from store.handle import Stored
 from tsi_fetch.clock import Clock, StopSignal, SystemClock
+from tsi_fetch.counting import count
 from tsi_fetch.errors import Guarded, SettingError, TsiFetchError
 from tsi_fetch.http.meter import Meter
 from tsi_fetch.marker import Marker, marker_name
@@ -105,7 +106,7 @@ def _source(configuration: Configuration, job: str, clock: Clock, meter: Meter) 
         source: Any = make_source(configuration, job, clock, meter=meter, hasty=True)
         stack.callback(getattr(source, "close", lambda: None))
         for page in islice(source.keys(), 1):
-            return f"{len(page.keys)} keys on the first page of its listing"
+            return f"{count(len(page.keys), 'key')} on the first page of its listing"
     return "its listing is empty"
 
 

@@ -13,15 +13,16 @@ from types import MappingProxyType
 from typing import Any
 
 from jobs.backfilling import Effort, Place, found_in, work_on
-from jobs.reporting.counting import count
 from jobs.wiring import new_run_id
 from store import backfills
 from store.backfills import Backfill
 from store.handle import Stored, open_store
 from tsi_fetch.clock import StopSignal
+from tsi_fetch.counting import are, count
 from tsi_fetch.errors import Exit, Stopped, worst
 from tsi_fetch.ports import Progress
 from tsi_fetch.report import MOST_NAMED
+from tsi_fetch.words import Counted
 
 LOOK = 0.5
 """Seconds between looks at the children."""
@@ -109,7 +110,7 @@ class _Crew:
         try:
             while any(child.poll() is None for child in self._children.values()):
                 there = found_in(self._stored, self._number).progress
-                progress("backfill", there.done + there.aside, there.done + there.aside + there.left)
+                progress("backfill", there.rows.done + there.rows.aside, there.rows.total)
                 stop.wait(LOOK)
         except Stopped as e:
             self._stopped = e
@@ -142,7 +143,7 @@ class _Crew:
         found = found_in(self._stored, self._number)
         if codes <= {Exit.DONE} and found.progress.left and found.progress.state == "open" and not self._planned:
             codes.add(Exit.TRY_AGAIN)
-            what = f"its workers ended, and {found.progress.left} items are left"
+            what = f"its workers ended, and {count(found.progress.left, 'item')} {are(found.progress.left)} left"
             hint = f"tsi-fetch backfill resume {self._number}"
             reasons.append({"code": int(Exit.TRY_AGAIN), "what": what, "hint": hint})
         records = backfills.workers(self._stored, self._number)
@@ -156,7 +157,6 @@ def merged(worked: Worked, listing: Mapping[str, Mapping[str, float]] = MappingP
     `listing`: the requests that made its list, by host."""
     found, reports = worked.found, worked.reports
     there, code = found.progress, worked.exit_code
-    total = there.left + there.done + there.aside
     started = min((report["started"] for report in reports), default=found.created.isoformat())
     quarantined = [trouble for report in reports for trouble in report["quarantined"]]
     return {
@@ -175,7 +175,7 @@ def merged(worked: Worked, listing: Mapping[str, Mapping[str, float]] = MappingP
         "quarantined": quarantined[:MOST_NAMED],
         "troubles": sum(report["troubles"] for report in reports),
         "reasons": _each_once([*worked.reasons, *(reason for report in reports for reason in report["reasons"])]),
-        "notes": [*_standing(found, total), *_each_once(note for report in reports for note in report["notes"])],
+        "notes": [*_standing(found), *_each_once(note for report in reports for note in report["notes"])],
         "requests": _summed_each([listing, *(report["requests"] for report in reports)]),
         "backfill": figures(found) | {"workers": [report["run"] for report in reports]},
     }
@@ -197,20 +197,40 @@ def figures(found: Backfill) -> dict[str, Any]:
         "done": there.done,
         "left": there.left,
         "aside": there.aside,
+        "windows": there.windows._asdict(),
     }
+
+
+def rows_of(found: Mapping[str, Any]) -> Counted:
+    """The items of a backfill (as `figures` has it) without its windows."""
+    return Counted(*(found[name] - found["windows"][name] for name in Counted._fields))
+
+
+def done_text(found: Mapping[str, Any]) -> str:
+    """`3 of 5 items are done`, and where those were found: a window is no item to whoever reads this."""
+    rows, windows = rows_of(found), Counted(**found["windows"])
+    where = f" found in {count(windows.total, 'span')} of days" if windows.total and not windows.left else ""
+    so_far = " found so far" if windows.left else ""
+    return f"{rows.done:,} of {count(rows.total, 'item')}{where}{so_far} {are(rows.done)} done"
+
+
+def unread_text(found: Mapping[str, Any]) -> str:
+    """Windows that are still to be made rows of; nothing where there are none."""
+    left = found["windows"]["left"]
+    return f"; {count(left, 'span')} of days {are(left)} still to be looked through" if left else ""
 
 
 def _iso(instant: datetime | None) -> str | None:
     return instant.isoformat(timespec="seconds") if instant else None
 
 
-def _standing(found: Backfill, total: int) -> list[str]:
+def _standing(found: Backfill) -> list[str]:
     there = found.progress
-    told = [f"backfill {found.id}: {there.done:,} of {count(total, 'item')} {'is' if total == 1 else 'are'} done"]
+    told = [f"backfill {found.id}: {done_text(figures(found))}{unread_text(figures(found))}"]
     if there.aside:
-        told.append(f"{there.aside:,} are set aside: tsi-fetch backfill show {found.id}")
+        told.append(f"{there.aside:,} {are(there.aside)} set aside: tsi-fetch backfill show {found.id}")
     if there.left and there.state != "cancelled":
-        told.append(f"{there.left:,} are left: tsi-fetch backfill resume {found.id}")
+        told.append(f"{there.left:,} {are(there.left)} left: tsi-fetch backfill resume {found.id}")
     return told
 
 

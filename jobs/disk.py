@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from tsi_fetch.counting import count
 from tsi_fetch.errors import SettingError, TryAgain
 
 TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm", "/run")
@@ -76,7 +77,8 @@ def room(path: Path) -> str:
     if usage.free < LEAST_ROOM:
         raise TryAgain(f"only {told}", "free some space, or give it more")
     if files.f_files and files.f_favail < LEAST_FILES:
-        raise TryAgain(f"only {files.f_favail:,} more files fit", "remove some files, or use a larger file system")
+        left = f"room for {count(files.f_favail, 'more file')} only"
+        raise TryAgain(left, "remove some files, or use a larger file system")
     return told
 
 

@@ -177,16 +177,17 @@ class _Export:
                 self._one(later, held.get(k.ref))
 
     def _one(self, known: Known, held: Held | None) -> None:
+        """Either it is exported, in whatever version, or it is left out: one difference at most."""
         if held is None or held.body is None:
             self.done.differs(MISSING, known.ref)
             return
-        if held.version != known.version:
-            self.done.differs(OTHER, known.ref)
         line = one_line(held.body)
         if line is None:
             self.done.differs(UNREADABLE, known.ref)
-        else:
-            self.lines.add(known.ref.type, line)
+            return
+        if held.version != known.version:
+            self.done.differs(OTHER, known.ref)
+        self.lines.add(known.ref.type, line)
 
 
 def _version(held: Held | None) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import IO, Any
 
 from tsi_fetch.errors import SettingError
@@ -12,10 +13,10 @@ from tsi_fetch.fhir.tokens import NotJson, dump, parse
 from tsi_fetch.words import Outcome, Ref, Result, Write
 
 ACTIONS: Mapping[str, str] = {
-    "created": "create",
     "updated": "update",
     "retired": "retire",
     "deleted": "delete",
+    "created": "create",
     "waiting": "wait",
     "refused": "refuse",
     "kept": "keep",
@@ -23,7 +24,11 @@ ACTIONS: Mapping[str, str] = {
     "older": "older",
     "unchanged": "unchanged",
 }
-"""By what a report counts, what is listed of each resource; in the order in which it is listed."""
+"""By what a report counts, what is listed of each resource; in the order in which it is listed: what touches what is
+there comes before what is new."""
+
+SHARING = ("update", "retire", "delete", "create", "wait", "refuse")
+"""Actions that share the room of a list, so that many of one do not hide the few of another."""
 
 IN_MEMORY = 1_000_000
 """Bytes of a list that are kept before it goes to a temporary file."""
@@ -60,13 +65,9 @@ class Listing:
     def entries(self) -> Iterator[dict[str, Any]]:
         """Those listed, by action: `resource` and `action`; of an update with `--diff` `changes`, of what waits
         `waits_for`.  Numbers are `msgspec.Raw` where a float would change them."""
-        left = self._most
-        for spool in self._of.values():
-            for entry in spool.entries():
-                if not left:
-                    return
-                left -= 1
-                yield entry
+        room = _shares({action: spool.total for action, spool in self._of.items()}, self._most)
+        for action, spool in self._of.items():
+            yield from islice(spool.entries(), room[action])
 
     @property
     def more(self) -> int:
@@ -77,6 +78,23 @@ class Listing:
     def close(self) -> None:
         for spool in self._of.values():
             spool.close()
+
+
+def _shares(totals: Mapping[str, int], most: int) -> dict[str, int]:
+    """How many of each action are listed, `most` in all: of those that share, as many of each as of any other, as far
+    as there are so many; what room is left goes in the order of `totals`."""
+    room, left = dict.fromkeys(totals, 0), most
+    while left and (wanting := [action for action in SHARING if room[action] < totals[action]]):
+        each = max(1, left // len(wanting))
+        for action in wanting[:left]:
+            more = min(each, totals[action] - room[action])
+            room[action] += more
+            left -= more
+    for action, total in totals.items():
+        more = min(left, total - room[action])
+        room[action] += more
+        left -= more
+    return room
 
 
 def _changes(held: bytes | None, body: bytes) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from jobs import collecting
 from jobs.actor import actor
 from jobs.config.load import Configuration
 from jobs.looking import Where, trouble_figures
-from jobs.running import Ran, recorded
+from jobs.running import Ran, noted, recorded
 from jobs.wiring import Asked, make_sink, make_source, new_run_id, settings_of, source_class, target, with_requests
 from store import queries, troubles
 from store.handle import NoStore, Stored, open_store
@@ -33,6 +33,9 @@ from tsi_fetch.words import RunRecord
 
 Figures = dict[str, Any]
 
+QUARANTINE = "quarantine"
+"""Member of what was asked of a run: the entries that it replays."""
+
 _INDEX = re.compile(r"\[\d+\]")
 
 
@@ -42,6 +45,9 @@ class Chosen:
 
     numbers: frozenset[int] = frozenset()
     code: str | None = None
+
+    def to_json(self) -> Figures:
+        return {"numbers": sorted(self.numbers), "code": self.code}
 
     def of(self, job: str, sink: str, stream: str) -> Which:
         return Which(job, sink, stream, self.numbers or None, self.code)
@@ -110,7 +116,8 @@ def replay_entries(
                     ports = Ports(source, sink, book, clock, stop, progress)
                     return with_requests(replay(ports, settings_of(configuration, asked, run_id), entries), meter)
 
-            report = recorded(book, RunRecord(run_id, job, clock.now(), whole=False), clock, once)
+            record = RunRecord(run_id, job, clock.now(), whole=False, report=noted({QUARANTINE: chosen.to_json()}))
+            report = recorded(book, record, clock, once)
     return Ran(report, to if asked.sink else None)
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from jobs.config.load import Configuration
 from jobs.looking import Figures, Where, iso
+from jobs.quarantining import QUARANTINE
+from jobs.running import ASKED
 from store import run_history
 from store.handle import NoStore, Stored
 from store.queries import RunRow
@@ -99,6 +101,8 @@ def _stores(where: Where, configuration: Configuration, job: str | None) -> Iter
 def _figures(stored: Stored, store: str, row: RunRow) -> Figures:
     """The members keep their names: dashboards read them."""
     running = row.record.outcome == "running"
+    report = dict(row.record.report)
+    asked = report.get(ASKED) or {}
     return {
         "run": row.record.id,
         "number": row.number,
@@ -113,9 +117,22 @@ def _figures(stored: Stored, store: str, row: RunRow) -> Figures:
         "seconds": _seconds(row.record),
         "replay": row.replay,
         "whole": row.record.whole,
+        "kind": _kind(row, asked),
+        "asked": asked,
+        "list": row.list,
         "host": row.host,
-        "report": dict(row.record.report),
+        "report": report if report.keys() - {ASKED} else {},
     }
+
+
+def _kind(row: RunRow, asked: Figures) -> str:
+    """What a run was: `run` (a whole one), `only` (single products), `quarantine replay`, `backfill` (a worker of a
+    list), or `part`: not whole, and begun by a version that did not note why."""
+    if row.list is not None:
+        return "backfill"
+    if QUARANTINE in asked:
+        return "quarantine replay"
+    return "run" if row.record.whole else "only" if "only" in asked else "part"
 
 
 def _seconds(run: RunRecord) -> float | None:

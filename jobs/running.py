@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -44,7 +44,7 @@ from tsi_fetch.run import Ports, run_job
 from tsi_fetch.words import RunRecord
 
 ASKED = "asked"
-"""Member of a recording's state: the options of the run that decide what it reads and settles."""
+"""Member of a recording's state, and of a run's report: the options that decide what it reads and settles."""
 
 
 class RunRecords(Protocol):
@@ -106,7 +106,7 @@ def run_into(
         with lease as store:
             if recording:
                 _seed(stored, store, asked, to, recording)
-            record = RunRecord(run_id, asked.job, clock.now(), whole=not asked.only)
+            record = RunRecord(run_id, asked.job, clock.now(), whole=not asked.only, report=noted(asked.reading()))
             pace = None if recording else pace_beside(configuration, asked.job, stored, clock)
             loop = _Loop(
                 configuration, asked, to, recording, stored.store_id, clock, everybodys, stop, progress, pace=pace
@@ -145,7 +145,7 @@ def plan(
         loop = _Loop(
             configuration, asked, to, recording, identity, clock, everybodys, stop, progress, plan=True, witness=witness
         )
-        return Ran(loop.once(store, run_id))
+        return Ran(replace(loop.once(store, run_id), asked=asked.reading()))
 
 
 def open_recording(asked: Asked) -> Recording | None:
@@ -169,17 +169,23 @@ def as_recorded(asked: Asked, recording: Recording | None) -> Asked:
     return replace(asked, **Asked.read_back(recording.state.get(ASKED) or {}))
 
 
+def noted(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What the record of a run begins with."""
+    return {ASKED: dict(asked)} if asked else {}
+
+
 def recorded(store: RunRecords, record: RunRecord, clock: Clock, work: Callable[[], Report]) -> Report:
-    """Do the work between the two ends of its run's record, which is closed whatever happens."""
+    """Do the work between the two ends of its run's record, which is closed whatever happens.  What was asked for is in
+    the record from its beginning on: a run that is killed leaves no report."""
     store.begin_run(record)
     try:
-        report = work()
+        report = replace(work(), asked=record.report.get(ASKED, {}))
     except BaseException as e:
         interrupted = isinstance(e, KeyboardInterrupt)
         code = e.exit_code if isinstance(e, TsiFetchError) else Exit.INTERRUPTED if interrupted else Exit.BUG
         outcome = "stopped" if interrupted else "failed"
         broken = replace(record, ended=clock.now(), outcome=outcome, exit_code=int(code))
-        _end(store, replace(broken, report={"error": f"{type(e).__module__}.{type(e).__qualname__}"}))
+        _end(store, replace(broken, report={**record.report, "error": f"{type(e).__module__}.{type(e).__qualname__}"}))
         raise
     ended = replace(record, ended=report.ended, outcome=report.outcome, exit_code=report.exit_code)
     trouble = _end(store, replace(ended, report=report.to_json()))

@@ -17,6 +17,7 @@ from store.handle import open_store
 from store.steering import Read, StreamRow, sinks_of
 from store.trail import Deed
 from tsi_fetch.clock import StopSignal
+from tsi_fetch.counting import count
 from tsi_fetch.errors import Usage
 from tsi_fetch.words import Cursor, CursorKind, WorkList
 
@@ -100,7 +101,7 @@ def lines(rows: Sequence[Figures]) -> list[Figures]:
 
 
 def work_in_words(work: Figures) -> str:
-    return f"{work['kind']}: {work['left']:,} of {work['total']:,} keys left"
+    return f"{work['kind']}: {work['left']:,} of {count(work['total'], 'key')} left"
 
 
 def foresee(configuration: Configuration, asked: Asked, wish: Wish) -> Steered:

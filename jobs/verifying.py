@@ -19,6 +19,7 @@ from jobs.config.load import Configuration
 from jobs.running import as_recorded, open_recording, run_into
 from jobs.wiring import Asked, scratch_folder, target
 from tsi_fetch.clock import StopSignal
+from tsi_fetch.counting import count
 from tsi_fetch.errors import Exit, SettingError
 from tsi_fetch.fhir.tokens import NotJson, parse
 from tsi_fetch.ports import Progress
@@ -160,7 +161,7 @@ def changed(old: Any, new: Any, path: str = "$") -> Iterator[str]:
         for i, (one, other) in enumerate(zip(old, new, strict=False)):
             yield from changed(one, other, f"{path}[{i}]")
         if len(old) != len(new):
-            yield f"{path} has {len(new)} entries, not {len(old)}"
+            yield f"{path} has {count(len(new), 'entry', 'entries')}, not {len(old)}"
     elif type(old) is not type(new) or _token(old) != _token(new):
         yield path
 

@@ -21,7 +21,7 @@ from store.engine import Database
 from store.prepared import Prepared
 from store.schema import Item, lists, runs, work
 from tsi_fetch.errors import TryAgain
-from tsi_fetch.words import Claimed, Progressed
+from tsi_fetch.words import Claimed, Counted, Progressed
 
 BEATS = 5
 """Renewals per expiry."""
@@ -268,15 +268,21 @@ def progress(conn: Connection, list_id: int) -> Progressed:
     found = conn.execute(select(lists.c.state, lists.c.kind).where(lists.c.id == list_id)).one_or_none()
     state, kind = found or ("gone", "backfill")
     of_list = work.c.list == list_id
-    states = conn.execute(select(work.c.state, func.count()).where(of_list).group_by(work.c.state))
-    counted: dict[int, int] = {number: count for number, count in states}
-    open_, done, aside = (counted.get(item, 0) for item in (Item.OPEN, Item.DONE, Item.ASIDE))
+    counted = _by_state(conn, of_list)
+    windows = _by_state(conn, and_(of_list, work.c.since.is_not(None)))
+    open_, done, aside = counted
     for_runs = 0
     if kind != "backfill":
         for_runs = conn.scalar(select(func.count()).select_from(work).where(of_list, left_to_runs())) or 0
     nobody = (of_list, work.c.state == Item.OPEN, work.c.holder.is_(None))
     soonest, at = conn.scalar(select(func.min(work.c.held_until)).where(*nobody)), now(conn)
-    return Progressed(state, open_ - for_runs, done, aside + for_runs, at, soonest)
+    return Progressed(state, open_ - for_runs, done, aside + for_runs, at, soonest, windows)
+
+
+def _by_state(conn: Connection, which: ColumnElement[bool]) -> Counted:
+    states = conn.execute(select(work.c.state, func.count()).where(which).group_by(work.c.state))
+    counted: dict[int, int] = {number: count for number, count in states}
+    return Counted(*(counted.get(item, 0) for item in (Item.OPEN, Item.DONE, Item.ASIDE)))
 
 
 def left_to_runs() -> ColumnElement[bool]:

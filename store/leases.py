@@ -139,8 +139,21 @@ def _wait_for(database: Database, job: str, run_id: str, expiry: float, wait: Ca
             return number
         if waited >= expiry:
             raise TryAgain(f"another runner holds the lease of {job}", "let it finish, or run again later")
+        if not waited:
+            _say_that_it_waits(database, job, expiry)
         wait(pause)
         waited += pause
+
+
+def _say_that_it_waits(database: Database, job: str, expiry: float) -> None:
+    """For whom and for how long, before the first pause: a minute of silence looks like a run that hangs."""
+    with database.read() as conn:
+        row = conn.execute(select(leases).where(leases.c.job == job)).one()
+        left = (row.expires - now(conn)).total_seconds() if row.holder is not None else 0.0
+    if left > 0:  # else it is free by now
+        whose = f"which run {row.holder} on {row.host or 'an unnamed machine'} holds"
+        bounds = f"for {expiry:.0f} s at the most; where that run was killed, for {min(left, expiry):.0f} s"
+        _log.warning("waiting for the lease of %s, %s: %s", job, whose, bounds)
 
 
 def _take(conn: Connection, job: str, run_id: str, expiry: float, *, worker: bool = False) -> int | None:

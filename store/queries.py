@@ -46,13 +46,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run as it is listed.  `number`: in the order in which runs of this store began."""
+    """A run as it is listed.  `number`: in the order in which runs of this store began; `list`: of a worker, the work
+    list that it works on."""
 
     record: RunRecord
     sink: str
     host: str | None
     replay: bool
     number: int
+    list: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,7 @@ def run(stored: Stored, run_id: str) -> RunRow | None:
 
 def select_runs() -> Select[*tuple[Any, ...]]:
     """What `run_row` reads."""
-    names = ("no", "id", "started", "ended", "outcome", "exit_code", "report", "host", "replay", "whole")
+    names = ("no", "id", "started", "ended", "outcome", "exit_code", "report", "host", "replay", "whole", "list")
     columns = [records.c[n] for n in names]
     named = jobs.join(sinks, sinks.c.id == jobs.c.sink)
     joined = records.join(named, jobs.c.id == records.c.job)
@@ -177,7 +179,7 @@ def run_row(row: Row[*tuple[Any, ...]]) -> RunRow:
     """A row of `select_runs`."""
     report = msgspec.json.decode(row.report)
     record = RunRecord(row.id, row.job, row.started, row.ended, row.outcome, row.exit_code, row.whole, report)
-    return RunRow(record, row.sink, row.host, row.replay, row.no)
+    return RunRow(record, row.sink, row.host, row.replay, row.no, row.list)
 
 
 def status(stored: Stored, job: str | None = None) -> list[StatusRow]:

@@ -19,6 +19,7 @@ from datetime import datetime
 
 from tsi_fetch import guards, waiting
 from tsi_fetch.context import Ports, Run, Settings
+from tsi_fetch.counting import are, count
 from tsi_fetch.errors import Exit, Guarded, SettingError, TryAgain, TsiFetchError
 from tsi_fetch.ports import Claims, Forgetful, Ranged, Turns
 from tsi_fetch.report import Report, Tally
@@ -114,7 +115,7 @@ class _Worker:
 
     def _say_what_is_left(self) -> None:
         if self._unknown > MOST_NAMED:
-            self._tally.note(f"and for {self._unknown - MOST_NAMED} others")
+            self._tally.note(f"and for {count(self._unknown - MOST_NAMED, 'other')}")
         there = self._claims.progress()
         self._tally.remainder = there.left
         if there.state == "cancelled":
@@ -126,7 +127,7 @@ class _Worker:
         elif there.state == "gone":
             self._tally.reason(Exit.TRY_AGAIN, "the backfill's list is gone", "begin another one")
         if there.aside:
-            what = f"{there.aside} items are set aside, as they could not be done"
+            what = f"{count(there.aside, 'item')} {are(there.aside)} set aside, and not done"
             self._tally.reason(Exit.QUARANTINE, what, "tsi-fetch backfill list; then resume it")
 
     def _until_done(self) -> None:
@@ -279,7 +280,7 @@ class _Worker:
             for some in (keys[i : i + WINDOW_PAGE] for i in range(0, len(keys), WINDOW_PAGE)):
                 self._claims.expand(window, some, last=False)
         if unreadable:
-            what = f"{unreadable} rows of the source's answer for {window.key} cannot be read"
+            what = f"{count(unreadable, 'row')} of the source's answer for {window.key} cannot be read"
             self._tally.reason(Exit.QUARANTINE, what, "the nightly run's feed has them, if they are new")
         self._claims.expand(window, (), last=True)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tsi_fetch.components import components, grouped
+from tsi_fetch.counting import are, count
 from tsi_fetch.decide import FOREIGN
 from tsi_fetch.fhir.digest import canonical_digest
 from tsi_fetch.fhir.equality import same
@@ -120,12 +121,14 @@ def _wait_on(run: Run, outcomes: Sequence[Outcome]) -> frozenset[Ref]:
     """What cannot go yet stays pending, and every run tries again."""
     referred = frozenset(o.ref for o in outcomes if o.result is Result.REFERRED)
     if referred:
-        run.tally.note(f"{len(referred)} resources are still referred to and are kept until nothing refers to them")
+        run.tally.note(
+            f"{count(len(referred), 'resource')} {are(len(referred))} still referred to, and kept for as long"
+        )
     lacking = frozenset(o.ref for o in outcomes if o.result is Result.MISSING)
     if lacking:
         run.tally.note(
-            f"{len(lacking)} resources cannot be retired until what they refer to is there: {min(lacking)} refers to"
-            f" {min(t for o in outcomes for t in o.missing)}"
+            f"{count(len(lacking), 'resource')} cannot be retired until what is referred to is there: {min(lacking)}"
+            f" refers to {min(t for o in outcomes for t in o.missing)}"
         )
     return referred | lacking
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from tsi_fetch.fhir.digest import canonical_digest
 from tsi_fetch.fhir.equality import without_added_text
 from tsi_fetch.fhir.tokens import NotJson, canonical, parse
-from tsi_fetch.words import AWAITED, FORGOTTEN, Held, Known, Ref, State
+from tsi_fetch.words import AWAITED, DOUBTED, FORGOTTEN, Held, Known, Ref, State
 
 IN_STEP = "in step"
 UNKNOWN = "unknown"
@@ -97,6 +97,14 @@ def repair(entry: Entry, found: Difference) -> Repair:
     if found.ours:
         return Repair(entry.number, Action.REMOVE, found.version)
     return Repair(entry.number, Action.RELEASE)
+
+
+def is_repaired(entry: Entry, needed: Repair) -> bool:
+    """True where memory is already as this repair would leave it, and only a run can go on."""
+    known = entry.known
+    if needed.action is Action.FORGET:
+        return known.version is None and known.digest == DOUBTED
+    return needed.action is Action.BURY and known.state is State.DELETED and known.digest == FORGOTTEN
 
 
 def has_digest(body: bytes, digest: bytes) -> bool:

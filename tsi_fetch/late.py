@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tsi_fetch.counting import are, count
 from tsi_fetch.words import FORGOTTEN, Doubt, Held, Known, State
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ def look_again(run: Run) -> None:
             gone = [ref for ref in refs if _is_gone(held.get(ref))]
             run.doubted_rows.update(run.store.arrived(doubt.of(refs), gone))
     if run.doubted_rows:
-        run.tally.note(f"an overtaken run wrote after another had looked: {len(run.doubted_rows)} rows are read again")
+        again = len(run.doubted_rows)
+        read = f"{count(again, 'row')} {are(again)} read again"
+        run.tally.note(f"an overtaken run wrote after another had looked: {read}")
 
 
 def _arrived(run: Run, doubt: Doubt, held: Held | None, known: Known | None) -> bool:

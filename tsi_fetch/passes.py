@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tsi_fetch import guards
+from tsi_fetch.counting import are, count
 from tsi_fetch.errors import Exit, Guarded, TryAgain
 from tsi_fetch.validators import usable
 from tsi_fetch.words import Batch, Cursor, KeyPage, ListKind, Ref, State, Validators, WorkList
@@ -63,9 +64,11 @@ def _goes_on(run: Run, work: WorkList) -> None:
     """An open list is gone on with; that it is not complete, the run that began it may not have lived to say."""
     if not work.complete and work.kind in ("first", "full"):  # the others are not of the whole listing
         why = f"the {work.kind} load that is gone on with came of it"
-        _incomplete(run, why, f"read it again with --full once its {work.left} keys are done")
+        _incomplete(run, why, f"read it again with --full once {count(work.left, 'key')} of it {are(work.left)} done")
     if run.settings.full:
-        run.tally.note(f"a {work.kind} load is under way ({work.left} of {work.total} keys left) and is gone on with")
+        run.tally.note(
+            f"a {work.kind} load is under way ({work.left:,} of {count(work.total, 'key')} left) and is gone on with"
+        )
 
 
 def _only(run: Run, keys: Sequence[str]) -> Batches:
@@ -136,7 +139,9 @@ def _slices(run: Run, work: WorkList) -> Batches:
             after = 0
             continue
         if not after and items == before:
-            raise TryAgain(f"the source gives no row for {len(items)} keys of its own listing", "see what it answers")
+            raise TryAgain(
+                f"the source gives no row for {count(len(items), 'key')} of its own listing", "see what it answers"
+            )
         before, after = before if after else items, items[-1][0]
         keys = [key for _, key in items]
         known = {} if run.settings.again else _validators(run, keys)
@@ -156,7 +161,8 @@ def _left(run: Run) -> None:
     while left is not None:
         if left.left:
             run.tally.remainder += left.left
-            _out_of_time(run, f"{left.left} of {left.total} keys of the {left.kind} load are left for the next run")
+            keys = f"{left.left:,} of {count(left.total, 'key')} of the {left.kind} load"
+            _out_of_time(run, f"{keys} {are(left.left)} left for the next run")
         left = run.store.open_list(run.source.stream, left.id)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from tsi_fetch.clock import StopSignal
-from tsi_fetch.differences import Counts, Difference, Entry, Kind, Repair, difference, repair
+from tsi_fetch.differences import Counts, Difference, Entry, Kind, Repair, difference, is_repaired, repair
 from tsi_fetch.errors import Exit, Guarded, TryAgain
 from tsi_fetch.marker import Marker, marker_name
 from tsi_fetch.ports import JobStore, Progress, Sink
@@ -86,7 +86,8 @@ class Comparison:
 
     `counts`: per type and kind, `in step` among them.  `named`: the first refs of each kind, or of what nobody here
     knows (`unknown`).  `under_way`: an open list that an earlier repair, or a load, still works off.  `mended`: what
-    was done about it, where that was asked for.
+    was done about it, where that was asked for.  `fixed`: differences of which an earlier repair has forgotten what was
+    remembered, so that another one would change nothing.
     """
 
     job: str
@@ -95,6 +96,7 @@ class Comparison:
     named: Mapping[str, tuple[str, ...]]
     under_way: WorkList | None = None
     mended: Mended | None = None
+    fixed: int = 0
 
     def total(self, kind: str) -> int:
         return sum(of_type.get(kind, 0) for of_type in self.counts.values())
@@ -140,6 +142,7 @@ class Reconciler:
         self._stop, self._progress = stop, progress
         self._counts = Counts(NAMED)
         self._runs: dict[tuple[str, bool], bool] = {}
+        self._fixed = 0
 
     def compare(self) -> Comparison:
         """Look, and write nothing.  TryAgain where the sink is down."""
@@ -171,7 +174,8 @@ class Reconciler:
         self._remembered(sum(known.values()), note, restored=bool(marking.trouble))
         self._unknown(types)
         under_way = self._books.open_list(self._subject.stream)
-        return Comparison(self._subject.job, marking, self._counts.by_type(), self._counts.named(), under_way)
+        counts, named = self._counts.by_type(), self._counts.named()
+        return Comparison(self._subject.job, marking, counts, named, under_way, fixed=self._fixed)
 
     # -- the marker
 
@@ -226,7 +230,9 @@ class Reconciler:
         ours = held is not None and self._wrote(held)
         found: Difference | None = difference(entry, held, ours=ours)
         self._counts.add(entry.known.ref, found.kind if found else None, gone=entry.known.state is State.DELETED)
-        return repair(entry, found) if found else None
+        mended = repair(entry, found) if found else None
+        self._fixed += mended is not None and is_repaired(entry, mended)
+        return mended
 
     def _wrote(self, held: Held) -> bool:
         """Did a run of this job write it?  (Of a shared type: of any job of this store.)"""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tsi_fetch import guards
+from tsi_fetch.counting import count
 from tsi_fetch.errors import Guarded, TryAgain
 from tsi_fetch.words import OVERTAKEN, Outcome, Ref, Result, Row
 
@@ -24,12 +25,12 @@ def rows_guard(judged: Judged, run: Run) -> None:
     rows["fetched"] += sum(t.row.answered for t in turned)
     rows["unfetched"] += sum(t.row.unfetched is not None for t in turned)
     run.unfetched_again += sum(t.row.unfetched is not None and t.row.key in run.unfetched_before for t in turned)
-    count, read = rows["unfetched"] - run.unfetched_again, rows["read"] - run.unfetched_again
+    many, read = rows["unfetched"] - run.unfetched_again, rows["read"] - run.unfetched_again
     codes = ", ".join(sorted({t.row.unfetched.code for t in turned if t.row.unfetched}))
-    nothing = count >= guards.FEW_VANISHED and not rows["fetched"]
-    if nothing or guards.too_many_rows(count, read):
+    nothing = many >= guards.FEW_VANISHED and not rows["fetched"]
+    if nothing or guards.too_many_rows(many, read):
         raise TryAgain(
-            f"{count} of {read} rows could not be fetched ({codes})",
+            f"{many:,} of {count(read, 'row')} could not be fetched ({codes})",
             "the source is down or busy; the next run asks again",
         )
     _refusals_guard(judged, (), run)
@@ -63,12 +64,12 @@ def _refusals_guard(judged: Judged, outcomes: Sequence[Outcome], run: Run) -> No
     judged.newly_refused = sum(d not in old for d in digests)
     judged.all_refused = len(digests)
     before = run.tally.rows["newly refused"] + run.air.newly_refused
-    count, read = before + judged.newly_refused, run.tally.rows["read"]
-    if guards.too_many_rows(count, read, run.settings.accept_refusals):
+    many, read = before + judged.newly_refused, run.tally.rows["read"]
+    if guards.too_many_rows(many, read, run.settings.accept_refusals):
         judged.count_refused(run.tally)
         raise Guarded(
-            f"{count} of {read} rows were refused ({', '.join(sorted(codes))}); nothing more is settled",
-            f"see what changed at the source or the sink; to go on all the same: --accept-refusals {count}",
+            f"{many:,} of {count(read, 'row')} refused ({', '.join(sorted(codes))}); nothing more is settled",
+            f"see what changed at the source or the sink; to go on all the same: --accept-refusals {many}",
         )
 
 

@@ -39,7 +39,8 @@ class Reason:
 @dataclass(frozen=True, slots=True)
 class Report:
     """What a run did.  `counts`: per resource type and action; `rows`: per fate; `phases`: seconds (`Phases`);
-    `slowest`, `retried`: requests worth naming (`Notable`)."""
+    `slowest`, `retried`: requests worth naming (`Notable`); `asked`: by what it differs from a nightly run, where a
+    person asked for that (`--only`, `--full`, a replay of the quarantine)."""
 
     job: str
     run: str
@@ -60,6 +61,7 @@ class Report:
     requests: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     slowest: Sequence[Mapping[str, Json]] = ()
     retried: Sequence[Mapping[str, Json]] = ()
+    asked: Mapping[str, Json] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """JSON types only; instants as ISO 8601 in UTC."""
@@ -83,6 +85,7 @@ class Report:
             "requests": {host: dict(figures) for host, figures in self.requests.items()},
             "slowest": [dict(request) for request in self.slowest],
             "retried": [dict(request) for request in self.retried],
+            "asked": dict(self.asked),
         }
 
 

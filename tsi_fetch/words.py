@@ -512,9 +512,22 @@ class Claimed(NamedTuple):
     attempts: int = 0
 
 
+class Counted(NamedTuple):
+    """Items of a list by what has become of them."""
+
+    left: int = 0
+    done: int = 0
+    aside: int = 0
+
+    @property
+    def total(self) -> int:
+        return sum(self)
+
+
 class Progressed(NamedTuple):
     """How far a backfill is, as of `at`.  `state`: begun, open, halted (a guard refused to go on), closed, cancelled,
-    gone; items left to do, done, and set aside.  `soonest`: when the first of those that failed may be tried again."""
+    gone; items left to do, done, and set aside.  `soonest`: when the first of those that failed may be tried again.
+    `windows`: those of the items that are spans of days, which are no rows but what rows are found in."""
 
     state: str
     left: int
@@ -522,6 +535,13 @@ class Progressed(NamedTuple):
     aside: int
     at: datetime
     soonest: datetime | None = None
+    windows: Counted = Counted()
+
+    @property
+    def rows(self) -> Counted:
+        """The items without the windows."""
+        windows = self.windows
+        return Counted(self.left - windows.left, self.done - windows.done, self.aside - windows.aside)
 
 
 class Unlisted(NamedTuple):

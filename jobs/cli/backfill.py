@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from jobs.cli.agreement import agreed, yes_option
-from jobs.cli.in_order import InOrder
+from jobs.cli.in_order import OrJob
 from jobs.cli.job_names import JOB, of_one_job, one_job
 from jobs.cli.options import (
     Span,
@@ -25,6 +25,7 @@ from jobs.cli.options import (
 )
 from jobs.cli.voice import Voice
 from jobs.reporting.place import Place
+from tsi_fetch.counting import count
 
 if TYPE_CHECKING:
     from jobs import backfilling
@@ -37,12 +38,13 @@ class Wanted(NamedTuple):
     job: str | None
 
 
-class Backfills(InOrder):
+class Backfills(OrJob):
     """`backfill JOB …` begins one, as `backfill start JOB …` does."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        self.check_word(ctx, args)
         if args and args[0] not in self.commands:
             return "start", self.commands["start"], args
         return super().resolve_command(ctx, args)
@@ -329,6 +331,7 @@ def cancel(
     """
     voice.speak(log=log, as_json=as_json, place=Place(config, store))
     from jobs import backfill_views
+    from jobs.crews import done_text
     from jobs.looking import Where
 
     where = Where(config, voice.secrets, store)
@@ -340,7 +343,7 @@ def cancel(
         return 0
     agreed(yes)
     found = backfill_views.cancelled(where, number, job)
-    told = f"backfill {number} is {found['state']}; {found['done']} of {found['items']} items are done, and stay"
+    told = f"backfill {number} is {found['state']}; {done_text(found)}, and what is loaded stays"
     voice.show(found, told)
     return 0
 
@@ -384,8 +387,9 @@ def _work(
 
 def _told(voice: Voice, made: Any) -> int:
     from jobs.crews import figures
-    from jobs.reporting.counting import count
 
-    what = f"backfill {made.id} of {made.job}: {count(made.progress.left, 'item')}"
+    windows, rows = made.progress.windows.left, made.progress.rows.left
+    listed = f"{count(windows, 'span')} of days" if windows else count(rows, "item")
+    what = f"backfill {made.id} of {made.job}: {listed}"
     voice.show(figures(made), voice.place.completed(f"{what}; work on it: tsi-fetch backfill work {made.id}"))
     return 0

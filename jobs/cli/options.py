@@ -42,7 +42,9 @@ replay_option = click.option(
 store_option = click.option("--store", metavar="URL", help="Another store, with --sink.")
 look_option = click.option("--store", metavar="URL", help="Look into this store instead of the job file's.")
 sink_option = click.option("--sink", metavar="DIR|NAME", help="Another sink: a folder, or one of the job file.")
-full_option = click.option("--full", is_flag=True, help="Read everything again, whatever the source says has changed.")
+full_option = click.option(
+    "--full", is_flag=True, help="Read everything of the source again; `reconcile` looks at the sink."
+)
 again_option = click.option(
     "--again",
     is_flag=True,

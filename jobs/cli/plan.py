@@ -40,12 +40,13 @@ def command(
     """Show what a run of JOB would create, update, delete and leave.  Nothing is written anywhere.
 
     \b
-    tsi-fetch plan cima                      how many of each, and the first 20 by name
+    tsi-fetch plan cima                      how many of each, and 20 by name
     tsi-fetch plan cima --only 54347 --diff  one product: what would change, old → new
     tsi-fetch plan cima --limit 1000 --json
     tsi-fetch plan cima --replay tuesday
 
-    Resources are listed by what would become of them, what is unchanged last; all of them are counted, listed or not.
+    Resources are listed by what would become of them, updates first, what is unchanged last; where not all are listed,
+    some of each.  All of them are counted, listed or not.
     With --diff each update is followed by the paths that differ, and the words of a narrative.  Without it no value of
     a resource is printed; with it they may hold personal data.
 

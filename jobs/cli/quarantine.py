@@ -204,8 +204,8 @@ class Asking(NamedTuple):
 def _replayed(voice: Voice, job: str, chosen: Chosen, told: Asking, stop: StopSignal) -> int:
     """The exit code of one job's replay."""
     from jobs.quarantining import replay_entries, waiting_entries
-    from jobs.reporting.counting import count
     from jobs.wiring import Asked
+    from tsi_fetch.counting import count
 
     config, store, sink, accept_refusals = told
     asked = Asked(job, config=config, store=store, sink=sink, accept_refusals=accept_refusals)
@@ -256,8 +256,8 @@ def drop(
     from jobs.config.load import Reach, load_configuration
     from jobs.looking import Where, quarantine_lines
     from jobs.quarantining import dropped, open_entries
-    from jobs.reporting.counting import count
     from jobs.reporting.table import table_text
+    from tsi_fetch.counting import count
     from tsi_fetch.errors import Usage
 
     if not why.strip():
@@ -310,7 +310,7 @@ def export(
     voice.speak(as_json=as_json, place=Place(config, store))
     from jobs.looking import Where
     from jobs.quarantining import exported
-    from jobs.reporting.counting import count
+    from tsi_fetch.counting import count
 
     named, folder = where_to
     job = one_job(named, by_option)

@@ -42,7 +42,7 @@ def command(
     tsi-fetch run cima --replay tuesday       again, from that: into a temporary store and folder
     tsi-fetch run cima --only 54347 --again   one product, also where nothing has changed
 
-    A second run beside this one waits for the job's lease, and gives up after a minute (exit code 75).
+    A second run beside this one says that it waits for the job's lease, and gives up after a minute (exit code 75).
     """
     voice.speak(log=log, as_json=as_json, place=Place(config, asked["store"], asked["sink"]))
     from jobs.running import run

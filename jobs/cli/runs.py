@@ -6,17 +6,19 @@ from pathlib import Path
 
 import click
 
+from jobs.cli.in_order import OrJob
 from jobs.cli.job_names import JOB
 from jobs.cli.options import config_option, json_option, look_option
 from jobs.cli.voice import Voice
 from jobs.reporting.place import Place
 
 
-class Listing(click.Group):
+class Listing(OrJob):
     """A group whose `list` need not be written: `runs cima` is `runs list cima`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         helped = bool(args) and args[0] in ctx.help_option_names
+        self.check_word(ctx, args)
         if not helped and (not args or args[0] not in self.commands):
             args = ["list", *args]
         return super().parse_args(ctx, args)

@@ -27,9 +27,9 @@ def command(voice: Voice, /, *, folder: Path, accept: bool, config: Path | None,
     Nothing outside DIR is written, and nothing is asked over the network.
     """
     voice.speak(log=log, as_json=as_json)
-    from jobs.reporting.counting import count
     from jobs.signals import listening
     from jobs.verifying import asked_of, verify
+    from tsi_fetch.counting import count
     from tsi_fetch.http.recording import Recording
 
     wanted = asked_of(folder, config, Recording.open(folder).job)

@@ -19,10 +19,10 @@ def parse_duration(text: str) -> timedelta:
 
 
 def show_duration(span: timedelta) -> str:
-    """The shortest way to write it, to the second (to the tenth of a second below ten seconds)."""
+    """The shortest way to write it, to the second (to the tenth of a second below ten seconds): `1s`, `1.5s`."""
     seconds = span.total_seconds()
     if seconds < 10:
-        return f"{seconds:.1f}s"
+        return f"{seconds:.1f}".removesuffix(".0") + "s"
     left = round(seconds)
     parts = []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):

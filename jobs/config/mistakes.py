@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from tsi_fetch.counting import count
 from tsi_fetch.errors import SettingError
 
 Path = tuple[str | int, ...]
@@ -48,9 +49,8 @@ class WrongFile(SettingError):
 
     def __init__(self, mistakes: Sequence[Mistake]) -> None:
         self.mistakes = sorted(set(mistakes), key=lambda m: (m.file, m.line, str(m.path)))
-        count = len(self.mistakes)
         lines = "\n".join(f"  {mistake}" for mistake in self.mistakes)
         super().__init__(
-            f"the job file has {count} mistake{'s' if count > 1 else ''}:\n{lines}",
+            f"the job file has {count(len(self.mistakes), 'mistake')}:\n{lines}",
             "mend these lines; `tsi-fetch check` reads the file again; docs/configuration.md names every setting",
         )

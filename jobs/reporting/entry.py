@@ -6,6 +6,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from jobs.reporting.instants import minute, second
+from tsi_fetch.counting import count
+
 
 def entry_text(entry: Mapping[str, Any]) -> str:
     return "\n".join(_lines(entry)) + "\n"
@@ -14,11 +17,12 @@ def entry_text(entry: Mapping[str, Any]) -> str:
 def _lines(entry: Mapping[str, Any]) -> Iterator[str]:
     yield f"{entry['job']} {entry['number']}: {entry['key']}"
     yield f"  why       {entry['code']} at {entry['path'] or '$'}: {entry['rule']}"
-    yield f"  since     {entry['opened']}, {entry['attempts']} attempts, last {entry['last']} (run {entry['run']})"
+    attempts = count(entry["attempts"], "attempt")
+    yield f"  since     {minute(entry['opened'])}, {attempts}, last {minute(entry['last'])} (run {entry['run']})"
     if entry["closed"]:
-        yield f"  closed    {entry['closed']}: {entry['why']}"
+        yield f"  closed    {minute(entry['closed'])}: {entry['why']}"
     for answer in entry["answers"]:
-        yield f"\n{answer['part']}: {answer['url']} → {answer['status']}, asked {answer['requested_at']}"
+        yield f"\n{answer['part']}: {answer['url']} → {answer['status']}, asked {second(answer['requested_at'])}"
         yield _pretty(answer["body"])
     if entry["resource"]:
         yield f"\nrefused: {entry['resource']}"

@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from jobs.reporting.instants import minute
+from tsi_fetch.counting import are, count
+
 Block = Mapping[str, Any]
 
 _NOW = {
@@ -22,11 +25,6 @@ _NOW = {
 
 def essence(block: Block) -> str:
     return " ".join(_of_row(block) if block["kind"] == "row" else _of_resource(block))
-
-
-def minute(instant: str | None) -> str:
-    """An instant as a person reads it; they are all in UTC."""
-    return f"{instant[:16].replace('T', ' ')} UTC" if instant else "?"
 
 
 def _of_resource(block: Block) -> Iterator[str]:
@@ -49,7 +47,7 @@ def _made_from(block: Block) -> str:
     if not rows:
         return f"is held by no row of {block['job']}"
     many = "" if block["scopes_counted"] else " or more"
-    others = f" and {more:,}{many} others" if more > 1 else " and one other" if more == 1 else ""
+    others = f" and {count(more, 'other')}{many}" if more else ""
     owner = f" (and belongs to {block['job']})" if block["held_by"] != block["job"] else ""
     return f"comes from row {rows[0]}{others} of {block['held_by']}{owner}"
 
@@ -86,7 +84,8 @@ def _troubles(block: Block) -> Iterator[str]:
     for wait in block["waits"][:1]:
         first, more = wait["waits_for"][:1], len(wait["waits_for"]) - 1
         rest = f" and {more:,} more" if more > 0 else ""
-        more_waits = f" (and {len(block['waits']) - 1:,} more wait)" if len(block["waits"]) > 1 else ""
+        others = len(block["waits"]) - 1
+        more_waits = f" (and {others:,} more {'waits' if others == 1 else 'wait'})" if others > 0 else ""
         what = "A change of it" if block["kind"] == "resource" else wait["resource"]
         since = minute(wait["since"])
         yield f"{what} waits for {first[0] if first else 'nothing any more'}{rest}, since {since}{more_waits}."
@@ -105,12 +104,12 @@ def _older(block: Block) -> bool:
 def _of_row(block: Block) -> Iterator[str]:
     key, job, sink, made = block["key"], block["job"], block["sink"], block["resources"]
     alive = [r for r in made if r["state"] == "live"]
-    number = f"more than {block['most_resources']:,}" if block["more_resources"] else f"{len(made):,}"
+    held = f"{'more than ' if block['more_resources'] else ''}{count(len(made), 'resource')}"
     if not made:
         yield f"Row {key} of {job} holds no resource."
     else:
         gone = f", {len(made) - len(alive):,} of them retired or removed" if len(alive) < len(made) else ""
-        yield f"Row {key} of {job} holds {number} resource{'' if len(made) == 1 else 's'}{gone}; {_all_now(block)}."
+        yield f"Row {key} of {job} holds {held}{gone}; {_all_now(block)}."
     if dates := sorted(r["run"]["started"] for r in made if r["run"]):
         yield f"The last of them was written at {minute(dates[-1])}."
     yield from _troubles(block)
@@ -135,4 +134,4 @@ def _all_now(block: Block) -> str:
     if not verdicts:
         return f"{sink} holds all of it as written" if fine == len(made) else f"{sink} holds {fine:,} of it"
     told = ", ".join(f"{count:,} {verdict}" for verdict, count in sorted(verdicts.items()))
-    return f"on {sink} {fine:,} are as written, and {told}"
+    return f"on {sink} {fine:,} {are(fine)} as written, and {told}"

@@ -8,7 +8,8 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from jobs.reporting.essence import minute
+from jobs.reporting.instants import minute, second
+from tsi_fetch.counting import count
 
 WIDTH = 100
 """Columns where there is no terminal to ask."""
@@ -123,7 +124,7 @@ def _of_resource(block: Figures) -> Iterator[tuple[str, Sequence[str]]]:
 def _since(block: Figures) -> Iterator[str]:
     if block["runs_since"]:
         last = block["last_run"]
-        since = f"{block['runs_since']:,} run{'s' if block['runs_since'] > 1 else ''} of {block['job']} since"
+        since = f"{count(block['runs_since'], 'run')} of {block['job']} since"
         yield f"{since}, which did not write it; the last: {last['run']}, {minute(last['started'])}, {last['outcome']}"
 
 
@@ -138,7 +139,7 @@ def _now(now: Figures, block: Figures) -> str:
     content = ", with the content that was written" if now["same_content"] else ""
     by = f", written by run {now['written_by_run']}" if now["written_by_run"] else ""
     mine = " (of this job)" if by and now["written_by_us"] else " (none of this store's)" if by else ""
-    at = f", at {now['last_updated']}" if now["last_updated"] else ""
+    at = f", at {second(now['last_updated'])}" if now["last_updated"] else ""
     return f"{now['verdict']}: {block['sink']} holds {same}{content}{by}{mine}{at}"
 
 
@@ -147,7 +148,7 @@ def _version(version: Figures) -> str:
         return f"{version['version']}  deleted"
     whose = " (of this job)" if version["written_by_us"] else " (none of this store's)"
     by = f"run {version['run']}{whose}" if version["run"] else "nobody says by whom"
-    return f"{version['version']}  {(version['at'] or 'at no known time')[:19].replace('T', ' ')}  {by}"
+    return f"{version['version']}  {second(version['at']) if version['at'] else 'at no known time'}  {by}"
 
 
 def _order(block: Figures) -> str:

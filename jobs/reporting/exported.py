@@ -7,6 +7,7 @@ from typing import Any
 
 from jobs.exporting import MEANING
 from jobs.reporting.table import table_text
+from tsi_fetch.counting import are, count
 
 
 def exported_text(found: Mapping[str, Any], folder: str) -> str:
@@ -15,7 +16,8 @@ def exported_text(found: Mapping[str, Any], folder: str) -> str:
 
 def _lines(found: Mapping[str, Any], folder: str) -> Iterator[str]:
     total = sum(output["count"] for output in found["output"])
-    yield f"{found['job']}: {total:,} resources of {found['sink']} are in {folder}, each type in its Type.ndjson"
+    exported = f"{count(total, 'resource')} of {found['sink']} {are(total)} in {folder}"
+    yield f"{found['job']}: {exported}, each type in its Type.ndjson"
     if found["output"]:
         rows = [{name: output[name] for name in ("type", "count", "bytes")} for output in found["output"]]
         yield from table_text(rows).rstrip("\n").split("\n")

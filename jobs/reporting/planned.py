@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jobs.reporting.visible import visible
+from tsi_fetch.counting import count
 from tsi_fetch.fhir.tokens import dump
 
 WIDTH = 80
@@ -38,8 +39,10 @@ def planned_text(entries: Iterable[Entry], more: int, *, width: int | None = Non
             yield from ("", "what would become of each resource", "")
             named = True
         yield from map(visible, _entry(entry, columns))
-    if more:
+    if more and named:
         yield f"… and {more:,} more; --limit {_round(more)} lists more of them"
+    elif more:
+        yield from ("", f"{count(more, 'resource')} by name: --limit {_round(more)}")
 
 
 def _round(more: int) -> int:
@@ -58,7 +61,7 @@ def _entry(entry: Entry, columns: int) -> Iterator[str]:
     for change in changes[:MOST_CHANGES]:
         yield from _change(change, columns)
     if len(changes) > MOST_CHANGES:
-        yield f"    … and {len(changes) - MOST_CHANGES:,} more differences; --json has them all"
+        yield f"    … and {count(len(changes) - MOST_CHANGES, 'more difference')}; --json has them all"
 
 
 def _change(change: Mapping[str, Any], columns: int) -> Iterator[str]:
@@ -89,7 +92,7 @@ def _words(places: list[Mapping[str, str]], columns: int) -> Iterator[str]:
         for sign, words in (("-", place["old"]), ("+", place["new"])):
             yield from _cut(f"      {sign} {before}{_short(words, columns) or '·'}{after}", columns)
     if len(places) > MOST_PLACES:
-        yield f"      … and {len(places) - MOST_PLACES:,} more places; --json has them all"
+        yield f"      … and {count(len(places) - MOST_PLACES, 'more place')}; --json has them all"
 
 
 def _short(words: str, columns: int) -> str:

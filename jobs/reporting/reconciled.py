@@ -13,6 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from tsi_fetch.counting import are, count
 from tsi_fetch.differences import IN_STEP, UNKNOWN, Kind
 from tsi_fetch.reconcile import Comparison
 
@@ -49,6 +50,7 @@ def figures(found: Comparison) -> Figures:
         "result": _result(found),
         "exit_code": found.exit_code,
         "differences": found.differences,
+        "fixed": found.fixed,
         "remembered": found.differences + found.total(IN_STEP),
         "counts": {kind: dict(counts) for kind, counts in found.counts.items()},
         "named": {kind: list(names) for kind, names in found.named.items()},
@@ -157,7 +159,7 @@ def _named(found: Figures) -> Iterator[str]:
 def _would_mend(found: Figures) -> Iterator[str]:
     job = escape(found["job"])
     if work := found["work"]:
-        yield f"{work['left']:,} of {work['total']:,} keys of a work list are still to be read: tsi-fetch run {job}"
+        yield f"{_to_be_read(work)} still to be read: tsi-fetch run {job}"
     yield f"--fix {_FORGETS}, {_TAKES_OVER}.  The sink is only read; the next runs write:"
     for kind, then in MENDING.items():
         if number := _total(found, kind):
@@ -172,16 +174,34 @@ def _what_to_do(found: Figures) -> Iterator[str]:
     elif found["exit_code"]:
         yield f"✗ memory and sink differ (exit code {found['exit_code']})"
         if work and not found["marker"]["trouble"]:
-            yield f"  {work['left']:,} of {work['total']:,} keys of a work list are still to be read:"
+            yield f"  {_to_be_read(work)} still to be read:"
             yield f"  → tsi-fetch run {job}"
-        yield f"  → tsi-fetch reconcile {job} --fix"
+        if not _is_fixed(found):
+            yield f"  → tsi-fetch reconcile {job} --fix"
+        elif not work:
+            yield "  Memory was mended before, and a run left what somebody else wrote, as foreign. To have it"
+            yield "  written over, let the job file say on_existing: adopt, and run the products with --only:"
+            yield f"  → tsi-fetch quarantine list --job {job}"
+
+
+def _to_be_read(work: Figures) -> str:
+    return f"{work['left']:,} of {count(work['total'], 'key')} of a work list {are(work['left'])}"
+
+
+def _is_fixed(found: Figures) -> bool:
+    """Whether `--fix` would change nothing: it was done, and the rest is for a run, or for whoever decides whose words
+    stay."""
+    if found["marker"]["trouble"] or found["fixed"] < found["differences"]:
+        return False
+    return bool(found["work"]) or _total(found, Kind.CHANGED) == found["differences"]
 
 
 def _mended(job: str, found: Figures) -> Iterator[str]:
     mended = found["mended"]
     yield "Memory is mended, and the sink's marker is the remembered one."
     if work := mended["work"]:
-        yield f"{work['left']:,} of {work['total']:,} keys are to be read again; until then runs are partial."
+        left = f"{work['left']:,} of {count(work['total'], 'key')} {are(work['left'])}"
+        yield f"{left} to be read again; until then runs are partial."
     for other in mended["elsewhere"]:
         yield f"! {escape(other)} holds some of it, too: tsi-fetch run {escape(other)} --full writes it again"
     if _total(found, Kind.CHANGED):

@@ -7,11 +7,18 @@ from datetime import timedelta
 from typing import Any
 
 from jobs.config.duration import show_duration
+from jobs.reporting.instants import second
 from jobs.reporting.status import SILENT
-from jobs.reporting.table import fits, table_text, width
+from jobs.reporting.table import BETWEEN, room_beside, table_text, width
 from jobs.reporting.text import headline, report_text
 
 Run = Mapping[str, Any]
+
+LEAST = 40
+"""Columns that are enough for what a run did; with fewer it comes below the run's line."""
+
+NAMED = 3
+"""Of the products that a run was asked for."""
 
 _UNTOLD = {
     SILENT: "it was killed, or is paused; the next run goes on where it was",
@@ -22,28 +29,56 @@ _UNTOLD = {
 
 
 def runs_text(runs: Sequence[Run], job: str | None) -> str:
-    """One line a run; the job's name in front where runs of all jobs are listed.  Where the screen is narrow, the
-    number is left out, which the id says as well, and the exit code, which the outcome does."""
+    """One line a run; the job's name in front where runs of all jobs are listed.  Where the screen is narrow, what a
+    run did comes below its line, cut off at the edge, and what the id says as well is left out, then how long it took;
+    number, outcome and exit code never are."""
     none = f"{job} has not run yet" if job else "no job has run yet"
-    lines = [({} if job else {"job": run["job"]}) | _line(run) for run in runs]
-    short = [{name: value for name, value in line.items() if name not in ("no", "exit")} for line in lines]
-    return table_text(lines if fits(lines) else short, none)
+    heads = [({} if job else {"job": run["job"]}) | _line(run) for run in runs]
+    whats = [_what(run) for run in runs]
+    if not runs or room_beside(heads) >= min(LEAST, max(len(what or "") for what in whats)):
+        return table_text([head | {"what": what} for head, what in zip(heads, whats, strict=True)], none)
+    for left_out in ((), ("started",), ("started", "took")):
+        short = [{name: value for name, value in head.items() if name not in left_out} for head in heads]
+        if room_beside(short) >= -BETWEEN:
+            return table_text(short, below=whats)
+    return table_text([head | {"what": what} for head, what in zip(heads, whats, strict=True)], none)
 
 
 def _line(run: Run) -> dict[str, Any]:
     return {
         "no": run["number"],
-        "run": run["run"] + (" (replay)" if run["replay"] else ""),
+        "run": run["run"],
         "started": run["started"],
         "took": _took(run),
         "outcome": SILENT if run["silent"] else run["outcome"],
         "exit": run["exit_code"],
-        "what": _what(run),
     }
 
 
 def _what(run: Run) -> str | None:
-    """Why it did not end well, else what it did."""
+    """How it differs from a nightly run; why it did not end well, else what it did."""
+    return ": ".join(part for part in (how_text(run), _did(run)) if part) or None
+
+
+_KINDS = {"quarantine replay": "quarantine replay", "backfill": "backfill {list}", "part": "not whole"}
+"""Kinds of runs that no option tells."""
+
+
+def how_text(run: Run) -> str:
+    """By what it differs from a nightly run, as it is written on a command line; nothing where it does not."""
+    asked = run["asked"]
+    told = ["replay"] if run["replay"] else []
+    told += [_KINDS[run["kind"]].format(**run)] if run["kind"] in _KINDS else []
+    if only := asked.get("only"):
+        more = f" and {len(only) - NAMED:,} more" if len(only) > NAMED else ""
+        told.append(f"--only {', '.join(only[:NAMED])}{more}")
+    told += [f"--{name}" for name in ("full", "again") if asked.get(name)]
+    accepted = [name for name in ("accept_vanish", "accept_refusals") if asked.get(name)]
+    told += [f"--{name.replace('_', '-')} {asked[name]:,}" for name in accepted]
+    return ", ".join(told)
+
+
+def _did(run: Run) -> str | None:
     if "counts" not in run["report"]:
         error: str | None = run["report"].get("error")
         return error
@@ -56,6 +91,7 @@ def _report(run: Run) -> Mapping[str, Any]:
     told = {name: run[name] for name in ("job", "run", "outcome", "exit_code", "started", "ended")}
     none = {"plan": False, "remainder": 0, "troubles": 0, "watermark": {"before": None, "after": None}}
     mappings: dict[str, Any] = {name: {} for name in ("counts", "rows", "phases", "requests")}
+    mappings["asked"] = run["asked"]
     lists: dict[str, Any] = {name: [] for name in ("quarantined", "reasons", "notes", "slowest", "retried")}
     return {**told, **none, **mappings, **lists, **run["report"]}
 
@@ -97,7 +133,8 @@ def _without_report(run: Run) -> Iterator[str]:
     else:
         yield f"There is no report: {_UNTOLD.get(outcome, 'it was pruned; only this line was kept')}."
     took = f", took {_took(run)}" if run["ended"] else ""
-    yield f"started {run['started']}{took}" + ("" if run["exit_code"] is None else f", exit code {run['exit_code']}")
+    code = "" if run["exit_code"] is None else f", exit code {run['exit_code']}"
+    yield f"started {second(run['started'])}{took}{code}"
 
 
 def _where(run: Run) -> Iterator[str]:
@@ -105,5 +142,8 @@ def _where(run: Run) -> Iterator[str]:
     yield f"run number {run['number']}{store}, to sink {run['sink']}, on {run['host'] or 'an unnamed machine'}"
     if run["replay"]:
         yield "a replay: its input, and its times, are those of a recording"
+    how = how_text({**run, "replay": False})
     if not run["whole"]:
-        yield "not a whole run (--only, a replay of the quarantine, or a backfill's worker): the watermark stayed"
+        yield f"not a whole run ({how}): the watermark stayed"
+    elif how:
+        yield f"asked for with {how}"

@@ -7,7 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from jobs.config.duration import show_duration
+from jobs.reporting.instants import minute
 from jobs.reporting.table import fits, table_text
+from tsi_fetch.counting import count
 
 Row = Mapping[str, Any]
 
@@ -49,7 +51,7 @@ def _wide(row: Row, *, several: bool) -> dict[str, Any]:
 
 def _narrow(row: Row, *, several: bool) -> dict[str, Any]:
     nights = row["unchanged_nights"]
-    calm = f"\nunchanged {nights:,} night{'s' if nights > 1 else ''}" if nights else ""
+    calm = f"\nunchanged {count(nights, 'night')}" if nights else ""
     told = [form.format(row[name]) for name, form in _OPEN if row[name]]
     return {
         **_named(row, several=several),
@@ -103,17 +105,14 @@ def rough(seconds: float) -> str:
 def _wrong(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         if row["silent"]:
-            begun = datetime.fromisoformat(row["last_run"])
-            lost = f"{row['job']}: the run of {begun:%Y-%m-%d %H:%M} UTC gives no sign of life: killed, or paused"
+            lost = f"{row['job']}: the run of {minute(row['last_run'])} gives no sign of life: killed, or paused"
             yield _told(lost, f"the next one goes on where it was: tsi-fetch run {row['job']}")
         if not row["readable"]:
             yield _told(f"{row['job']}: {row['trouble']}", row["hint"])
         elif row["overdue"]:
             grace = show_duration(timedelta(seconds=row["grace_seconds"]))
-            missed = datetime.fromisoformat(row["missed_run"])
-            due = (
-                f"{row['job']} is overdue: nothing has succeeded since {missed:%Y-%m-%d %H:%M} UTC, when a run was due"
-            )
+            missed = minute(row["missed_run"])
+            due = f"{row['job']} is overdue: nothing has succeeded since {missed}, when a run was due"
             yield _told(f"{due}, and {grace} of grace", f"tsi-fetch runs {row['job']}")
         elif row["overdue"] is None:
             yield _told(

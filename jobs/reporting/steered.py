@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jobs.reporting.counting import count
+from tsi_fetch.counting import are, count
 
 WIDTH = 80
 
@@ -61,15 +61,16 @@ def _reset(planned: Figures) -> Iterator[str]:
     )
     yield (
         f"Remembered are {count(planned['rows_remembered'], 'row')} of the source; "
-        f"{count(planned['live'], 'resource')} are alive at the sink. Both stay; what is unchanged is not written."
+        f"{count(planned['live'], 'resource')} {are(planned['live'])} alive at the sink. Both stay; what is unchanged"
+        " is not written."
     )
     if planned["checkpoint"]:
-        yield f"An unfinished pass settled {count(planned['checkpoint'], 'row')}: they are read again."
+        yield f"An unfinished pass settled {count(planned['checkpoint'], 'row')}, to be read again."
 
 
 def _lists(planned: Figures) -> Iterator[str]:
     for work in planned["work"]:
-        left = f"{work['left']:,} of {work['total']:,} keys are left"
+        left = f"{work['left']:,} of {count(work['total'], 'key')} {are(work['left'])} left"
         if planned["how"] == "reset" and work["kind"] != "backfill":
             yield f"The {work['kind']} list in progress ({left}) is cancelled: the first load has a list of its own."
         else:

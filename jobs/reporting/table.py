@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from jobs.reporting.instants import minute
 
 WIDTH = 140  # where no terminal says how wide it is
 UNBROKEN = 24
@@ -21,12 +23,17 @@ _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00")
 """UTC; a person is shown the minute."""
 
 
-def table_text(rows: Sequence[Mapping[str, Any]], none: str = "none") -> str:
-    """The rows under the names of their members; `none` where there are no rows."""
+def table_text(
+    rows: Sequence[Mapping[str, Any]], none: str = "none", *, below: Sequence[str | None] | None = None
+) -> str:
+    """The rows under the names of their members; `none` where there are no rows.
+
+    Instants are shown to the minute, in UTC, and the heading says so.  `below`: a line for each row, below it and cut
+    off at the edge of the screen; the rows themselves must have room (`room_beside`).
+    """
     if not rows:
         return none + "\n"
-    cells = [[_cell(value) for value in row.values()] for row in rows]
-    titles = [name.replace("_", " ") for name in rows[0]]
+    titles, cells = _titled(rows)
     stream = io.StringIO()
     console = Console(file=stream, width=width(), highlight=False, markup=False, no_color=True)
     if widths := _widths(_columns(titles, cells), width()):
@@ -37,14 +44,49 @@ def table_text(rows: Sequence[Mapping[str, Any]], none: str = "none") -> str:
             table.add_row(*line)
         console.print(table)
     else:
-        _one_below_the_other(console, list(rows[0]), cells)
-    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+        _one_below_the_other(console, titles, cells)
+    lines = [line.rstrip() for line in stream.getvalue().splitlines()]
+    return "\n".join(_with_lines_below(lines, below) if below else lines) + "\n"
+
+
+def _with_lines_below(lines: Sequence[str], below: Sequence[str | None]) -> Iterator[str]:
+    """Blank line, titles and rule come first; each row is one line."""
+    head = next(number for number, line in enumerate(lines) if line.startswith(" ─")) + 1
+    yield from lines[:head]
+    for line, told in zip(lines[head:], below, strict=False):
+        yield line
+        if told:
+            yield _cut(f"    {' '.join(told.split())}", width())
+
+
+def _cut(line: str, columns: int) -> str:
+    return line if len(line) <= columns else f"{line[: columns - 1]}…"
 
 
 def fits(rows: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a table of these rows goes on the screen, so that no word in it is broken."""
+    return not rows or _widths(_columns(*_titled(rows)), width()) is not None
+
+
+def room_beside(rows: Sequence[Mapping[str, Any]]) -> int:
+    """Columns that another column may have beside a table of these rows, none of whose cells is folded."""
+    widths = [max(map(len, column)) for column in _columns(*_titled(rows))] if rows else []
+    return width() - sum(widths) - BETWEEN * (len(widths) + 1)
+
+
+def _titled(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Titles and cells."""
     cells = [[_cell(value) for value in row.values()] for row in rows]
-    return not rows or _widths(_columns([name.replace("_", " ") for name in rows[0]], cells), width()) is not None
+    columns = zip(*(row.values() for row in rows), strict=True)
+    zones = [" (UTC)" if any(map(_tells_time, column)) else "" for column in columns]
+    return [f"{name.replace('_', ' ')}{zone}" for name, zone in zip(rows[0], zones, strict=True)], cells
+
+
+def _tells_time(value: Any) -> bool:
+    """Whether an instant stands in its cell."""
+    if isinstance(value, Mapping):
+        return any(map(_tells_time, value.values()))
+    return isinstance(value, str) and _INSTANT.fullmatch(value) is not None
 
 
 def width() -> int:
@@ -90,7 +132,7 @@ def _cell(value: Any) -> str:
     if value is None or value == "":
         return "·"
     if isinstance(value, str) and _INSTANT.fullmatch(value):
-        return value[:16].replace("T", " ")
+        return minute(value).removesuffix(" UTC")  # the heading has it
     if isinstance(value, Mapping) and len(value) == 1:
         return _cell(next(iter(value.values())))
     if isinstance(value, Mapping):

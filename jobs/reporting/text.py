@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -16,6 +16,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from jobs.config.duration import show_duration
+from jobs.reporting.instants import second
+from tsi_fetch.counting import count
 
 WIDTH = 100
 """Columns where there is no terminal to ask."""
@@ -133,11 +135,14 @@ def _named_figures(report: Report) -> Iterator[tuple[str, str]]:
         before, after = moved["before"] or "none", moved["after"] or "none"
         yield "watermark", f"{before} → {after}" if before != after else f"{after} (not moved)"
     if report["remainder"]:
-        yield "left to do", f"{report['remainder']:,} keys; the next run goes on"
+        yield "left to do", f"{count(report['remainder'], 'key')}; the next run goes on"
+    if report.get("asked", {}).get("full") and _totals(report["counts"]).get("unchanged"):
+        yield "unchanged", f"as remembered; whether the sink still holds it: tsi-fetch reconcile {report['job']}"
     took = datetime.fromisoformat(report["ended"]) - datetime.fromisoformat(report["started"])
-    yield "took", f"{show_duration(took)}, from {report['started'][:19].replace('T', ' ')} UTC"
+    yield "took", f"{show_duration(took)}, from {second(report['started'])}"
     if report["phases"]:
-        yield "of which", ", ".join(f"{name} {seconds:.1f}s" for name, seconds in report["phases"].items())
+        spans = {name: show_duration(timedelta(seconds=seconds)) for name, seconds in report["phases"].items()}
+        yield "of which", ", ".join(f"{name} {span}" for name, span in spans.items())
     yield from (("result", place) for place in report.get("places", ()))
 
 

@@ -253,8 +253,7 @@ class Delivery:
                     held_back += unit.writes
                 else:
                     kept.append(unit)
-        held = self._finder.find([w.ref for w in held_back], bodies=True) if held_back else {}
-        held |= self._finder.all([w.ref for w in held_back if w.version and w.ref not in held])  # its own tombstone
+        held = self._finder.all([w.ref for w in held_back]) if held_back else {}  # perhaps a tombstone of its own
         case.outcomes += [Outcome(w.ref, Result.STALE, held=held.get(w.ref)) for w in held_back]
         return tuple(kept)
 

@@ -140,6 +140,25 @@ def test_a_key_of_a_file_may_have_blanks_and_a_hash_inside(desk: Any) -> None:
         assert db.execute("SELECT key FROM work ORDER BY id").fetchall() == [("99 003-95-96",), ("99003#notes",)]
 
 
+def test_a_span_of_days_is_no_item_to_whoever_reads_how_far_it_is(desk: Any) -> None:
+    desk.register.feed.clear()
+    for nregistro in ("99001", "99002"):
+        desk.changed(nregistro, "2026-02-10T00:00:00+01:00")
+    code, out, _ = desk.run("backfill", "cima", "--from", "2026-02-10", "--later", "--log", "text")
+    assert (code, "backfill 1 of cima: 1 span of days; work on it" in out) == (0, True)
+    assert "0 of 0 so far" in desk.run("backfill", "list")[1]
+    so_far = "open: 0 of 0 items found so far are done; 1 span of days is still to be looked through\n"
+    assert so_far in desk.run("backfill", "show", "1")[1]
+    code, out, err = desk.run("backfill", "resume", "1", "--log", "text")
+    assert code == 0
+    assert "backfill 1: 2 of 2 items found in 1 span of days are done" in " ".join(out.split())
+    assert "total=3" not in err  # what is logged, or drawn, counts products, too
+    assert " 2 of 2 " in desk.run("backfill", "list")[1]
+    assert "closed: 2 of 2 items found in 1 span of days are done\n" in desk.run("backfill", "show", "1")[1]
+    found = shown(desk)
+    assert (found["items"], found["done"], found["windows"]) == (3, 3, {"left": 0, "done": 1, "aside": 0})
+
+
 def test_a_list_made_for_later_is_worked_on_by_whoever_comes(desk: Any) -> None:
     code, out, _ = desk.run("backfill", "cima", "--all", "--later", "--log", "text")
     assert code == 0
@@ -155,7 +174,7 @@ def test_what_cannot_be_fetched_is_set_aside_and_resumed(desk: Any, monkeypatch:
     desk.register.instead(call, *[Reply(500, b"")] * 2)
     code, out, _ = desk.run("backfill", "cima", "--all", "--attempts", "1", "--log", "text")
     assert code == 65
-    assert "1 are set aside: tsi-fetch backfill show 1" in out
+    assert "1 is set aside: tsi-fetch backfill show 1" in out
     found = shown(desk)
     assert (found["state"], found["done"], found["aside"]) == ("closed", 2, 1)
     assert [(item["key"], item["attempts"]) for item in found["set_aside"]] == [(SOME, 1)]

@@ -171,3 +171,43 @@ def test_run_ids_fit_into_what_hapi_keeps_and_differ() -> None:
     ids = {new_run_id(now) for _ in range(50)}
     assert len(ids) > 45
     assert all(len(i) == 16 and set(i) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") for i in ids)
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("quarantine", "liste"), "list"),
+        (("db", "upgarde"), "upgrade"),
+        (("watermark", "shwo", "cima"), "show"),
+        (("backfill", "liste"), "list"),
+        (("backfill", "resmue", "7"), "resume"),
+        (("runs", "shwo"), "show"),
+        (("runs", "shwo", "17"), "show"),
+        (("statsu",), "status"),
+    ],
+    ids=" ".join,
+)
+def test_a_command_that_is_written_wrongly_is_answered_with_the_one_that_was_meant(
+    words: tuple[str, ...], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "did you mean" in said.lower()
+    assert meant in said.lower().partition("did you mean")[2].split("?")[0]
+    assert f"tsi-fetch{''.join(f' {word}' for word in words[:1] if len(words) > 1)} --help" in said
+
+
+def test_a_job_is_never_taken_for_a_command_that_it_is_spelt_like(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "jobs.yaml"
+    file.write_text("jobs: {lists: {}, cima: {}}\n")
+    for words in (["runs", "lists", "--config", str(file)], ["runs", "lists", f"--config={file}"]):
+        main(words)
+        assert "no command" not in capsys.readouterr().err
+    monkeypatch.setenv("TSI_FETCH_CONFIG", str(file))
+    main(["runs", "lits"])  # as close to the job
+    assert "lists" in capsys.readouterr().err
+    file.write_text("jobs: [")  # what is wrong is the file
+    main(["runs", "liste"])
+    assert "no command" not in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -60,7 +61,7 @@ def test_the_counts_are_whole_however_few_are_listed(desk: Any) -> None:
     report = _report(out)
     assert (len(report["resources"]), report["more"]) == (total, 0)
     by_action = [entry["action"] for entry in report["resources"]]
-    assert by_action == sorted(by_action, key=["create", "update", "unchanged"].index)
+    assert by_action == sorted(by_action, key=["update", "create", "unchanged"].index)
 
 
 def test_a_diff_shows_paths_values_and_words_and_is_the_same_as_json(changed: Any, monkeypatch: Any) -> None:
@@ -179,3 +180,39 @@ def test_what_waits_names_a_few_of_what_it_waits_for() -> None:
     entry = {"resource": "Basic/1", "action": "wait", "waits_for": [f"Basic/{n}" for n in range(5)]}
     [_, _, _, line] = planned_text([entry], 0, width=120)
     assert line == "wait       Basic/1  for Basic/0, Basic/1, Basic/2 and 2 more"
+
+
+def test_few_updates_and_their_differences_are_seen_beside_many_creates(listings: Callable[..., Listing]) -> None:
+    listing = listings(20, diff=True)
+    for number in range(100):
+        listing.counted(_ref(number), "created", 1)
+    for number in range(100, 103):
+        _update(listing, _ref(number), b'{"v":1}', b'{"v":2}')
+    for number in range(103, 203):
+        listing.counted(_ref(number), "unchanged", 1)
+    listing.counted(_ref(999), "deleted", 1)
+    listed = list(listing.entries())
+    assert [entry["action"] for entry in listed] == ["update"] * 3 + ["delete"] + ["create"] * 16
+    assert all(entry["changes"] for entry in listed[:3])
+    assert listing.more == 204 - 20
+    assert "/v  1 → 2" in "\n".join(planned_text(listed, listing.more))
+
+
+def test_actions_share_the_room_and_leave_none_of_it(listings: Callable[..., Listing]) -> None:
+    for most, expected in (
+        (0, {}),
+        (1, {"update": 1}),
+        (7, {"update": 4, "create": 3}),
+        (50, {"update": 25, "create": 25}),
+    ):
+        listing = listings(most, diff=False)
+        for number in range(60):
+            listing.counted(_ref(number), "created", 1)
+            listing.counted(_ref(number), "updated", 1)
+            listing.counted(_ref(number), "unchanged", 1)
+        assert Counter(entry["action"] for entry in listing.entries()) == expected
+
+
+def test_a_plan_that_lists_nothing_says_what_would_list_them() -> None:
+    assert list(planned_text([], 49)) == ["", "49 resources by name: --limit 100"]
+    assert list(planned_text([], 1)) == ["", "1 resource by name: --limit 100"]

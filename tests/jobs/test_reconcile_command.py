@@ -217,3 +217,24 @@ def test_a_list_under_way_is_gone_on_with_first_and_what_was_mended_says_what_co
     assert "5 of 12 keys are to be read again; until then runs are partial." in text
     assert "tsi-fetch run other --full" in text
     assert "exit code" not in text
+
+
+def test_after_fix_nobody_is_sent_to_fix_again(desk: Any) -> None:
+    desk.run("run", "cima", "--json")
+    edited = min((desk.out / "MedicinalProductDefinition").iterdir())
+    edited.write_text(json.dumps({**json.loads(edited.read_text()), "description": "somebody's"}))
+    _, before, _ = desk.run("reconcile", "cima")
+    assert before.endswith("  → tsi-fetch reconcile cima --fix\n")
+    desk.run("reconcile", "cima", "--fix", "--yes")
+    code, fixed, _ = desk.run("reconcile", "cima")
+    assert (code, "--fix" in fixed) == (65, False)
+    assert "1 of 1 key of a work list is still to be read:\n  → tsi-fetch run cima\n" in fixed
+    assert desk.run("run", "cima", "--json")[0] == 65  # foreign
+    code, left, _ = desk.run("reconcile", "cima")
+    assert (code, "--fix" in left) == (65, False)
+    assert "on_existing: adopt" in left
+    assert "→ tsi-fetch quarantine list --job cima" in left
+    assert json.loads(desk.run("reconcile", "cima", "--json")[1])["fixed"] == 1
+    missing = min((desk.out / "Bundle").iterdir())
+    missing.unlink()  # what --fix has not seen
+    assert desk.run("reconcile", "cima")[1].endswith("  → tsi-fetch reconcile cima --fix\n")

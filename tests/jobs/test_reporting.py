@@ -77,6 +77,13 @@ def test_every_failure_is_told_in_words_with_what_to_do() -> None:
         assert expected in text
 
 
+def test_what_a_full_load_calls_unchanged_was_not_looked_up_and_the_report_says_who_looks() -> None:
+    hint = "unchanged  as remembered; whether the sink still holds it: tsi-fetch reconcile cima"
+    assert hint in report_text(_report(asked={"full": True}))
+    assert hint not in report_text(_report())
+    assert hint not in report_text(_report(asked={"full": True}, counts={"Bundle": {"created": 1}}))
+
+
 def test_a_plan_puts_nothing_into_quarantine_and_sends_nobody_there() -> None:
     troubles = [{"key": "99", "code": "cima-missing", "path": "$.nombre", "rule": "a product has a name"}]
     text = report_text(_report(plan=True, quarantined=troubles, troubles=1))

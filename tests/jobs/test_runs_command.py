@@ -36,7 +36,7 @@ def test_the_runs_of_all_jobs_or_of_one_with_or_without_the_word_list(desk: Any)
     assert (listed["job"], listed["exit_code"]) == (None, 0)
     assert set(listed["runs"][0]) == {
         *("run", "number", "job", "sink", "store", "started", "ended", "outcome", "silent", "exit_code", "seconds"),
-        *("replay", "whole", "host", "report"),
+        *("replay", "whole", "kind", "asked", "list", "host", "report"),
     }
     assert listed["runs"][0]["store"] == "main"
     assert desk.run("runs", "list", "--json")[1] == out
@@ -137,7 +137,87 @@ def test_the_list_is_a_table_on_a_narrow_screen_too(desk: Any, monkeypatch: pyte
     assert max(map(len, text.splitlines())) <= 80
     assert len([line for line in text.splitlines() if line.startswith(" cima ")]) == 1
     assert "260302-0930-ab12" in text
-    assert " exit " not in text
+
+
+@pytest.mark.parametrize("words", [("runs",), ("runs", "cima")], ids=" ".join)
+def test_a_long_reason_costs_a_narrow_screen_no_column_that_a_person_goes_on_with(
+    desk: Any, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    reason = {"code": 77, "what": "too much would vanish: " + "12 of 40 Bundle, " * 12, "hint": ""}
+    counts = {"Bundle": {"unchanged": 12}}
+    recorded(desk, "260302-0930-ab12", outcome="quarantined", counts=counts, reasons=[reason])
+    recorded(desk, "260303-0930-cd34", counts=counts)
+    lines = desk.run(*words)[1].splitlines()
+    assert max(map(len, lines)) <= 80
+    head = next(line for line in lines if " outcome " in line)
+    assert {"no", "run", "outcome", "exit"} <= set(head.split())
+    first = next(number for number, line in enumerate(lines) if "260302-0930-ab12" in line)
+    assert ("1" in lines[first].split(), lines[first].endswith("0"), "quarantined" in lines[first]) == (True,) * 3
+    assert lines[first + 1].startswith("    too much would vanish: 12 of 40 Bundle, ")
+    assert (lines[first + 1][-1], len(lines[first + 1])) == ("…", 80)
+    assert lines[first - 1] == "    Nothing was written: 12 unchanged."
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 100, 140, 200])
+def test_number_outcome_and_exit_code_are_whole_on_every_screen(
+    desk: Any, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    recorded(desk, "260302-0930-ab12", outcome="quarantined", error="builtins." + "ZeroDivisionError" * 9)
+    text = desk.run("runs", "cima")[1]
+    assert max(map(len, text.splitlines())) <= columns
+    for expected in ("no", "260302-0930-ab12", "quarantined", "exit"):
+        assert expected in text.split()
+
+
+def test_a_run_that_was_not_a_whole_one_says_what_it_was(desk: Any) -> None:
+    desk.run("run", "cima", "--json")
+    product = desk.register.products["99001"]
+    name, product["nombre"] = product["nombre"], None
+    desk.run("run", "cima", "--json", "--only", "99001")
+    product["nombre"] = name
+    desk.run("quarantine", "replay", "cima", "--json")
+    keys = desk.folder / "keys"
+    keys.write_text("99001\n")
+    _, made, _ = desk.run("backfill", "start", "cima", "--keys", str(keys), "--json")
+    number = json.loads(made.splitlines()[-1])["backfill"]["id"]
+    _, full, _ = desk.run("run", "cima", "--json", "--full", "--again")
+    assert json.loads(full.splitlines()[-1])["asked"] == {"full": True, "again": True}
+    runs = json.loads(desk.run("runs", "--json")[1])["runs"]
+    assert [run["kind"] for run in runs] == ["run", "backfill", "quarantine replay", "only", "run"]
+    assert [run["whole"] for run in runs] == [True, False, False, False, True]
+    assert [run["list"] for run in runs] == [None, number, None, None, None]
+    assert [run["asked"] for run in runs] == [
+        {"full": True, "again": True},
+        {},
+        {"quarantine": {"numbers": [], "code": None}},
+        {"only": ["99001"]},
+        {},
+    ]
+    text = " ".join(desk.run("runs")[1].split())
+    told = ["--full, --again", f"backfill {number}", "quarantine replay", "--only 99001"]
+    for how in told:
+        assert f"{how}: " in text
+    for no, how in enumerate(reversed(told), 2):
+        expected = f"asked for with {how}" if how.startswith("--full") else f"not a whole run ({how})"
+        assert expected in desk.run("runs", "show", str(no))[1]
+    assert "whole run" not in desk.run("runs", "show", "1")[1]
+
+
+def test_what_a_run_was_asked_for_is_known_while_it_runs_and_after_it_was_killed(desk: Any) -> None:
+    url = f"sqlite:///{desk.folder}/store.db"
+    for asked in (("only", ["1", "2", "3", "4", "5"]), ("whole", None)):
+        with (
+            open_store(url, create=True) as stored,
+            stored.lease("cima", "out", f"260302-0930-{asked[0]}", wait=SystemClock().sleep) as book,
+        ):
+            report = {"asked": {"only": asked[1]}} if asked[1] else {}
+            book.begin_run(RunRecord(f"260302-0930-{asked[0]}", "cima", AT, whole=False, report=report))
+    text = desk.run("runs")[1]
+    assert "--only 1, 2, 3 and 2 more" in text
+    assert "not whole" in text  # of a version that did not note why
+    assert [run["report"] for run in json.loads(desk.run("runs", "--json")[1])["runs"]] == [{}, {}]
 
 
 def test_a_run_that_no_runner_holds_any_more_is_not_called_running(desk: Any) -> None:

@@ -138,10 +138,10 @@ def test_a_reset_in_the_middle_of_a_load_cancels_its_list_and_lists_anew(desk: A
     _sql(desk.folder, "UPDATE lists SET state = 'open', closed = NULL")
     _sql(desk.folder, "UPDATE work SET state = 0 WHERE key = '99001'")
     code, out, _ = desk.run("watermark", "rewind", "cima", "1d", *WHY, "--yes", "--log", "text")
-    assert "The first list in progress goes on as it is: 1 of 3 keys are left." in " ".join(out.split())
+    assert "The first list in progress goes on as it is: 1 of 3 keys is left." in " ".join(out.split())
     code, out, _ = desk.run("watermark", "reset", "cima", *WHY, "--yes", "--log", "text")
     assert code == 0
-    assert "first list in progress (1 of 3 keys are left) is cancelled" in " ".join(out.split())
+    assert "first list in progress (1 of 3 keys is left) is cancelled" in " ".join(out.split())
     assert _sql(desk.folder, "SELECT state FROM lists") == [("cancelled",)]
     desk.register.calls.clear()
     desk.run("run", "cima", "--json")

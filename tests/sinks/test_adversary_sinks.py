@@ -49,6 +49,19 @@ def test_what_is_held_back_with_a_tombstone_of_its_own_says_so(server: Make, hap
     assert (held.version, held.deleted) == ("2", True)
 
 
+def test_a_long_chain_of_tombstones_is_told_at_once(server: Make, hapi_in_memory: FakeHapi) -> None:
+    """A server restored to a night in which a product was gone: told one link at a time, the end of the chain was
+    given up as contended before its turn came."""
+    chain = "abcdef"
+    for ident in chain:
+        hapi_in_memory.put(f"Organization/{ident}")
+        hapi_in_memory.delete(f"Organization/{ident}")
+    links = [org(one, partOf={"reference": f"Organization/{other}"}) for other, one in zip(chain, chain[1:])]
+    outcomes = write(server(entries=2), org("a"), *links)
+    assert results(outcomes) == dict.fromkeys(chain, Result.STALE)
+    assert {o.held and (o.held.version, o.held.deleted) for o in outcomes.values()} == {("2", True)}
+
+
 def test_two_deterministic_500s_alone_do_not_stop_the_job_for_good(server: Make, hapi_in_memory: FakeHapi) -> None:
     outcomes = write(server(), org("a", name="nul \0"), org("b", name="nul \0"))
     assert results(outcomes) == {"a": Result.REFUSED, "b": Result.REFUSED}

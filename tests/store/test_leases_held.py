@@ -188,3 +188,28 @@ def test_instants_are_kept_to_the_microsecond(stored: Stored) -> None:
     assert run.record.started == moment
     with stored.database.read() as conn:
         assert conn.execute(text("SELECT started FROM runs")).scalar() == microseconds(moment) == -1
+
+
+def test_who_waits_says_at_once_for_which_run_and_how_long(stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
+    told: list[list[str]] = []
+
+    def wait(seconds: float) -> None:
+        told.append([record.getMessage() for record in caplog.records])
+
+    with stored.lease("cima", "out", "run-1", expiry=20, wait=never):
+        assert caplog.records == []
+        with pytest.raises(TryAgain), stored.lease("cima", "out", "run-2", expiry=60, wait=wait):
+            raise AssertionError("two hold it")
+    [said] = told[0]
+    assert told[-1] == [said]  # once, however long it waits
+    assert said.startswith("waiting for the lease of cima, which run run-1 on ")
+    assert " holds: for 60 s at the most; where that run was killed, for " in said
+    assert 0 < int(said.split()[-2]) <= 20
+
+
+def test_who_need_not_wait_says_nothing(stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
+    with ExitStack() as killed:
+        killed.enter_context(stored.lease("cima", "out", "run-1", expiry=LONG, wait=never))
+        expire(stored)
+        with stored.lease("cima", "out", "run-2", wait=never):
+            assert caplog.records == []

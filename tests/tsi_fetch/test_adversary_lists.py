@@ -179,8 +179,8 @@ def test_what_is_left_of_every_list_is_told_where_time_is_up(begun: House) -> No
     report = begun.run(slice=1, max_duration=timedelta(seconds=30))
     assert (report.outcome, report.remainder) == ("partial", 2)
     assert [note for note in report.notes if "left for the next run" in note] == [
-        "1 of 3 keys of the first load are left for the next run",
-        "1 of 1 keys of the reconcile load are left for the next run",
+        "1 of 3 keys of the first load is left for the next run",
+        "1 of 1 key of the reconcile load is left for the next run",
     ]
 
 

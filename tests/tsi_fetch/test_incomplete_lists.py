@@ -64,4 +64,4 @@ def test_a_load_that_is_gone_on_with_is_to_be_ended_before_it_is_read_again(hous
     doom = Doom(Death("start_list", after=True))
     with pytest.raises(Killed):
         house.run(wrap_store=lambda store: cast(JobStore, Mortal(store, doom)))
-    assert "once its 2 keys are done" in house.run(full=True).reasons[0].hint
+    assert "once 2 keys of it are done" in house.run(full=True).reasons[0].hint

@@ -50,7 +50,7 @@ class Night:
         assert set(arrive(self.house, self._lost)) <= {"created", "updated", "deleted"}
 
 
-READ_AGAIN = "an overtaken run wrote after another had looked: 1 rows are read again"
+READ_AGAIN = "an overtaken run wrote after another had looked: 1 row is read again"
 EVERYTHING = {"a": "A", "s": "shared", "b": "B", "c": "C"}
 CHANGES = {
     "a change": ({"a": "A2", "s": "shared"}, "delete"),
