@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 from sinks.fhir.server import FhirServer
 from tests.sinks.fake_hapi import FakeHapi
@@ -56,7 +57,7 @@ def test_a_long_chain_of_tombstones_is_told_at_once(server: Make, hapi_in_memory
     for ident in chain:
         hapi_in_memory.put(f"Organization/{ident}")
         hapi_in_memory.delete(f"Organization/{ident}")
-    links = [org(one, partOf={"reference": f"Organization/{other}"}) for other, one in zip(chain, chain[1:])]
+    links = [org(one, partOf={"reference": f"Organization/{other}"}) for other, one in pairwise(chain)]
     outcomes = write(server(entries=2), org("a"), *links)
     assert results(outcomes) == dict.fromkeys(chain, Result.STALE)
     assert {o.held and (o.held.version, o.held.deleted) for o in outcomes.values()} == {("2", True)}
