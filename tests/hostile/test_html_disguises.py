@@ -154,6 +154,10 @@ ELEMENTS = {
     "a canvas": "<canvas>a</canvas>",
     "a dialogue": "<dialog open>a</dialog>",
     "a key": "<keygen autofocus onfocus=alert(1)>",
+    "fields": "<input value=a><input type=submit value='b>c'><input type=hidden value=no><input type=image alt=d>",
+    "fields that look like more": "<input type='button' value='<script>alert(1)</script>'><input value='\"><b>'>",
+    "fields in a table": "<table><input type=hidden value=no><tr><td><input type=reset value=a></td></tr></table>",
+    "a field in a select": "<select><option>a</option></select><input type=text placeholder=b>",
     "an isindex": "<isindex type=image src=1 onerror=alert(1)>",
     "Word's": "<o:p>a</o:p><w:sdt>b</w:sdt><v:shape o:spt=1>c</v:shape>",
     "Word's islands": "<xml><o:OfficeDocumentSettings>a</o:OfficeDocumentSettings></xml>",
@@ -332,10 +336,17 @@ def test_the_rules_see_what_they_are_there_for() -> None:
     for bad in (
         "<script/>", "<p onclick='x'/>", "<a href='javascript:x'/>", "<a href=' java&#9;script:x'/>", "<b>", "&nbsp;",
         "<img src='data:text/html,x'/>", "<p style='a:url(x)'/>", "<p xmlns='urn:x'/>", "<!-- x -->", "<u>x</u>",
-        "<p><div/></p>", "<a><b><a/></b></a>", "<img srcset='x'/>", "<?x?>", "\x01",
+        "<a href='/x'/>", "<a href='//x.invalid'/>", "<a href='x.html'/>", "<img src='a.png'/>",
+        "<img src='https://x.invalid/a.png'/>", "<img src='//x.invalid/a.png'/>", "<p><div/></p>", "<a><b><a/></b></a>", "<img srcset='x'/>", "<?x?>", "\x01",
     ):  # fmt: skip
         assert breaches(root.format(bad)), bad
     assert breaches("<div>uno</div>")
     assert breaches(root.format("uno") * 2)
-    assert breaches(root.format('<p class="a"><a href="/b">uno</a></p>')) == []
+    for good in ('<p class="a"><a href="#b">uno</a></p>', '<a href="https://x.invalid/">uno</a>',
+                 '<img alt="a" src="data:image/png;base64,AAAA"/>'):  # fmt: skip
+        assert breaches(root.format(good)) == [], good
+    own = root.format('<img alt="a" src="https://cima.invalid/a.png"/>')
+    assert breaches(own, pictures="https://cima.invalid/") == []
+    assert breaches(own)
+    assert seen("<input value=a><input type=submit value=b><input type=hidden value=c><input placeholder=d>") == "abd"
     assert seen("<p>u<b>no</b><script>x</script><!-- x -->&nbsp;d&oacute;s") == "unod\u00f3s" == letters("uno d\u00f3s")

@@ -23,7 +23,7 @@ SHARES = 10
 POOL = (*PIECES.values(), *CONFUSED.values())
 TAGS = (
     "p div b i u span em strong font center ul ol li table tr td th tbody h2 a pre blockquote dl dt dd br hr img o:p "
-    "svg math mtext mi select option button form textarea title style script template noscript iframe caption colgroup "
+    "input svg math mtext mi select option button form textarea title style script template noscript iframe caption colgroup "
     "col section details nobr foreignObject desc annotation-xml mglyph body html head frameset"
 ).split()
 NOISE = (

@@ -2,6 +2,7 @@
 
 What FHIR R5 ("Narrative", rules of the XHTML content) forbids is removed: scripts, forms, frames, objects, external
 style sheets, event attributes; deprecated elements are rewritten with a style of the same look.  No visible word goes.
+What leads nowhere once it is out of its page goes too: addresses that are relative, pictures from elsewhere.
 HAPI refuses what is malformed (unclosed tags, `<o:p>`, `&copy` without semicolon) but accepts script and onclick, so
 the cleaning is ours.
 
@@ -29,9 +30,11 @@ from tsi_fetch.fhir.tags import (
     attributes,
     end_tag,
     escaped,
+    may_be_shown,
     start_tag,
     unwrapped,
     with_alt,
+    words_of_field,
     written,
 )
 from tsi_fetch.phases import phase
@@ -49,7 +52,7 @@ _ANY_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)")
 _MARKUP = re.compile(r"</?[A-Za-z][^<>]*>")
 
 
-_CONTROLS = frozenset("option optgroup button legend label textarea".split())
+_CONTROLS = frozenset("option optgroup button legend label textarea input".split())
 _FOREIGN = frozenset(
     "svg g text tspan foreignObject math semantics mrow mstyle mi mn mo ms mtext mfrac msqrt mroot msub msup msubsup "
     "munder mover munderover mtable mtr mtd".split()
@@ -74,6 +77,7 @@ _ATTRIBUTES = {
     "ol": {"start", "type"},
     "ul": {"type"},
     "li": {"value", "type"},
+    "input": {"type", "value", "placeholder", "alt"},
 }
 _SCHEMES = {"http", "https", "mailto", "tel", "data"}
 _NOTHING = "\u200b"
@@ -97,30 +101,35 @@ def _cleaner(attributes: dict[str, set[str]]) -> nh3.Cleaner:
     )
 
 
-_CLEANER, _BARE = _cleaner(_ATTRIBUTES), _cleaner({})
+_CLEANER, _BARE = _cleaner(_ATTRIBUTES), _cleaner({"input": _ATTRIBUTES["input"]})
+_BARE_FIELD = re.compile('<input((?: [a-z]+="[^"]*")*)>')
+"""In what `_BARE` gives: nothing else has attributes there, and words hold no `<`."""
 
 
-def xhtml(fragment: str) -> str:
+def xhtml(fragment: str, pictures: str = "") -> str:
     """The fragment as one `<div xmlns=…>` of well-formed XHTML; the same for the result again.
 
     Characters stand for themselves, but for `&amp;`, `&lt;`, `&gt;`, and `&quot;` in attributes.  The div is empty
     where nothing is left; FHIR wants some text in it (txt-2), which is the caller's to give.
+
+    `pictures`: what the addresses of pictures that stay begin with, beside those that come with the text
+    (`https://source.example/`, lower case, with the slash); of all others the `alt` stays.
     """
     with phase("clean"):
-        return _settled(fragment)
+        return _settled(fragment, pictures)
 
 
-def _settled(fragment: str) -> str:
+def _settled(fragment: str, pictures: str) -> str:
     """Cleaned until another round changes nothing."""
     fragment = _unnested(_legal(fragment))
     clean = _allowed(fragment, _CLEANER)
-    if (content := straight(clean)) is not None:
+    if (content := straight(clean, pictures)) is not None:
         return f"{ROOT}{content}</div>"
-    div = _div(_shallow(clean, fragment))
+    div = _div(_shallow(clean, fragment), pictures)
     for _ in range(_ROUNDS):
         if plain(div):
             break  # the next round would only confirm it, at the price of this one
-        before, div = div, _div(_cleaned(div))
+        before, div = div, _div(_cleaned(div), pictures)
         if div == before:
             break
     return div
@@ -154,10 +163,15 @@ def _cleaned(fragment: str) -> str:
 def _shallow(clean: str, fragment: str) -> str:
     """What is left of the fragment; its words alone where it is nested deeper than XML's readers go."""
     if clean.count("</") > MAX_DEPTH:
-        bare = _allowed(fragment, _BARE)  # without attributes every tag is plain to see
+        bare = _BARE_FIELD.sub(_bare_field, _allowed(fragment, _BARE))  # without attributes every tag is plain to see
         if _depth(bare) > MAX_DEPTH:
             return _apart(bare)
     return clean
+
+
+def _bare_field(field: re.Match[str]) -> str:
+    given = {name: unescape(value) for name, value in re.findall('([a-z]+)="([^"]*)"', field[1])}
+    return f" {escaped(words_of_field(given))} "
 
 
 def _legal(fragment: str) -> str:
@@ -196,12 +210,12 @@ def _too_open(fragment: str) -> bool:
     return False
 
 
-def _div(clean: str) -> str:
+def _div(clean: str, pictures: str) -> str:
     # huge_tree: without it a picture of 10 MB, or a depth of 256, silently ends the text.
     parser = etree.HTMLParser(huge_tree=True)
     body = etree.fromstring(f"<html><body>{clean}</body></html>", parser).find("body")
     _links_apart(body)
-    return f"{ROOT}{_written(body)}</div>"
+    return f"{ROOT}{_written(body, pictures)}</div>"
 
 
 def _links_apart(body: Any) -> None:
@@ -228,7 +242,7 @@ def _depth(clean: str) -> int:
     return deepest
 
 
-def _written(root: Any) -> str:
+def _written(root: Any, pictures: str) -> str:
     """The content of the root as XML; divs that merely wrap all of it are taken off."""
     out: list[str] = [escaped(root.text or "")]
     starts: list[int] = []
@@ -238,7 +252,7 @@ def _written(root: Any) -> str:
             continue
         if event == "start":
             starts.append(len(out))
-            _start(out, el)
+            _start(out, el, pictures)
             continue
         start = starts.pop()
         _end(out, start, el)
@@ -248,12 +262,15 @@ def _written(root: Any) -> str:
     return "".join(unwrapped(out, wrapped))
 
 
-def _start(out: list[str], el: Any) -> None:
+def _start(out: list[str], el: Any, pictures: str) -> None:
     tag, text = el.tag, el.text
-    if tag in _SPACED:
+    if tag == "input":
+        words = words_of_field(el.attrib)
+        out.append(f" {escaped(words)}" if words.strip() else "")
+    elif tag in _SPACED:
         out.append(" ")
     else:
-        out.append(_image(el) if tag == "img" else start_tag(tag, el.items()))
+        out.append(_image(el, pictures) if tag == "img" else start_tag(tag, el.items()))
     if text and tag == "pre":
         text = text.lstrip("\n")  # HTML drops the first line break of a pre each time it is read.
     if text:
@@ -262,7 +279,9 @@ def _start(out: list[str], el: Any) -> None:
 
 def _end(out: list[str], start: int, el: Any) -> None:
     tag = el.tag
-    if tag in _SPACED:
+    if tag == "input":
+        out.append(" " if out[start] else "")
+    elif tag in _SPACED:
         out.append(" ")
     elif tag not in VOID:
         if len(out) == start + 1 and tag not in MAY_BE_EMPTY:
@@ -287,9 +306,8 @@ def _bequeath(out: list[str], el: Any) -> None:
         out.append(f"<span{attributes([('id', known)])}>{_NOTHING}</span>")
 
 
-def _image(el: Any) -> str:
+def _image(el: Any, pictures: str) -> str:
     """An image with an alt; its alt alone where it has no usable source."""
-    source = el.get("src", "")
-    if not source or (source[:5].lower() == "data:" and source[:11].lower() != "data:image/"):
+    if not may_be_shown(el.get("src", ""), pictures):
         return escaped(" ".join(el.get("alt", "").split()))
     return written("img", with_alt(dict(el.items())))

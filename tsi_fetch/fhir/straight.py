@@ -11,7 +11,18 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from tsi_fetch.fhir.content_model import BLANKS, DEPTH, MAY_BE_EMPTY, MODEL, WORDLESS
-from tsi_fetch.fhir.tags import LONGEST_REMEMBERED, LOOKS, VOID, Pairs, end_tag, start_tag, unwrapped, with_alt, written
+from tsi_fetch.fhir.tags import (
+    LONGEST_REMEMBERED,
+    LOOKS,
+    VOID,
+    Pairs,
+    end_tag,
+    may_be_shown,
+    start_tag,
+    unwrapped,
+    with_alt,
+    written,
+)
 
 _START = re.compile('([a-z0-9]+)((?: [^ "=]+="[^"]*")*)')
 _ATTRIBUTE = re.compile(' ([^ "=]+)="([^"]*)"')
@@ -32,20 +43,21 @@ class _Tag(NamedTuple):
     may_be_empty: bool
 
 
-def straight(clean: str) -> str | None:
+def straight(clean: str, pictures: str = "") -> str | None:
     """The content of the narrative's div; None where the tree must tell.
 
     `clean`: what nh3 wrote, in which only `&`, `<`, `>`, the no-break space and (in attributes) quotes are escaped.
+    `pictures`: see `narrative.xhtml`.
     """
     if "\r" in clean:
         return None  # a character reference was one: readers differ
     pieces = clean.replace("&nbsp;", "\xa0").split("<")
     if clean.count(">") != len(pieces) - 1:
         return None  # one of them stands in an attribute
-    return _written(pieces)
+    return _written(pieces, pictures)
 
 
-def _written(pieces: list[str]) -> str | None:
+def _written(pieces: list[str], pictures: str) -> str | None:
     """`pieces`: words, and then tags with the words that follow each."""
     out, wrapped = pieces[:1], dict[int, int]()
     within, opened = ["div"], list[tuple[int, _Tag]]()
@@ -62,7 +74,7 @@ def _written(pieces: list[str]) -> str | None:
                 wrapped[begun] = len(out)
                 out.append(tag.end)
         else:
-            tag = _remembered(raw) if len(raw) < LONGEST_REMEMBERED else _read(raw)
+            tag = _remembered(raw, pictures) if len(raw) < LONGEST_REMEMBERED else _read(raw, pictures)
             if tag.model not in MODEL[within[-1]] or len(within) > DEPTH:
                 return None
             if tag.end:
@@ -79,24 +91,25 @@ def _written(pieces: list[str]) -> str | None:
 _NONE = _Tag("", "", "", called=False, may_be_empty=False)
 
 
-def _read(raw: str) -> _Tag:
+def _read(raw: str, pictures: str) -> _Tag:
     found = _START.fullmatch(raw)
     if not found:
         return _NONE
     name = found[1]
     given = [(attribute, _plain(value)) for attribute, value in _ATTRIBUTE.findall(found[2])]
     if name == "img":
-        return _picture(given)
+        return _picture(given, pictures)
     model = LOOKS[name].tag if name in LOOKS else name
     called = any(attribute in ("id", "name") for attribute, _ in given)
     end = "" if name in VOID else end_tag(name)
     return _Tag(model, start_tag(name, given), end, called, name in MAY_BE_EMPTY)
 
 
-def _picture(given: Pairs) -> _Tag:
+def _picture(given: Pairs, pictures: str) -> _Tag:
     """Stands wherever a line break does."""
     pairs = dict(given)
-    if not _SOURCE.fullmatch(pairs.get("src", "")):
+    source = pairs.get("src", "")
+    if not _SOURCE.fullmatch(source) or not may_be_shown(source, pictures):
         return _NONE
     return _Tag("br", written("img", with_alt(pairs)), "", called=False, may_be_empty=False)
 

@@ -38,6 +38,12 @@ _STYLES = frozenset(
 )
 """Properties that carry meaning in a medicine's text; colours, sizes and positions are the reader's business."""
 
+_LINK = re.compile(r"https?://[^/]|mailto:|tel:|#.", re.IGNORECASE)
+"""What a link may lead to: elsewhere, or within the text.  A narrative has no address that others are relative to."""
+
+_MUTE = frozenset("hidden checkbox radio password file range color".split())
+"""Types of fields whose value nobody is shown (HTML, 4.10.5 and 15.5)."""
+
 _STYLE_VALUE = re.compile(r"[A-Za-z0-9 -]+")
 LONGEST_REMEMBERED = 400  # characters of attributes; Word gives thousands of elements the same ones
 
@@ -69,6 +75,21 @@ def with_alt(given: Mapping[str, str]) -> Pairs:
     return [*{**given, "alt": " ".join(given.get("alt", "").split()) or "imagen"}.items()]
 
 
+def may_be_shown(source: str, pictures: str) -> bool:
+    """True of a picture that comes with the text, or from an address that begins with `pictures` (lower case; empty:
+    none).  Any other one would tell somebody else who reads the text."""
+    address = " ".join(source.split()).lower()
+    return address.startswith("data:image/") or (bool(pictures) and address.startswith(pictures))
+
+
+def words_of_field(given: Mapping[str, str]) -> str:
+    """What a reader is shown in an `input` of these attributes."""
+    kind = given.get("type", "").strip().lower()
+    if kind == "image":
+        return given.get("alt", "")
+    return "" if kind in _MUTE else given.get("value", "") or given.get("placeholder", "")
+
+
 def end_tag(tag: str) -> str:
     return f"</{LOOKS[tag].tag if tag in LOOKS else tag}>"
 
@@ -87,7 +108,7 @@ def _quoted(value: str) -> str:
 
 
 def _kept(tag: str, name: str, value: str) -> bool:
-    if name == "style" or (name == "href" and value.lstrip()[:5].lower() == "data:"):
+    if name == "style" or (name == "href" and not _LINK.match(" ".join(value.split()))):
         return False
     return bool(value.strip()) or name == "alt"
 

@@ -15,6 +15,9 @@ from sources.cima.mapping.terms import coding, section_code
 from tsi_fetch.fhir.narrative import blank, paragraph, xhtml
 from tsi_fetch.words import Json
 
+PICTURES = "https://cima.aemps.es/"
+"""The register's own site: pictures from anywhere else would tell others who reads a leaflet."""
+
 TITLES: dict[Document, str] = {
     "ft": "Ficha técnica o resumen de las características del producto",
     "p": "Prospecto",
@@ -39,7 +42,7 @@ def _section(document: Document, section: Seccion) -> Json:
     number, heading = (section.seccion or "").strip(), section.titulo or ""
     title = _title(number, heading) or TITLES[document]
     code = section_code(document, number, heading) if number else None
-    div = xhtml(section.contenido or "")
+    div = xhtml(section.contenido or "", PICTURES)
     return present(
         {
             "title": title,

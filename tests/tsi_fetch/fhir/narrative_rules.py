@@ -35,10 +35,9 @@ OF_ELEMENTS = frozenset(
 BLOCKS = frozenset("div blockquote table ol ul p".split())
 """What HL7's validator refuses within a paragraph."""
 
-LINKS = re.compile(r"https?:|mailto:|tel:", re.IGNORECASE)
-IMAGES = re.compile(r"https?:|data:image/[a-z.+-]+[;,]", re.IGNORECASE)
-SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
-"""What makes an address absolute (WHATWG URL, 4.4); any other one is relative, whatever it looks like."""
+LINKS = re.compile(r"https?://[^/]|mailto:|tel:|#.", re.IGNORECASE)
+"""Any other address is one that nobody may follow, or relative to a page that a narrative does not have."""
+IMAGES = re.compile(r"data:image/[a-z.+-]+[;,]", re.IGNORECASE)
 ACTIVE_STYLE = re.compile(r"url|expression|import|behaviou?r|binding|script|[\\@<>&]|/\*", re.IGNORECASE)
 ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -50,8 +49,12 @@ _NAME = re.compile(r'\s([^\s"=<>]+)="[^"]*"')
 _SPACE = re.compile("[\\s\u200b\u200c\u200d\u2060\ufeff\u00ad\ufffd]+")
 
 
-def breaches(div: str) -> list[str]:
-    """What is wrong with a narrative; nothing where it may be written and shown anywhere."""
+def breaches(div: str, pictures: str = "") -> list[str]:
+    """What is wrong with a narrative; nothing where it may be written and shown anywhere.
+
+    `pictures`: what an address begins with that a picture may come from; from anywhere else, whoever reads the text
+    would be seen there.
+    """
     if not div.startswith(ROOT) or not div.endswith("</div>"):
         return ["its root is not one div of XHTML"]
     if found := ILLEGAL.search(div):
@@ -63,7 +66,7 @@ def breaches(div: str) -> list[str]:
     names = [name for attributes in _TAG.findall(div) for name in _NAME.findall(attributes)]
     faults = ["not one xmlns"] if sum(name.startswith("xmlns") for name in names) != 1 else []
     for el in root.iter():
-        faults.extend(_of_element(el) if isinstance(el.tag, str) else ["a comment or an instruction"])
+        faults.extend(_of_element(el, pictures) if isinstance(el.tag, str) else ["a comment or an instruction"])
     return faults
 
 
@@ -72,7 +75,7 @@ def read(div: str) -> Any:
     return etree.fromstring(div, parser)
 
 
-def _of_element(el: Any) -> Iterator[str]:
+def _of_element(el: Any, pictures: str) -> Iterator[str]:
     name = etree.QName(el)
     if name.namespace != XHTML or name.localname not in ELEMENTS:
         yield f"an element: {el.tag}"
@@ -82,7 +85,7 @@ def _of_element(el: Any) -> Iterator[str]:
     for attribute, value in el.items():
         if attribute not in ATTRIBUTES and f"{name.localname}.{attribute}" not in OF_ELEMENTS:
             yield f"an attribute: {name.localname}.{attribute}"
-        yield from _of_value(attribute, _as_a_browser_reads(value))
+        yield from _of_value(attribute, _as_a_browser_reads(value), pictures)
 
 
 def _as_a_browser_reads(address: str) -> str:
@@ -90,9 +93,10 @@ def _as_a_browser_reads(address: str) -> str:
     return re.sub("[\t\n\r]", "", re.sub("^[\x00-\x20]+", "", address))
 
 
-def _of_value(attribute: str, value: str) -> Iterator[str]:
+def _of_value(attribute: str, value: str, pictures: str) -> Iterator[str]:
     allowed = {"href": LINKS, "cite": LINKS, "longdesc": LINKS, "src": IMAGES}.get(attribute)
-    if allowed and SCHEME.match(value) and not allowed.match(value):
+    own = attribute == "src" and pictures and value.startswith(pictures)
+    if allowed and not own and not allowed.match(value):
         yield f"an address: {value[:60]}"
     if attribute == "style" and ACTIVE_STYLE.search(value):
         yield f"a style: {value[:60]}"
@@ -121,5 +125,18 @@ def _seen(root: Any) -> Iterator[str]:
         node = stack.pop()
         if node.nodeType == node.TEXT_NODE:
             yield node.data
+        elif node.nodeName.lower() == "input":
+            yield _in_field(node)
         elif node.nodeName.lower() not in UNSEEN:
             stack.extend(reversed(node.childNodes))
+
+
+MUTE = frozenset("hidden checkbox radio password file range color".split())
+"""Types of fields whose value nobody is shown (HTML, 4.10.5 and 15.5)."""
+
+
+def _in_field(field: Any) -> str:
+    kind = field.getAttribute("type").strip().lower()
+    if kind == "image":
+        return str(field.getAttribute("alt"))
+    return "" if kind in MUTE else str(field.getAttribute("value") or field.getAttribute("placeholder"))

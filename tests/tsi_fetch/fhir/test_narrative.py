@@ -32,11 +32,29 @@ HOSTILE = {
     "a javascript link": ('<a href="java\nscript:x()">uno</a>', "<a>uno</a>"),
     "an encoded javascript link": ('<a href="&#106;avascript:x()">uno</a>', "<a>uno</a>"),
     "a data link": ('<a href=" DATA:text/html,x">uno</a>', "<a>uno</a>"),
+    "a relative link": ('<a href="/cima/x.html">uno</a><a href="x">dos</a>', "<a>uno</a><a>dos</a>"),
+    "a link to whatever scheme the page has": ('<a href="//x.invalid/">uno</a>', "<a>uno</a>"),
+    "a link that is relative on some pages": ('<a href="https:x">uno</a><a href="#">dos</a>', "<a>uno</a><a>dos</a>"),
+    "a link within the text": ('<a href="#x">uno</a>', '<a href="#x">uno</a>'),
+    "a link that writes and one that calls": (
+        '<a href="mailto:a@x.invalid">uno</a><a href="TEL:1">dos</a>',
+        '<a href="mailto:a@x.invalid">uno</a><a href="TEL:1">dos</a>',
+    ),
     "a harmless link": ('<a href="https://x.invalid/?a=1&b=2">uno</a>', '<a href="https://x.invalid/?a=1&amp;b=2">uno</a>'),
     "a style sheet": ('<style>p{}</style><link rel="stylesheet" href="x"><p>uno</p>', "<p>uno</p>"),
     "a frame": ("<iframe src=x>no</iframe><p>uno</p>", "<p>uno</p>"),
     "an object": ("<object data=x><p>uno</p></object><embed src=x>", "<p>uno</p>"),
-    "a form": ("<form action=x><input value=1><p>uno</p></form>", "<p>uno</p>"),
+    "a form": ("<form action=x><input name=1><p>uno</p></form>", "<p>uno</p>"),
+    "buttons that are fields": (
+        "<p>uno<input type=submit value='Enviar &lt;ya>'><input type=BUTTON value=Otra>dos</p>",
+        "<p>uno Enviar &lt;ya&gt;  Otra dos</p>",
+    ),
+    "a field that is filled in": ("<p>uno<input value=2>tres<input type=text placeholder=4></p>", "<p>uno 2 tres 4 </p>"),
+    "a field that is a picture": ("<p>uno<input type=image src=x alt=dos value=no></p>", "<p>uno dos </p>"),
+    "fields whose value nobody is shown": (
+        "<p>u<input type=hidden value=no>n<input type=checkbox value=no><input type=password value=no>o</p>",
+        "<p>uno</p>",
+    ),
     "options": ("<select><option>uno<option>dos</select>", "uno  dos"),
     "a button": ("uno<button>dos</button>tres", "uno dos tres"),
     "a base": ("<base href=//x.invalid><p>uno</p>", "<p>uno</p>"),
@@ -82,7 +100,14 @@ HOSTILE = {
     ),
     "void elements": ("uno<br>dos<hr>", "uno<br/>dos<hr/>"),
     "an image without alt": ('<img src="data:image/jpg,A">', '<img src="data:image/jpg,A" alt="imagen"/>'),
-    "an image with an empty alt": ('<img alt=" " src="a.png">', '<img alt="imagen" src="a.png"/>'),
+    "an image with an empty alt": (
+        '<img alt=" " src="data:image/png;base64,A">',
+        '<img alt="imagen" src="data:image/png;base64,A"/>',
+    ),
+    "an image from anywhere": ('<img src="https://tracker.invalid/x.gif">uno', "uno"),
+    "an image from anywhere, with words": ('<p>uno <img alt="dos" src="//x.invalid/a.png"></p>', "<p>uno dos</p>"),
+    "a relative image": ('<img alt="uno" src="SPC.FILES/image4.png">', "uno"),
+    "an image of the page itself": ('<img alt="uno" src="#x">', "uno"),
     "an image with an active source": ('<img alt="uno" src="javascript:x()">', "uno"),
     "an image that is a page": ('<img alt="uno" src="data:text/html,x">', "uno"),
     "an svg": ("<svg onload=x><script>no</script><text>uno</text></svg>", "uno"),
@@ -149,7 +174,42 @@ def test_a_fragment_that_shows_nothing_is_blank(fragment: str) -> None:
     assert blank(xhtml(fragment))
 
 
-@pytest.mark.parametrize("fragment", ["0", "<p>&nbsp;x</p>", '<img src="a.png">'])
+OURS = "https://cima.invalid/"
+
+PICTURES = {
+    "https://cima.invalid/a.png": True,
+    "HTTPS://Cima.Invalid/a.png": True,
+    " https://cima.invalid/a b.png": True,
+    "http://cima.invalid/a.png": False,
+    "https://cima.invalid": False,
+    "https://cima.invalid.x.invalid/a.png": False,
+    "https://cima.invalid@x.invalid/a.png": False,
+    "https://cima.invalid:1/a.png": False,
+    "https://cima.invalid\\@x.invalid/a.png": False,
+    "https:\\\\cima.invalid/a.png": False,
+    "//cima.invalid/a.png": False,
+    "/a.png": False,
+    "data:image/png;base64,AAAA": True,
+    "data:text/html,x": False,
+}
+
+
+@pytest.mark.parametrize("address", PICTURES)
+def test_a_picture_comes_with_the_text_or_from_the_source_of_it(address: str) -> None:
+    for around in ("{}", "<p>uno<a href='#x'>{}</a></p>"):  # the second one takes a tree
+        div = xhtml(around.format(f'<img alt="dos" src="{address}">'), pictures=OURS)
+        assert ("<img " in div) is PICTURES[address]
+        assert xhtml(div, pictures=OURS) == div
+        assert "dos" in div
+
+
+def test_fields_nested_beyond_any_reader_keep_their_words() -> None:
+    div = xhtml("<b>" * 300 + "uno<input type=submit value='dos > <b>'>tres")
+
+    assert visible(div).split() == ["uno", "dos", ">", "<b>", "tres"]
+
+
+@pytest.mark.parametrize("fragment", ["0", "<p>&nbsp;x</p>", '<img src="data:image/png;base64,A">'])
 def test_a_word_or_a_picture_is_not_blank(fragment: str) -> None:
     assert not blank(xhtml(fragment))
 
@@ -193,7 +253,7 @@ SCRAPS = [
     "<p>", "</p>", "<div>", "</div>", "<b>", "</b>", "<u>", "</u>", "<table>", "<tr>", "<td>", "</td>", "</table>",
     "<ul>", "<li>", "</ul>", "<a href='x'>", "<a name=n>", "</a>", "<center>", "</center>", "<section>", "<button>",
     "<select>", "<option>", "<form>", "</form>", "<pre>\n", "</pre>", "<svg>", "<math>", "<mi>", "<text>", "<br>",
-    "<img src=x>",
+    "<img src=x>", "<img src='data:image/gif;base64,A'>", "<input type=submit value='a>b'>", "<input value=", "'>",
     "<script>", "</script>", "<style>", "<!--", "-->", "<![CDATA[", "]]>", "<?x", "&", "&lt", "&copy", "&#0;", "&#1;",
     "'", '"', "<", ">", "uno", " dos ", "\n", "\x00", "\r", "<o:p>", "<div xmlns='urn:x'>", "<p style='x:y'>",
     "<h1>", "<dl>", "<dt>", "<caption>", "<span id=s>", "</span>", "<template>", "<textarea>", "<title>", "<plaintext>",

@@ -40,6 +40,9 @@ ATTRIBUTES = [
     ' id="n"',
     ' src="data:image/png;base64,iVBO/+9=" alt=" una  foto "',
     ' src="https://x.invalid/a.png"',
+    ' src="https://cima.invalid/a.png"',
+    ' href="https://x.invalid/"',
+    ' href="/a"',
     ' src="a b.png"',
     " lang=es align='left'",
 ]
@@ -54,16 +57,19 @@ PARENTS = {
 }
 
 
+OURS = "https://cima.invalid/"
+
+
 def by_tree(markup: str) -> str:
     """The slow way, alone."""
-    div = narrative._div(narrative._cleaned(markup))
-    while not plain(div) and (again := narrative._div(narrative._cleaned(div))) != div:
+    div = narrative._div(narrative._cleaned(markup), OURS)
+    while not plain(div) and (again := narrative._div(narrative._cleaned(div), OURS)) != div:
         div = again
     return div
 
 
 def by_tags(markup: str) -> str | None:
-    content = straight(narrative._cleaned(markup))
+    content = straight(narrative._cleaned(markup), OURS)
     return None if content is None else f"{narrative.ROOT}{content}</div>"
 
 
@@ -87,8 +93,8 @@ def test_both_ways_give_the_same(seed: int) -> None:
         if found is not None:
             seen += 1
             assert found == by_tree(markup), markup
-            assert narrative.xhtml(found) == found, markup
-    assert seen > 40
+            assert narrative.xhtml(found, OURS) == found, markup
+    assert seen > 30
 
 
 def test_any_two_elements_that_may_stand_in_one_another_do_so_by_both_ways() -> None:
@@ -139,6 +145,8 @@ def test_usual_texts_need_no_tree(markup: str) -> None:
         "<p><p>uno</p></p>",
         "<table><tbody>uno<tr><td>1</td></tr></tbody></table>",
         '<img src="a b.png">',
+        '<img src="https://x.invalid/a.png">',
+        '<p>uno<input type="submit" value="dos"></p>',
         "<img>",
         "<p class=x>uno</p>",
         "<div>" * 120 + "uno" + "</div>" * 120,

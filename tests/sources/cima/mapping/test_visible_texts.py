@@ -14,7 +14,7 @@ import pytest
 from lxml import etree
 
 from sources.cima.mapping.register import Seccion
-from sources.cima.mapping.sections import outer_section
+from sources.cima.mapping.sections import PICTURES, outer_section
 from tests.tsi_fetch.fhir.narrative_rules import XHTML, breaches, letters, seen, shown
 from tsi_fetch.fhir.narrative import xhtml
 
@@ -23,9 +23,9 @@ BODIES = Path(__file__).parents[3] / "recorded" / "cima" / "bodies"
 
 def compare(html: str) -> str:
     """The letters of a text, once they are the same before and after."""
-    div = xhtml(html)
-    assert breaches(div) == []
-    assert xhtml(div) == div
+    div = xhtml(html, PICTURES)
+    assert breaches(div, PICTURES) == []
+    assert xhtml(div, PICTURES) == div
     assert shown(div) == seen(html)
     return shown(div)
 
@@ -68,6 +68,18 @@ def test_every_real_text_in_sections_reads_as_before(samples: Path) -> None:
         for html in sections_of(json.loads(path.read_bytes())):
             compared += bool(compare(html))
     assert compared >= 90
+
+
+def test_pictures_come_with_the_text_or_from_the_register() -> None:
+    html = (
+        '<p>uno<img alt="a" src="https://cima.aemps.es/cima/a.png"><img alt="b" src="https://tracker.invalid/x.gif">'
+        '<img alt="c" src="a.png"></p>'
+    )
+    (section,) = outer_section("p", [Seccion(seccion="1", titulo="A", contenido=html)])["section"]
+
+    assert section["text"]["div"].count("<img ") == 1
+    assert 'src="https://cima.aemps.es/cima/a.png"' in section["text"]["div"]
+    assert shown(section["text"]["div"]) == "unobc"
 
 
 def test_a_section_without_words_says_its_title() -> None:
