@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sources.cima import identity
 from sources.cima.mapping.composition import NAMES, day_of_text
-from sources.cima.mapping.datatypes import identifier, reference
+from sources.cima.mapping.datatypes import identifier, present, reference
 from sources.cima.mapping.names import medicine_name
 from sources.cima.mapping.product import Product, Text
 from sources.cima.mapping.terms import coding
@@ -18,7 +18,7 @@ LANGUAGE = "http://ema.europa.eu/fhir/extension/language"
 
 
 def epi_lists(product: Product) -> list[Json]:
-    """One, dated by its latest document; none where no document comes in sections."""
+    """One, dated as the latest of its Compositions is; none where no document comes in sections."""
     if not product.texts:
         return []
     name = medicine_name(product.register)
@@ -45,4 +45,5 @@ def _entry(product: Product, text: Text) -> Json:
         {"url": DOCUMENT_TYPE, "valueCoding": document},
         {"url": LANGUAGE, "valueCoding": coding("list-spanish")},
     ]
-    return {"date": day_of_text(product, text).isoformat(), "item": {"extension": extensions, **reference(bundle)}}
+    changed = text.changed.isoformat() if text.changed else None
+    return present({"date": changed, "item": {"extension": extensions, **reference(bundle)}})

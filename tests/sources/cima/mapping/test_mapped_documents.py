@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from lxml import etree
 
 from sources.cima.mapping import to_changes
+from sources.cima.mapping.composition import SOURCE
 from sources.cima.mapping.terms import section_code
 from tsi_fetch.words import Row, Upsert
 
@@ -97,6 +99,39 @@ def test_a_text_that_the_register_does_not_date_has_the_products_latest_day(make
 
     assert composition(make_row("1998001001"))["date"] == "1999-11-02"
     assert composition(make_row("1998001001", estado=suspended))["date"] == "2024-05-01"
+
+
+def test_a_text_without_a_day_says_none_and_is_a_version_of_its_own(
+    make_row: MakeRow, body: Callable[[str], Any]
+) -> None:
+    """What CIMA dates nowhere: the authorisation's day is none of the text's."""
+    leaflet = body("contenido_2_99001")
+    other = [{**leaflet[0], "contenido": "<p>Otro texto.</p>"}, *leaflet[1:]]
+    row = make_row("1998001001")
+    first, second = (composition(make_row("1998001001", texts={2: text}), "p") for text in (leaflet, other))
+    known, changed = (found["identifier"][0]["value"] for found in (first, second))
+
+    assert re.fullmatch("1998001001-p-[0-9a-f]{12}", known)
+    assert re.fullmatch("1998001001-p-[0-9a-f]{12}", changed)
+    assert known != changed
+    assert known == composition(make_row("1998001001", texts={2: leaflet}, labtitular="Otra"), "p")[
+        "identifier"
+    ][0]["value"]
+    assert first["note"] == [{"text": SOURCE}]
+    assert first["attester"] == [{"mode": first["attester"][0]["mode"]}]
+    (index,) = (json.loads(c.body) for c in to_changes(row) if isinstance(c, Upsert) and c.ref.type == "List")
+    assert [set(entry) for entry in index["entry"]] == [{"item"}, {"item"}]
+    assert index["date"] == first["date"] == "1999-11-02"
+
+
+def test_of_two_texts_only_the_one_that_has_a_day_says_it_in_the_list(make_row: MakeRow) -> None:
+    docs = [{"tipo": 1, "secc": True, "url": "https://x.invalid/a"}]
+    docs += [{"tipo": 2, "secc": True, "url": "https://x.invalid/b", "fecha": 1709634041000}]
+    changes = to_changes(make_row("99001", docs=docs))
+    (index,) = (json.loads(c.body) for c in changes if isinstance(c, Upsert) and c.ref.type == "List")
+
+    assert [entry.get("date") for entry in index["entry"]] == [None, "2024-03-05"]
+    assert index["date"] == "2024-03-05"
 
 
 def test_sections_are_flat_in_the_documents_order_with_their_numbers(make_row: MakeRow) -> None:
