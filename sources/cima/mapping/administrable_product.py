@@ -13,11 +13,18 @@ from sources.cima.mapping.register import Item
 from sources.cima.mapping.terms import normal, route_coding
 from tsi_fetch.words import Json
 
-_PREPARED = re.compile(
-    r"(polvo|granulado|concentrado|liofilizado|comprimido|capsula)\b.* para (.* para )?"
-    r"(concentrado|dispersion|emulsion|gel|jarabe|solucion|suspension)\b.*"
+_SOLID = ("polvo", "granulado", "liofilizado")
+_USE = re.compile(
+    r"(inhalacion|nebulizacion|pulverizacion|chupar|masticar|perfusion|inyeccion|irrigacion|lavado|dialisis|hemodialisis"
+    r"|hemofiltracion|hemodiafiltracion|gargarismos|iontoforesis|pruebas?|puncion)\b"
 )
-"""`POLVO PARA SOLUCIÓN INYECTABLE`: what is given is another form than what is made."""
+"""What comes behind `PARA` where it says how a form is used; all else may be what the form is made into."""
+
+_USE_OF_SOLIDS = re.compile(r"(inhalacion|pulverizacion)\b")
+_TO_BE_PREPARED = re.compile(
+    r"concentrado\b.*|.*\b(efervescente|dispersable|soluble|disolvente|reactivos?|precursor|generador)\b.*"
+)
+"""Words of forms that are dissolved, dispersed, diluted or labelled first (EDQM Standard Terms)."""
 
 
 def administrable_products(product: Product) -> list[Json]:
@@ -45,15 +52,19 @@ def administrable_products(product: Product) -> list[Json]:
 
 
 def must_be_prepared(product: Product) -> bool:
-    """True where the register's form is one that nobody is given: a powder for a solution."""
+    """True where the register's form is, or may be, one that nobody is given (`POLVO PARA SOLUCIÓN INYECTABLE`): it is
+    made into something first, or is `PARA` something that is no known use."""
     form = product.register.formaFarmaceutica
-    return bool(form and _PREPARED.fullmatch(normal(form.nombre or "")))
+    name = normal((form.nombre if form else None) or "")
+    _, made_into, what = name.partition(" para ")
+    use = _USE_OF_SOLIDS if is_solid(product) else _USE
+    return bool(made_into and not use.match(what)) or bool(_TO_BE_PREPARED.fullmatch(name))
 
 
 def is_solid(product: Product) -> bool:
     """True of powders and granules, whatever they become: a volume on their pack is not theirs."""
     form = product.register.formaFarmaceutica
-    return normal((form.nombre if form else None) or "").startswith(("polvo", "granulado", "liofilizado"))
+    return normal((form.nombre if form else None) or "").startswith(_SOLID)
 
 
 def _route(route: Item) -> Json:

@@ -105,7 +105,7 @@ def _photos(product: Product) -> Iterator[Json]:
 
 def _photo(product: Product, photo: Foto, part: str, url: str, path: str) -> Json:
     day = None if photo.fecha is None else day_of(photo.fecha, path)
-    text = PHOTOS.get(photo.tipo or "", photo.tipo)
+    text = PHOTOS.get(photo.tipo or "", (photo.tipo or "").strip()) or "Fotografía"
     own = [identifier("photo", f"{product.number}-{part}")]
     ident = identity.photo(product.number, part)
     return document_reference(ident, product.ref, own, day, [attachment(url, text, day)], type=concept(text=text))

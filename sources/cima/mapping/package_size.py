@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sources.cima.mapping.quantities import decimal, quantity
@@ -18,8 +19,8 @@ from tsi_fetch.words import Json
 _COUNT = re.compile(r"(?P<count>[1-9][0-9]{0,4}) (?P<rest>.+?)(?P<notes>(?: ?\([^()+]*\))*)", re.IGNORECASE)
 _INNER = re.compile(r"de (?P<count>[1-9][0-9]{0,4}) (?P<rest>.+)", re.IGNORECASE)
 _EXTENT = re.compile(r"(?:de )?(?P<number>[0-9][0-9.,]*) ?(?P<unit>[a-zµμ]+)", re.IGNORECASE)
-_NOTE = re.compile(r"(?:\(|\b[ou] )(\w+)", re.IGNORECASE)
-_EITHER = re.compile(r"\(\w+ [ou] ", re.IGNORECASE)
+_NOTE = re.compile(r"\((\w+)")
+_EITHER = re.compile(r"\(\w+(?: ?/ ?|, ?| [ouy] )\w", re.IGNORECASE)
 _VOLUMES = frozenset({"mL", "L", "uL"})
 _WEIGHED = frozenset({"pack-tube", "pack-jar"})
 """Containers of which grams are what is in them; on a vial they are the substance's."""
@@ -70,11 +71,15 @@ def _counted(count: int, spelled: str, word: PackWord) -> Json:
 
 
 def _noted(notes: str) -> str | None:
-    """A container named in brackets (`28 comprimidos (Blister)`); how many there are is not said.  None where it may be
-    one or another (`(blister o frasco)`)."""
-    named = _NOTE.findall(notes)
-    kinds = {word.type for note in named for word in pack_words() if word.type and word.word.fullmatch(note)}
-    return kinds.pop() if len(kinds) == 1 and not _EITHER.search(notes) else None
+    """A container named first in brackets (`28 comprimidos (Blister PVC/Al)`); how many there are is not said.  None
+    where another one is named, or may be (`(blister o frasco)`, `(Blister/bote)`)."""
+    first, all_of_them = _kinds(_NOTE.findall(notes)), _kinds(re.findall(r"\w+", notes))
+    return first.pop() if len(first) == len(all_of_them) == 1 and not _EITHER.search(notes) else None
+
+
+def _kinds(words: Sequence[str]) -> set[str]:
+    """The types of containers that are among these words."""
+    return {known.type for word in words for known in pack_words() if known.type and known.word.fullmatch(word)}
 
 
 def _contained(count: int, spelled: str, word: PackWord, after: str) -> Size | None:

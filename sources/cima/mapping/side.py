@@ -54,13 +54,14 @@ def _known_as(note: Nota) -> str:
 def _note(nregistro: str, note: Nota, part: str, path: str) -> Json:
     day = _day(note.fecha, f"{path}.fecha")
     known = _known_as(note)
+    kind = "Nota de seguridad" if note.tipo == SAFETY else "Nota informativa"
     return _document(
         (identity.safety_note(nregistro, part), identity.product(nregistro)),
         [identifier("safety-note", known)] if known else [],
         day,
-        attachment(usable(note.url), note.asunto, day, language="es"),
+        attachment(usable(note.url), _title(note.asunto, kind), day, language="es"),
         category=concept("adverse-effects" if note.tipo == SAFETY else "other-information"),
-        type={"text": "Nota de seguridad" if note.tipo == SAFETY else "Nota informativa"},
+        type={"text": kind},
         author=[reference(REGULATOR)],
         description=note.asunto,
     )
@@ -89,11 +90,16 @@ def _material(nregistro: str, url: str, paper: DocumentoMaterial, audiences: lis
         (identity.material(nregistro, url), identity.product(nregistro)),
         [identifier("material", url)],
         day,
-        attachment(url, paper.nombre, day, language="es", **kind),
+        attachment(url, _title(paper.nombre, audience), day, language="es", **kind),
         category={**concept(_use(paper.nombre or "")), "text": audience},
         type={"text": audience},
-        description=f"{paper.nombre} ({audience})" if paper.nombre else audience,
+        description=f"{paper.nombre} ({audience})" if (paper.nombre or "").strip() else audience,
     )
+
+
+def _title(given: str | None, kind: str) -> str:
+    """What the register calls it; else what it is, as readers take a title for granted."""
+    return given if given and given.strip() else kind
 
 
 def _use(title: str) -> str:

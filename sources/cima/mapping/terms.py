@@ -118,8 +118,14 @@ def dose_form_coding(form: str) -> Json:
     return _rms(_DOSE_FORMS.get(normal(form)))
 
 
+_SEVERAL_FORMS = re.compile(r"[+/]| [yeou] (?!para )")
+"""`COMPRIMIDO Y CÁPSULA`; `SOLUCIÓN INYECTABLE Y PARA PERFUSIÓN` is one form."""
+
+
 def unit_of_presentation(form: str) -> str | None:
-    """What is counted of a dosage form: a name in the table of codes."""
+    """What is counted of a dosage form: a name in the table of codes; None where it may be several forms."""
+    if _SEVERAL_FORMS.search(normal(form)):
+        return None
     return next((name for pattern, name in _PRESENTATION_UNITS if pattern.fullmatch(normal(form))), None)
 
 
@@ -128,9 +134,10 @@ def route_coding(ident: str, name: str) -> Json:
     return _rms(_ROUTES.get((ident, normal(name))))
 
 
-def document_kind(tipo: int) -> tuple[str, str | None, str | None]:
-    """A type of `docs`: its part in ids, the name of its code if it has one, its text."""
-    return _DOCUMENTS.get(tipo, (f"tipo{tipo}", None, None))
+def document_kind(tipo: int) -> tuple[str, str | None, str]:
+    """A type of `docs`: its part in ids, the name of its code if it has one, its text; its number where nobody describes
+    it."""
+    return _DOCUMENTS.get(tipo, (f"tipo{tipo}", None, f"Documento de tipo {tipo}"))
 
 
 def supply_problem_text(tipo: int) -> str | None:

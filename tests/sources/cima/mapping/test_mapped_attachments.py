@@ -39,13 +39,13 @@ def test_a_pdf_is_a_document_with_its_web_page_beside_it(make_row: MakeRow) -> N
 @pytest.mark.parametrize(
     ("tipo", "part", "text"),
     [(1, "ft", "Ficha técnica"), (2, "p", "Prospecto"), (3, "ipe", "Informe público de evaluación"),
-     (4, "pgr", "Plan de gestión de riesgos"), (9, "tipo9", None)],
+     (4, "pgr", "Plan de gestión de riesgos"), (9, "tipo9", "Documento de tipo 9")],
 )  # fmt: skip
-def test_every_type_of_document_has_its_id(make_row: MakeRow, tipo: int, part: str, text: str | None) -> None:
+def test_every_type_of_document_has_its_id(make_row: MakeRow, tipo: int, part: str, text: str) -> None:
     (found,) = of_docs(make_row, {"tipo": tipo, "url": "https://cima.invalid/x.pdf", "secc": False})
 
     assert found["id"] == f"es-aemps-doc-99001-{part}"
-    assert found.get("type", {}).get("text") == text
+    assert found["type"]["text"] == found["content"][0]["attachment"]["title"] == text
     assert "date" not in found
     assert ("language" in found["content"][0]["attachment"]) == (tipo in (1, 2))
 
@@ -106,6 +106,12 @@ def test_photos_are_named_by_what_they_show(make_row: MakeRow) -> None:
     ]  # fmt: skip
     assert found[0]["content"][0]["attachment"]["contentType"] == "image/jpeg"
     assert found[0]["content"][0]["attachment"]["creation"] == "2024-03-05"
+
+
+def test_a_photo_of_which_nobody_says_what_it_shows_is_a_photo(make_row: MakeRow) -> None:
+    (found,) = of_type(make_row("99001", docs=None, fotos=[{"url": "https://cima.invalid/x.jpg"}]), "DocumentReference")
+
+    assert found["type"]["text"] == found["content"][0]["attachment"]["title"] == "Fotografía"
 
 
 def test_a_photo_that_goes_changes_nothing_else(make_row: MakeRow) -> None:

@@ -203,8 +203,16 @@ def test_the_item_and_what_is_given_have_the_form_and_its_codes(make_row: MakeRo
 
 @pytest.mark.parametrize(
     "form",
-    ["POLVO PARA SOLUCIÓN INYECTABLE", "CONCENTRADO PARA SOLUCIÓN PARA PERFUSIÓN", "GRANULADO PARA SUSPENSIÓN ORAL"],
-)
+    [
+        "POLVO PARA SOLUCIÓN INYECTABLE", "CONCENTRADO PARA SOLUCIÓN PARA PERFUSIÓN", "GRANULADO PARA SUSPENSIÓN ORAL",
+        "EQUIPO DE REACTIVOS PARA PREPARACIÓN RADIOFARMACÉUTICA", "POLVO PARA GOTAS ORALES EN SOLUCIÓN",
+        "POLVO PARA COLIRIO", "POLVO Y DISOLVENTE PARA SOLUCIÓN INYECTABLE", "DISOLVENTE PARA USO PARENTERAL",
+        "POLVO PARA SUSPENSIÓN PARA INHALACIÓN POR NEBULIZADOR", "CONCENTRADO PARA PERFUSIÓN", "POLVO PARA IRRIGACIÓN",
+        "COMPRIMIDO EFERVESCENTE", "COMPRIMIDO DISPERSABLE", "COMPRIMIDO SOLUBLE", "GRANULADO EFERVESCENTE",
+        "GENERADOR DE RADIONÚCLIDO", "PRECURSOR DE RADIOFÁRMACO", "HIERBAS PARA INFUSIÓN", "ALGO PARA OTRA COSA",
+        "COMPRIMIDO PARA SOLUCIÓN ORAL", "SOLUCIÓN PARA DILUCIÓN PARA PERFUSIÓN",
+    ],
+)  # fmt: skip
 def test_what_has_to_be_prepared_is_not_given_as_it_is_made(make_row: MakeRow, form: str) -> None:
     row = make_row("99001", formaFarmaceutica={"id": 1, "nombre": form})
 
@@ -212,11 +220,33 @@ def test_what_has_to_be_prepared_is_not_given_as_it_is_made(make_row: MakeRow, f
     assert "administrableDoseForm" not in of_type(row, "AdministrableProductDefinition")[0]
 
 
-@pytest.mark.parametrize("form", ["SOLUCIÓN PARA PERFUSIÓN", "COMPRIMIDO PARA CHUPAR", "SUSPENSIÓN PARA INHALACIÓN"])
+@pytest.mark.parametrize("form", [
+    "SOLUCIÓN PARA PERFUSIÓN", "COMPRIMIDO PARA CHUPAR", "SUSPENSIÓN PARA INHALACIÓN", "POLVO PARA INHALACIÓN",
+    "SOLUCIÓN INYECTABLE Y PARA PERFUSIÓN", "COMPRIMIDO BUCODISPERSABLE", "POLVO ORAL", "COLIRIO EN SOLUCIÓN",
+    "POLVO PARA PULVERIZACIÓN CUTÁNEA", "SUSPENSIÓN PARA PULVERIZACIÓN NASAL", "PASTILLA PARA CHUPAR",
+])  # fmt: skip
 def test_what_is_given_as_it_is_made_says_so(make_row: MakeRow, form: str) -> None:
     row = make_row("99001", formaFarmaceutica={"id": 1, "nombre": form})
 
     assert of_type(row, "AdministrableProductDefinition")[0]["administrableDoseForm"]["text"] == form
+
+
+@pytest.mark.parametrize(
+    ("form", "unit"),
+    [
+        ("COMPRIMIDO Y CÁPSULA", None), ("COMPRIMIDO + POLVO ORAL", None), ("CÁPSULA DURA/COMPRIMIDO", None),
+        ("COMPRIMIDO RECUBIERTO CON PELÍCULA Y GRANULADO EFERVESCENTE", None),
+        ("POLVO Y DISOLVENTE PARA SOLUCIÓN INYECTABLE EN JERINGA PRECARGADA", None),
+        ("COMPRIMIDO EFERVESCENTE", "Tablet"), ("CÁPSULA BLANDA", "Capsule"),
+        ("SOLUCIÓN INYECTABLE Y PARA PERFUSIÓN EN JERINGA PRECARGADA", "Syringe"), ("GAS COMPRIMIDO", None),
+    ],
+)  # fmt: skip
+def test_what_is_counted_is_certain_of_one_form_only(make_row: MakeRow, form: str, unit: str | None) -> None:
+    (item,) = of_type(
+        make_row("99001", formaFarmaceutica={"id": 1, "nombre": form}), "ManufacturedItemDefinition"
+    )
+
+    assert [c["display"] for c in item.get("unitOfPresentation", {}).get("coding", [])] == ([unit] if unit else [])
 
 
 def test_a_route_is_coded_where_id_and_name_agree(make_row: MakeRow) -> None:

@@ -59,8 +59,11 @@ def test_a_container_in_brackets_is_a_type_and_no_number() -> None:
 
 
 @pytest.mark.parametrize(
-    "notes", ["(blister o frasco)", "(BLISTER O TIRAS)", "(blister PVC o frasco de plastico)", "(frasco)(blister)"]
-)
+    "notes",
+    ["(blister o frasco)", "(BLISTER O TIRAS)", "(blister PVC o frasco de plastico)", "(frasco)(blister)",
+     "(Blister/frasco)", "(blister / bote)", "(Blister y frasco)", "(blister, bote)", "(blister PVC/frasco)",
+     "(blister en bolsa)"],
+)  # fmt: skip
 def test_what_may_be_one_container_or_another_has_no_type(notes: str) -> None:
     found = said(f", 28 comprimidos {notes}")
 

@@ -50,7 +50,7 @@ Condition = Callable[[Register, Any], bool]
 
 RMS, LISTS = "https://spor.ema.europa.eu/rmswi", "https://spor.ema.europa.eu/v1/lists"
 COUNTED = re.compile(r"(COMPRIMIDO|C[ÁA]PSULA|SUPOSITORIO|[ÓO]VULO|PARCHE)(?!.* PARA )|.* (JERINGA|PLUMA) PRECARGADA")
-PREPARED = re.compile(r"(POLVO|GRANULADO|CONCENTRADO|LIOFILIZADO)\b.* PARA (CONCENTRADO|SOLUCI|SUSPENSI|EMULSI)")
+PREPARED = re.compile(r"(POLVO|GRANULADO|CONCENTRADO|LIOFILIZADO)\b.* PARA (CONCENTRADO|SOLUCI|SUSPENSI|EMULSI)|.*EFERVES")
 SIZE = re.compile(r", [1-9]\d* (comprimidos|c[áa]psulas|sobres|viales de \d+ ml|supositorios|[óo]vulos)( \(.*\))?$")
 
 
@@ -86,7 +86,7 @@ GIVEN: dict[str, dict[str, Condition]] = {
     "ManufacturedItemDefinition": {"unitOfPresentation.coding": form(COUNTED)},
     "AdministrableProductDefinition": {
         "administrableDoseForm.coding": form(PREPARED, is_so=False),
-        "unitOfPresentation.coding": form(COUNTED),
+        "unitOfPresentation.coding": lambda product, _: form(COUNTED)(product, _) and form(PREPARED, is_so=False)(product, _),
     },
 }
 """Type → path → when it has to be there."""

@@ -62,6 +62,15 @@ def test_a_note_that_is_none_of_safety_is_other_information_and_may_call_its_ref
     assert found["content"] == [{"attachment": {"language": "es", "title": "Algo"}}]
 
 
+def test_what_the_register_gives_no_title_is_called_what_it_is(mapped: Make) -> None:
+    (note,) = mapped("notas", [{"tipo": 1, "referencia": "A/1", "asunto": " "}])
+    (paper,) = mapped("materiales", [{"listaDocsPaciente": [{"url": "https://x.invalid/1"}]}])
+
+    assert note["content"][0]["attachment"]["title"] == "Nota de seguridad"
+    assert paper["content"][0]["attachment"]["title"] == "Material informativo para pacientes"
+    assert paper["description"] == "Material informativo para pacientes"
+
+
 def test_references_that_look_alike_are_two_notes_in_whatever_order(mapped: Make) -> None:
     notes = [{**NOTE, "referencia": r} for r in ("A/1", "A 1", "A/1", "B", "", "Ω")]
 
