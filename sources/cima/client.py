@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import httpx
 
+from sources.cima.mapping.side import SUPPLY, unknown_pack
 from tsi_fetch.errors import SettingError
 from tsi_fetch.http.answer import requested_at
 from tsi_fetch.http.failures import Unreachable
@@ -22,8 +23,8 @@ MOST_KEPT = 8_000_000
 class CimaClient:
     """CIMA's REST API (official document v1.23), for one run.  The HTTP client retries, limits and records.
 
-    What is asked of one product is asked once, as far as its answers are still kept, until they are to be forgotten;
-    pages of the feed and the listing are asked for again whenever they are wanted, since that is how it shows that they
+    What is asked of one product is asked once, as far as its answers are still kept, until they are to be forgotten
+    (whether it is as it was, is another question: a 304 has no body to keep); pages of the feed and the listing are asked for again whenever they are wanted, since that is how it shows that they
     shift.
     """
 
@@ -75,8 +76,7 @@ class CimaClient:
         answer = self._get(part, call, {"If-None-Match": validator})[0]
         if answer.status == 304:
             return answer
-        if answer.status in (200, 204):
-            self._keep(call, answer)
+        self._keep(call, answer)
         return None
 
     def forget(self) -> None:
@@ -90,11 +90,12 @@ class CimaClient:
             kept = self._kept.get(call)
         if kept is None:
             kept = self._get(part, call)[0]
-            if kept.status in (200, 204):
-                self._keep(call, kept)
+            self._keep(call, kept)
         return kept
 
     def _keep(self, call: str, answer: Answer) -> None:
+        if not _says_something(answer):
+            return
         with self._lock:
             if call not in self._kept:
                 self._kept[call] = answer
@@ -113,6 +114,13 @@ class CimaClient:
         etag = response.headers.get("etag")
         answer = Answer(part, url, response.status_code, response.content, requested_at(response), etag)
         return answer, _date(response.headers.get("date", ""))
+
+
+def _says_something(answer: Answer) -> bool:
+    """True of answers that say how things stand, 204 and the 404 of supply problems among them; others may be better
+    the next time."""
+    unknown = answer.part.startswith(f"{SUPPLY}/") and unknown_pack(answer)
+    return answer.status in (200, 204) or unknown
 
 
 def call_of(part: str, nregistro: str) -> str:

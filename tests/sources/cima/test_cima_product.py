@@ -267,6 +267,19 @@ def test_rows_come_in_the_order_asked_for_however_many_connections(connections: 
     assert all(batch.cursor is None for batch in batches)
 
 
+def test_that_a_pack_is_not_known_is_asked_once_and_a_page_that_is_no_answer_again() -> None:
+    """404 with an error message is the API's own answer to `psuministro/v2/cn`; a proxy's page says nothing."""
+    upstream = register()
+    call = "psuministro/v2/cn/999101"
+    unknown, elsewhere = Reply(404, b'{"error":"no existe"}'), Reply(404, b"<html></html>")
+    upstream.instead(call, elsewhere, unknown)
+    source = cima(upstream)
+    given = [rows_of(source.fetch(["99001#psum"])) for _ in range(3)]
+    assert [rows[0].unfetched is None for rows in given] == [False, True, True]
+    assert given[1] == given[2]
+    assert upstream.calls.count(call) == 2
+
+
 def test_a_presentation_that_is_listed_twice_is_asked_for_once() -> None:
     upstream = register()
     upstream.products[A]["presentaciones"] *= 2
