@@ -7,7 +7,8 @@
 The register (dev/cima/) is served by a process of its own; the sink is a folder, the store an SQLite file; each run is
 a process of its own.  A first load is held against two limits of the same register: a bare client that asks the same
 URLs with as many connections and throws the answers away, and the folder given the same bytes.  What a rate limit makes
-of it is told on paper, from the requests that were counted.  `--hapi`: see dev/bench_cima_hapi.py.  docs/performance.md
+of it is measured of the smaller register alone (`--few-rate`, into a folder of its own), where it takes minutes, and of the
+larger one told on paper, from the requests that were counted.  `--hapi`: see dev/bench_cima_hapi.py.  docs/performance.md
 says how to read it.
 """
 
@@ -83,7 +84,9 @@ def measure(products: int, given: argparse.Namespace, *, limits: bool) -> Size:
         GeneratedProcess(*map(str, arguments)) as server,
     ):
         plain = Trial("run", server.base_url, folder, connections=given.connections)
-        for name, trial in _trials(plain, given, limits=limits):
+        apart = dataclasses.replace(plain, folder=str(Path(folder) / "rated"), rate=given.few_rate)
+        Path(apart.folder).mkdir()
+        for name, trial in _trials(plain, apart, given, limits=limits):
             changed = _night(server, given.changes) if "usual" in name else frozenset()
             size.runs[name] = found = _child(trial)
             _print(name, found)
@@ -92,12 +95,16 @@ def measure(products: int, given: argparse.Namespace, *, limits: bool) -> Size:
     return size
 
 
-def _trials(plain: Trial, given: argparse.Namespace, *, limits: bool) -> Iterator[tuple[str, Trial]]:
+def _trials(plain: Trial, apart: Trial, given: argparse.Namespace, *, limits: bool) -> Iterator[tuple[str, Trial]]:
+    """`apart`: with a rate, and a folder that holds nothing yet."""
     yield "first load", plain
     if limits:
         yield "  the answers alone", dataclasses.replace(plain, what="answers")
         yield "  the folder alone", dataclasses.replace(plain, what="folder")
     yield "unchanged night", dataclasses.replace(plain, run="bench-2")
+    if not limits and apart.rate:
+        yield f"first load, {apart.rate:g} requests/s", apart
+        yield f"unchanged night, {apart.rate:g} requests/s", dataclasses.replace(apart, run="bench-2")
     yield "usual night", dataclasses.replace(plain, run="bench-3")
     if limits and given.night_rate:
         rated = dataclasses.replace(plain, run="bench-4", rate=given.night_rate)
@@ -186,6 +193,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--text-bytes", type=int, default=83_000)
     parser.add_argument("--night-rate", type=float, default=20, help="requests a second of one more night; 0: none")
+    parser.add_argument(
+        "--few-rate", type=float, default=50, help="requests a second of one more load of the smaller register; 0: none"
+    )
     parser.add_argument("--hours", type=float, default=8, help="of a night, on paper")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--hapi", action="store_true", help="also into a real HAPI on PostgreSQL: needs Java")

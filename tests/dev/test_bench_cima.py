@@ -44,6 +44,16 @@ def test_a_first_load_and_its_nights_are_measured(capsys: pytest.CaptureFixture[
     assert "clean" in printed
 
 
+def test_the_smaller_register_is_loaded_and_left_alone_at_a_rate_too() -> None:
+    tiny = "--changes 1 --latency 0 --text-bytes 3000 --few-rate 50".split()
+    size = measure(5, arguments().parse_args(tiny), limits=False)
+    first, unchanged = (size.runs[f"{name}, 50 requests/s"] for name in ("first load", "unchanged night"))
+    assert (first.outcome, first.products, first.requests) == ("done", 5, size.first.requests)
+    assert first.seconds >= (first.requests - 1) / 50
+    assert (unchanged.outcome, unchanged.products, unchanged.written, unchanged.requests) == ("done", 0, 0, 1)
+    assert list(size.runs)[-1] == "usual night"
+
+
 def test_what_no_changed_product_needed_is_counted() -> None:
     calls = [
         "registroCambios?fecha=01/03/2026&pagina=1",
