@@ -2,7 +2,8 @@
 
 The paths are those of the examples and templates of Gravitate-Health's implementation guide (rawEPI).  `ALWAYS` stands
 in every resource of the type, `GIVEN` where the register's answer has what it is made of, `VALUES` says which values
-may stand there, `NEVER` what FOSPS's readers or servers do not bear.
+may stand there, `NEVER` what FOSPS's readers or servers do not bear.  Whether the raw ePIs at hand have anything else, and
+why we leave it out, is `test_raw_epis_at_hand.py`'s to say.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ ALWAYS = {
     "Bundle": "identifier.system identifier.value type timestamp language entry.fullUrl entry.resource",
     "Composition": "identifier status type.coding language category.coding.code subject.reference date "
     "author.reference title attester.mode section.title section.code.coding section.section.title "
-    "section.section.text.div",
+    "section.section.text.div section.section.text.status",
     "MedicinalProductDefinition": "identifier type.coding domain.coding status.coding name.productName "
     "name.type.coding name.usage.country name.usage.jurisdiction name.usage.language statusDate contact.type "
     "contact.contact.reference",
@@ -40,7 +41,7 @@ ALWAYS = {
     "ManufacturedItemDefinition": "identifier status manufacturedDoseForm.coding",
     "Ingredient": "status role.coding for.reference substance.code.concept.coding",
     "List": "identifier.system identifier.value status mode title subject.reference date entry.item.reference "
-    "entry.item.extension.valueCoding",
+    "entry.item.extension.url entry.item.extension.valueCoding",
     "DocumentReference": "identifier status docStatus subject.reference content.attachment.title",
 }
 """Type → paths that every resource of it has."""
@@ -68,7 +69,19 @@ def form(pattern: re.Pattern[str], *, is_so: bool = True) -> Condition:
     return lambda product, _: bool(pattern.match((product.get("formaFarmaceutica") or {}).get("nombre", ""))) is is_so
 
 
+def numbered(_: Register, composition: Any) -> bool:
+    """Where a section has one of the numbers that every such document has."""
+    return any(re.match(r"[1-6]\. ", title) for title in at(composition, "section.section.title"))
+
+
+def dated(product: Register, _: Any) -> bool:
+    """Where a document that comes in sections has a day."""
+    return any(d.get("secc") and d.get("fecha") for d in product.get("docs") or () if d["tipo"] in (1, 2))
+
+
 GIVEN: dict[str, dict[str, Condition]] = {
+    "Composition": {"section.section.code.coding": numbered},
+    "List": {"entry.date": dated},
     "MedicinalProductDefinition": {
         "legalStatusOfSupply.coding": lambda product, _: product.get("receta") is not None,
         "legalStatusOfSupply.text": given("cpresc"),
@@ -157,11 +170,12 @@ VALUES: dict[str, dict[str, set[Any]]] = {
 NEVER = {
     "Composition": "extension section.section.section",
     "MedicinalProductDefinition": "attachedDocument",
-    "RegulatedAuthorization": "meta",
-    "PackagedProductDefinition": "meta",
-    "List": "meta",
+    "List": "meta",  # its profile forbids the subject that FOSPS searches by
 }
 """Type → paths at which nothing may stand."""
+
+UNPROFILED = ("RegulatedAuthorization", "PackagedProductDefinition")
+"""Types that the guide's own raw ePIs leave on the base type; of packs, Nordic ones have profiles of their own."""
 
 NUMBERED = ("MedicinalProductDefinition", "RegulatedAuthorization", "ManufacturedItemDefinition",
             "AdministrableProductDefinition")  # fmt: skip
@@ -171,7 +185,6 @@ PROFILED = frozenset(
     "Bundle Composition MedicinalProductDefinition Organization AdministrableProductDefinition "
     "ManufacturedItemDefinition Ingredient".split()
 )
-"""The raw ePIs leave RegulatedAuthorization and PackagedProductDefinition on the base type."""
 
 EPI = ("Composition", "MedicinalProductDefinition", "RegulatedAuthorization", "Organization",
        "PackagedProductDefinition", "AdministrableProductDefinition", "ManufacturedItemDefinition",
@@ -233,6 +246,8 @@ def wrong(found: list[Any]) -> list[str]:
             faults += [f"{r['id']}: {path} {value}" for value in at(r, path) if value not in values]
         if kind in NUMBERED and r["identifier"][0]["system"] != "https://spor.ema.europa.eu/pmswi":
             faults.append(f"{r['id']}: identifier")
+        if kind in UNPROFILED and "meta" in r:
+            faults.append(f"{r['id']}: meta")
         if kind == "Bundle":
             faults += of_bundle(r)
         if kind == "Composition":
