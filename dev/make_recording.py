@@ -3,7 +3,8 @@
     python dev/make_recording.py            # writes jobs/recordings/cima anew
 
 A first run of the real job, over real HTTP against `cima_server.py` on this machine, with the three invented products
-of tests/recorded/cima, into a folder that is thrown away.  The clock stands still but for waits, and there is one
+of tests/recorded/cima, into a folder that is thrown away: one on the market, one suspended, one withdrawn the day before
+with its texts.  The clock stands still but for waits, and there is one
 connection, so that the result is the same, byte for byte, whenever and wherever it is made.
 """
 
@@ -26,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from dev.cima_server import Register, Reply, Server  # noqa: E402
+from dev.cima_server import MADRID, Register, Reply, Server  # noqa: E402
 from sinks.folder import Folder, FolderOptions  # noqa: E402
 from sources.cima.options import CimaOptions  # noqa: E402
 from sources.cima.source import Cima  # noqa: E402
@@ -41,6 +42,7 @@ from tsi_fetch.run import Ports, Settings, run_job  # noqa: E402
 TARGET = ROOT / "jobs" / "recordings" / "cima"
 MATERIAL = ROOT / "tests" / "recorded" / "cima"
 STARTED = datetime(2026, 3, 10, 8, 30, tzinfo=UTC)
+WITHDRAWN, WITHDRAWN_AT = "1998001001", datetime(2026, 3, 9, tzinfo=MADRID)
 NOTE = "Invented products in the shape of CIMA's answers: nothing here is data of the AEMPS."
 
 
@@ -66,6 +68,7 @@ def make(folder: Path) -> Report:
     """Record a first run into a new folder."""
     register = Register.of_folder(MATERIAL / "bodies", date=STARTED)
     register.feed = json.loads((MATERIAL / "registroCambios.json").read_bytes())
+    _withdraw(register)
     register.instead("presentacion/999102", Reply(503, headers={"Retry-After": "1"}))  # a hiccup, as they happen
     clock, job = ReplayClock(STARTED), "cima"
     with Server(register) as server, open_scratch() as stored, tempfile.TemporaryDirectory() as away:
@@ -79,6 +82,18 @@ def make(folder: Path) -> Report:
                 report = run_job(Ports(source, sink, store, clock), Settings(job, "recording"))
             recorder.close()
     return report
+
+
+def _withdraw(register: Register) -> None:
+    """As the register tells it: on the product and its packs, and by a row of the feed in the batch of that day."""
+    midnight = round(WITHDRAWN_AT.timestamp() * 1000)
+    product = register.products[WITHDRAWN]
+    packs = [pack for pack in register.presentations.values() if pack["nregistro"] == WITHDRAWN]
+    for one in (product, *product["presentaciones"], *packs):
+        one["estado"]["rev"], one["comerc"] = midnight, False
+    batch = midnight + 8 * 3_600_000 + 55 * 60_000
+    row = {"nregistro": WITHDRAWN, "fecha": batch, "tipoCambio": 2, "cambio": [], "nombre": product["nombre"]}
+    register.feed.append({**row, "labtitular": product["labtitular"]})
 
 
 def _version() -> str:

@@ -2,6 +2,7 @@
 
 DIR/expected/resources/Type/id.json    what the folder sink holds after the replay
 DIR/expected/report.json               the report, without what differs from run to run
+DIR/expected/mapping.json              the version of the mapping that it was accepted with
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 from jobs.config.load import Configuration
 from jobs.running import as_recorded, open_recording, run_into
-from jobs.wiring import Asked, scratch_folder, target
+from jobs.wiring import Asked, scratch_folder, source_class, target
 from tsi_fetch.clock import StopSignal
 from tsi_fetch.counting import count
 from tsi_fetch.errors import Exit, SettingError
@@ -26,6 +27,9 @@ from tsi_fetch.ports import Progress
 from tsi_fetch.report import Report
 
 EXPECTED = "expected"
+MAPPING = "mapping.json"
+"""Beside what is compared: another version that gives the same is no difference, but says something of one."""
+
 STABLE = ("job", "outcome", "exit_code", "counts", "rows", "watermark", "remainder", "quarantined", "reasons", "notes")
 """What a replay of the same recording always says again: no times, no ids of runs."""
 
@@ -77,9 +81,12 @@ def verify(
         _usable(report)
         found = _found(scratch / "resources", report)
         differences = dict(_differences(_read(expected), found))
-        if accept and differences:
-            accept(expected, len(differences))
-            _replace(expected, found)
+        before, now = _accepted_with(expected), source_class(configuration, asked.job).mapping
+        if accept and (differences or before != now):
+            accept(expected, len(differences) + (before != now))
+            _replace(expected, {**found, MAPPING: f'{{"mapping": {now}}}\n'.encode()})
+        if before is not None and any(name.startswith("resources/") for name in differences):
+            differences[MAPPING] = (_of_mappings(before, now),)
         return Verdict(report, differences, accept is not None)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -113,6 +120,23 @@ def _read(expected: Path) -> Files:
     return files | {
         f"resources/{path.relative_to(resources).as_posix()}": path.read_bytes() for path in _resources(resources)
     }
+
+
+def _accepted_with(expected: Path) -> int | None:
+    """The mapping's version then; None where nothing was accepted, or before versions were written down."""
+    try:
+        version = json.loads((expected / MAPPING).read_bytes())["mapping"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise SettingError(f"{expected / MAPPING} cannot be read: {type(e).__name__}", "restore it, or delete it") from e
+    return version if isinstance(version, int) else None
+
+
+def _of_mappings(before: int, now: int) -> str:
+    if before != now:
+        return f"the mapping's version is {now}, and was {before} when this was accepted"
+    return f"the mapping's version is {now}, as when this was accepted: other results of the same answers need a higher one"
 
 
 def _replace(expected: Path, found: Files) -> None:

@@ -126,7 +126,7 @@ def test_verify_tells_what_changed_and_accept_makes_it_the_expectation(desk: Any
     code, _, err = desk.run("verify", str(tape), "--log", "text")
     assert (code, "--accept" in err) == (78, True)
     code, _, err = desk.run("verify", str(tape), "--accept", "--log", "text")
-    assert (code, f"writes {tape}/expected anew, of which 50 files differ" in err) == (0, True)
+    assert (code, f"writes {tape}/expected anew, of which 51 files differ" in err) == (0, True)
     code, out, _ = desk.run("verify", str(tape))
     assert (code, out) == (0, f"{tape}: as expected\n")
     [file] = (tape / "expected" / "resources" / "MedicinalProductDefinition").glob("*99001.json")
@@ -137,11 +137,36 @@ def test_verify_tells_what_changed_and_accept_makes_it_the_expectation(desk: Any
     code, out, _ = desk.run("verify", str(tape), "--json")
     differences = _report(out)["differences"]
     assert code == 65
+    (of_mapping,) = differences.pop("mapping.json")
+    assert of_mapping.endswith("as when this was accepted: other results of the same answers need a higher one")
     assert differences == {
         "resources/Bundle/es-aemps-bundle-ft-99001.json": ["there, and not expected"],
         f"resources/MedicinalProductDefinition/{file.name}": ["$.status.coding[0].code"],
     }
     assert desk.run("verify", str(tape), "--accept")[0] == 0
+    assert desk.run("verify", str(tape))[0] == 0
+
+
+def test_another_mapping_that_gives_the_same_is_as_expected_and_named_beside_a_difference(desk: Any) -> None:
+    tape = desk.folder / "tape"
+    desk.run("run", "cima", "--record", str(tape), "--json")
+    desk.run("verify", str(tape), "--accept")
+    version = tape / "expected" / "mapping.json"
+    today = json.loads(version.read_bytes())["mapping"]
+    version.write_text('{"mapping": 1}')
+    assert desk.run("verify", str(tape))[0] == 0
+    bundle = tape / "expected" / "resources" / "Bundle" / "es-aemps-bundle-ft-99001.json"
+    body = bundle.read_bytes()
+    bundle.write_bytes(body.replace(b"final", b"amended"))
+    code, out, _ = desk.run("verify", str(tape), "--json")
+    said = f"the mapping's version is {today}, and was 1 when this was accepted"
+    assert (code, _report(out)["differences"]["mapping.json"]) == (65, [said])
+    bundle.write_bytes(body)
+    assert desk.run("verify", str(tape), "--accept")[0] == 0
+    assert json.loads(version.read_bytes()) == {"mapping": today}
+    version.write_text("[")
+    assert desk.run("verify", str(tape), "--log", "text")[0] == 78
+    version.unlink()
     assert desk.run("verify", str(tape))[0] == 0
 
 
