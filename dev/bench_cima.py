@@ -7,9 +7,9 @@
 The register (dev/cima/) is served by a process of its own; the sink is a folder, the store an SQLite file; each run is
 a process of its own.  A first load is held against two limits of the same register: a bare client that asks the same
 URLs with as many connections and throws the answers away, and the folder given the same bytes.  What a rate limit makes
-of it is measured of the smaller register alone (`--few-rate`, into a folder of its own), where it takes minutes, and of the
-larger one told on paper, from the requests that were counted.  `--hapi`: see dev/bench_cima_hapi.py.  docs/performance.md
-says how to read it.
+of it is measured of the smaller register alone (`--few-rate`, into a folder of its own), where it takes minutes, and
+told of the larger one on paper, from the requests that were counted.  `--hapi`: see dev/bench_cima_hapi.py.
+docs/performance.md says how to read it.
 """
 
 from __future__ import annotations

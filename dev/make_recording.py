@@ -3,9 +3,9 @@
     python dev/make_recording.py            # writes jobs/recordings/cima anew
 
 A first run of the real job, over real HTTP against `cima_server.py` on this machine, with the three invented products
-of tests/recorded/cima, into a folder that is thrown away: one on the market, one suspended, one withdrawn the day before
-with its texts.  The clock stands still but for waits, and there is one
-connection, so that the result is the same, byte for byte, whenever and wherever it is made.
+of tests/recorded/cima, into a folder that is thrown away: one on the market, one suspended, and one withdrawn the day
+before, with its texts.  The clock stands still but for waits, and there is one connection, so that the result is the
+same, byte for byte, whenever and wherever it is made.
 """
 
 from __future__ import annotations

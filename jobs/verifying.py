@@ -129,14 +129,16 @@ def _accepted_with(expected: Path) -> int | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as e:
-        raise SettingError(f"{expected / MAPPING} cannot be read: {type(e).__name__}", "restore it, or delete it") from e
+        what = f"{expected / MAPPING} cannot be read: {type(e).__name__}"
+        raise SettingError(what, "restore it, or delete it") from e
     return version if isinstance(version, int) else None
 
 
 def _of_mappings(before: int, now: int) -> str:
     if before != now:
         return f"the mapping's version is {now}, and was {before} when this was accepted"
-    return f"the mapping's version is {now}, as when this was accepted: other results of the same answers need a higher one"
+    again = "as when this was accepted: other results of the same answers need a higher one"
+    return f"the mapping's version is {now}, {again}"
 
 
 def _replace(expected: Path, found: Files) -> None:

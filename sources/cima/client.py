@@ -23,9 +23,9 @@ MOST_KEPT = 8_000_000
 class CimaClient:
     """CIMA's REST API (official document v1.23), for one run.  The HTTP client retries, limits and records.
 
-    What is asked of one product is asked once, as far as its answers are still kept, until they are to be forgotten
-    (whether it is as it was, is another question: a 304 has no body to keep); pages of the feed and the listing are asked for again whenever they are wanted, since that is how it shows that they
-    shift.
+    What one product answers is fetched once, as far as it is still kept, until it is to be forgotten; a 304 is no
+    answer to keep, since it has no body.  Pages of the feed and the listing are asked for again whenever they are
+    wanted, since that is how it shows that they shift.
     """
 
     def __init__(self, http: httpx.Client, base_url: str) -> None:

@@ -337,7 +337,8 @@ def test_the_rules_see_what_they_are_there_for() -> None:
         "<script/>", "<p onclick='x'/>", "<a href='javascript:x'/>", "<a href=' java&#9;script:x'/>", "<b>", "&nbsp;",
         "<img src='data:text/html,x'/>", "<p style='a:url(x)'/>", "<p xmlns='urn:x'/>", "<!-- x -->", "<u>x</u>",
         "<a href='/x'/>", "<a href='//x.invalid'/>", "<a href='x.html'/>", "<img src='a.png'/>",
-        "<img src='https://x.invalid/a.png'/>", "<img src='//x.invalid/a.png'/>", "<p><div/></p>", "<a><b><a/></b></a>", "<img srcset='x'/>", "<?x?>", "\x01",
+        "<img src='https://x.invalid/a.png'/>", "<img src='//x.invalid/a.png'/>",
+        "<p><div/></p>", "<a><b><a/></b></a>", "<img srcset='x'/>", "<?x?>", "\x01",
     ):  # fmt: skip
         assert breaches(root.format(bad)), bad
     assert breaches("<div>uno</div>")

@@ -23,8 +23,8 @@ SHARES = 10
 POOL = (*PIECES.values(), *CONFUSED.values())
 TAGS = (
     "p div b i u span em strong font center ul ol li table tr td th tbody h2 a pre blockquote dl dt dd br hr img o:p "
-    "input svg math mtext mi select option button form textarea title style script template noscript iframe caption colgroup "
-    "col section details nobr foreignObject desc annotation-xml mglyph body html head frameset"
+    "input svg math mtext mi select option button form textarea title style script template noscript iframe caption "
+    "colgroup col section details nobr foreignObject desc annotation-xml mglyph body html head frameset"
 ).split()
 NOISE = (
     "<", ">", "/>", "</", "<!--", "-->", "--!>", "<![CDATA[", "]]>", "<?", "\"", "'", "`", "=", "&", "&#", ";", "&#0;",

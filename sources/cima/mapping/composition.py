@@ -19,8 +19,8 @@ from tsi_fetch.words import Json
 NAMES = {"ft": "Ficha técnica", "p": "Prospecto"}
 
 SOURCE = "Fuente: Agencia Española de Medicamentos y Productos Sanitarios (AEMPS), CIMA"
-"""What the AEMPS asks of whoever reuses its data, with the day of the text where it gives one: it goes wherever the text
-goes."""
+"""What the AEMPS asks of whoever reuses its data, with the day of the text where it gives one: it goes wherever the
+text goes."""
 
 
 def day_of_text(product: Product, text: Text) -> date:

@@ -135,8 +135,8 @@ def route_coding(ident: str, name: str) -> Json:
 
 
 def document_kind(tipo: int) -> tuple[str, str | None, str]:
-    """A type of `docs`: its part in ids, the name of its code if it has one, its text; its number where nobody describes
-    it."""
+    """A type of `docs`: its part in ids, the name of its code if it has one, and its text, which is its number where
+    nobody describes it."""
     return _DOCUMENTS.get(tipo, (f"tipo{tipo}", None, f"Documento de tipo {tipo}"))
 
 

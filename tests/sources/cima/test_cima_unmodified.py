@@ -67,6 +67,8 @@ def test_what_has_changed_is_fetched_whole_and_no_body_twice(upstream: Asked) ->
     assert again == replace(first, order=again.order, answers=again.answers)
     assert [(a.part, a.body) for a in again.answers] == [(a.part, a.body) for a in first.answers]
     assert len(set(upstream.bodies)) == len(upstream.bodies)
+    # Answers are not stored: those that were 304 are asked for again, for their bodies.
+    assert len(upstream.asked) == 2 * len(first.answers) - 1
 
 
 def test_a_register_without_them_is_asked_for_everything() -> None:

@@ -49,7 +49,7 @@ HOSTILE = {
         "<p>uno<input type=submit value='Enviar &lt;ya>'><input type=BUTTON value=Otra>dos</p>",
         "<p>uno Enviar &lt;ya&gt;  Otra dos</p>",
     ),
-    "a field that is filled in": ("<p>uno<input value=2>tres<input type=text placeholder=4></p>", "<p>uno 2 tres 4 </p>"),
+    "a field that is filled in": ("<p>1<input value=2>3<input type=text placeholder=4></p>", "<p>1 2 3 4 </p>"),
     "a field that is a picture": ("<p>uno<input type=image src=x alt=dos value=no></p>", "<p>uno dos </p>"),
     "fields whose value nobody is shown": (
         "<p>u<input type=hidden value=no>n<input type=checkbox value=no><input type=password value=no>o</p>",

@@ -114,9 +114,8 @@ def test_a_text_without_a_day_says_none_and_is_a_version_of_its_own(
     assert re.fullmatch("1998001001-p-[0-9a-f]{12}", known)
     assert re.fullmatch("1998001001-p-[0-9a-f]{12}", changed)
     assert known != changed
-    assert known == composition(make_row("1998001001", texts={2: leaflet}, labtitular="Otra"), "p")[
-        "identifier"
-    ][0]["value"]
+    elsewhere = composition(make_row("1998001001", texts={2: leaflet}, labtitular="Otra"), "p")
+    assert known == elsewhere["identifier"][0]["value"]
     assert first["note"] == [{"text": SOURCE}]
     assert first["attester"] == [{"mode": first["attester"][0]["mode"]}]
     (index,) = (json.loads(c.body) for c in to_changes(row) if isinstance(c, Upsert) and c.ref.type == "List")

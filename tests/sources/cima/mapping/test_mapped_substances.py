@@ -242,9 +242,7 @@ def test_what_is_given_as_it_is_made_says_so(make_row: MakeRow, form: str) -> No
     ],
 )  # fmt: skip
 def test_what_is_counted_is_certain_of_one_form_only(make_row: MakeRow, form: str, unit: str | None) -> None:
-    (item,) = of_type(
-        make_row("99001", formaFarmaceutica={"id": 1, "nombre": form}), "ManufacturedItemDefinition"
-    )
+    (item,) = of_type(make_row("99001", formaFarmaceutica={"id": 1, "nombre": form}), "ManufacturedItemDefinition")
 
     assert [c["display"] for c in item.get("unitOfPresentation", {}).get("coding", [])] == ([unit] if unit else [])
 

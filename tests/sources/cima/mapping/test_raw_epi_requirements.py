@@ -2,8 +2,8 @@
 
 The paths are those of the examples and templates of Gravitate-Health's implementation guide (rawEPI).  `ALWAYS` stands
 in every resource of the type, `GIVEN` where the register's answer has what it is made of, `VALUES` says which values
-may stand there, `NEVER` what FOSPS's readers or servers do not bear.  Whether the raw ePIs at hand have anything else, and
-why we leave it out, is `test_raw_epis_at_hand.py`'s to say.
+may stand there, `NEVER` what FOSPS's readers or servers do not bear.  Whether the raw ePIs at hand have anything else
+is looked at in `test_raw_epis_at_hand.py`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ Condition = Callable[[Register, Any], bool]
 
 RMS, LISTS = "https://spor.ema.europa.eu/rmswi", "https://spor.ema.europa.eu/v1/lists"
 COUNTED = re.compile(r"(COMPRIMIDO|C[ÁA]PSULA|SUPOSITORIO|[ÓO]VULO|PARCHE)(?!.* PARA )|.* (JERINGA|PLUMA) PRECARGADA")
-PREPARED = re.compile(r"(POLVO|GRANULADO|CONCENTRADO|LIOFILIZADO)\b.* PARA (CONCENTRADO|SOLUCI|SUSPENSI|EMULSI)|.*EFERVES")
+PREPARED = re.compile(
+    r"(POLVO|GRANULADO|CONCENTRADO|LIOFILIZADO)\b.* PARA (CONCENTRADO|SOLUCI|SUSPENSI|EMULSI)|.*EFERVES"
+)
 SIZE = re.compile(r", [1-9]\d* (comprimidos|c[áa]psulas|sobres|viales de \d+ ml|supositorios|[óo]vulos)( \(.*\))?$")
 
 
@@ -99,7 +101,7 @@ GIVEN: dict[str, dict[str, Condition]] = {
     "ManufacturedItemDefinition": {"unitOfPresentation.coding": form(COUNTED)},
     "AdministrableProductDefinition": {
         "administrableDoseForm.coding": form(PREPARED, is_so=False),
-        "unitOfPresentation.coding": lambda product, _: form(COUNTED)(product, _) and form(PREPARED, is_so=False)(product, _),
+        "unitOfPresentation.coding": lambda *of: form(COUNTED)(*of) and form(PREPARED, is_so=False)(*of),
     },
 }
 """Type → path → when it has to be there."""
