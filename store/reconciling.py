@@ -27,6 +27,7 @@ from store.schema import (
     lists,
     marks,
     pending,
+    quarantine,
     runs,
     scopes,
     types,
@@ -36,6 +37,7 @@ from store.schema import (
 from store.worklists import OF_RUNS, read_list
 from tsi_fetch.differences import Action, Entry, Repair
 from tsi_fetch.reconcile import Audit, Mended
+from tsi_fetch.settle import removal_of
 from tsi_fetch.words import DOUBTED, FORGOTTEN, Known, Mark, State
 
 AGAIN = "#reconcile"
@@ -126,7 +128,7 @@ class Reconciling:
         numbers = {action: [one.number for one in some] for action, some in of.items()}
         _release(conn, numbers[Action.RELEASE])
         _forget(conn, numbers[Action.FORGET])
-        _bury(conn, numbers[Action.BURY])
+        self._bury(conn, stream, numbers[Action.BURY])
         return self._list(conn, numbers[Action.FORGET] + numbers[Action.BURY], target)
 
     def _remove(self, conn: Connection, stream: str, repairs: Sequence[Repair]) -> None:
@@ -143,6 +145,17 @@ class Reconciling:
         going = set(conn.scalars(select(pending.c.known).where(among(conn, pending.c.known, ids))))
         rows = [_decided(job, stream, number, scope, at) for number in ids if number not in going]
         add_missing(conn, pending, rows)
+
+    def _bury(self, conn: Connection, stream: str, ids: Sequence[int]) -> None:
+        """What is not there need not be removed either, whoever kept it before."""
+        if not ids:
+            return
+        buried = {"version": None, "digest": FORGOTTEN, "state": STATES.index(State.DELETED)}
+        conn.execute(update(known).where(among(conn, known.c.id, ids)).values(buried))
+        removals = [removal_of(ref) for ref in self._access.refs(conn, ids).values()]
+        mine = (quarantine.c.job == self._access.job_no, quarantine.c.stream == stream, quarantine.c.closed.is_(None))
+        over = update(quarantine).where(*mine, among(conn, quarantine.c.key, removals))
+        conn.execute(over.values(closed=now(conn), why="overtaken"))
 
     def _list(self, conn: Connection, ids: Sequence[int], target: int | None) -> set[str]:
         """The scopes that hold these are mapped again: ours are asked for, others' when their rows come."""
@@ -214,12 +227,6 @@ def _decided(job: int, stream: str, ref: int, scope: int | None, at: datetime) -
 def _forget(conn: Connection, ids: Sequence[int]) -> None:
     if ids:
         conn.execute(update(known).where(among(conn, known.c.id, ids)).values(version=None, digest=DOUBTED))
-
-
-def _bury(conn: Connection, ids: Sequence[int]) -> None:
-    if ids:
-        buried = {"version": None, "digest": FORGOTTEN, "state": STATES.index(State.DELETED)}
-        conn.execute(update(known).where(among(conn, known.c.id, ids)).values(buried))
 
 
 def _release(conn: Connection, ids: Sequence[int]) -> None:

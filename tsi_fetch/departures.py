@@ -95,13 +95,15 @@ def _some(run: Run, refs: Sequence[Ref]) -> None:
     bodies = {w.ref: w.body for w in writes}
     settled += [_after(known[o.ref], o, bodies[o.ref]) if _done(o) else known[o.ref] for o in outcomes]
     foreign += [o.ref for o in outcomes if o.result is Result.REFUSED]
-    settled = [k for k in settled if k.ref not in foreign] + [replace(live[ref], digest=DOUBTED) for ref in foreign]
+    settled = [k for k in settled if k.ref not in foreign]
+    others = [replace(live[ref], digest=DOUBTED, version=None) for ref in foreign]  # what is there is none of ours
     waiting = _wait_on(run, outcomes)
     faults = {o.ref: o.fault for o in outcomes if o.fault}
     _remember(
         run,
-        known=settled,
+        known=[*settled, *others],
         departed=[ref for ref in refs if ref not in waiting],
+        gone=[k.ref for k in settled],
         quarantined=[_quarantined(run, ref, faults.get(ref, FOREIGN), held.get(ref)) for ref in foreign],
         doubt=doubt,
     )
@@ -200,10 +202,12 @@ def _remember(
     *,
     known: Sequence[Known] = (),
     departed: Sequence[Ref] = (),
+    gone: Sequence[Ref] = (),
     quarantined: Sequence[Quarantined] = (),
     doubt: int | None = None,
 ) -> None:
+    """`gone`: what is no longer to be removed, whatever kept it before."""
     stream = run.source.stream
     settled = Settlement(stream, known=tuple(known), departed=tuple(departed), quarantined=tuple(quarantined))
     with run.tally.phase("remember"):
-        run.store.settle(replace(settled, doubt=doubt))
+        run.store.settle(replace(settled, closed=tuple(map(removal_of, gone)), doubt=doubt))

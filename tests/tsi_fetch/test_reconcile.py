@@ -106,6 +106,30 @@ def test_what_was_just_loaded_is_in_step_and_nothing_is_mended(loaded: House) ->
     assert left(loaded) is None
 
 
+def test_a_removal_that_was_refused_is_over_where_what_was_to_go_is_not_there(loaded: House) -> None:
+    """Found by lives in which somebody edits what then goes, and the server is restored to before it was there."""
+    loaded.sink.edit(org("a"), b'{"resourceType":"Organization","id":"a","name":"edited"}')
+    loaded.source.change("p1", None)
+    assert loaded.run(removal="delete").exit_code == 65
+    wiped(loaded.sink)
+    fixed(loaded)
+    assert loaded.run(removal="delete").exit_code == 0
+    assert loaded.reader(lambda store: store.oldest_quarantine()) is None
+    in_step(loaded)
+
+
+def test_a_removal_that_was_refused_is_over_once_it_is_done(loaded: House) -> None:
+    restore = snapshot(loaded.sink)
+    loaded.sink.edit(org("a"), b'{"resourceType":"Organization","id":"a","name":"edited"}')
+    loaded.source.change("p1", None)
+    assert loaded.run(removal="delete").exit_code == 65
+    restore()
+    fixed(loaded)
+    assert loaded.run(removal="delete").exit_code == 0
+    assert org("a") not in loaded.sink.live()
+    assert loaded.reader(lambda store: store.oldest_quarantine()) is None
+
+
 def test_a_wiped_server_is_filled_again(loaded: House) -> None:
     wiped(loaded.sink)
     assert loaded.run().exit_code == 77
