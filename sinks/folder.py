@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -30,6 +31,7 @@ from tsi_fetch.words import Fault, Held, Mark, Outcome, Ref, Result, Write, Writ
 
 MARKER = ".tsi-fetch.json"
 BUNDLE = 100  # writes acknowledged together
+WRITERS = 8  # of them at once
 PAGE = 1000  # files of a listing read together
 LEFTOVER_AFTER = timedelta(hours=1)  # no write takes so long; a younger one may be another job's, still in its hands
 
@@ -39,6 +41,7 @@ _ID = re.compile(
 )  # FHIR R5, datatypes: id.  It holds no separator, so `id.json` cannot escape
 _TEMPORARY = ".{}.tmp"
 _TEMPORARIES = "*/.*.tmp"
+_CHANGED = frozenset({Result.CREATED, Result.UPDATED, Result.DELETED})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EBUSY, errno.EAGAIN})
 
 
@@ -54,7 +57,7 @@ class FolderOptions(BaseModel):
 class Folder:
     """Implements `Sink`.  Opening and reading write nothing; the folder is made by the first write."""
 
-    ahead = 0  # a disk answers at once: nothing is gained by writing while others are written
+    ahead = 0  # a disk answers soon: little is gained by reading on while a batch is written
     referential = False  # files may name what is not there
 
     def __init__(self, options: FolderOptions, clock: Clock, run_id: str = "run") -> None:
@@ -64,6 +67,7 @@ class Folder:
         self._clean = False
         self._journal = Journal(options.path, run_id)
         self._marked = 0
+        self._threads: ThreadPoolExecutor | None = None
 
     def open(self, types: Collection[str] = (), *, deletes: bool = False) -> None:
         """SettingError where the path is something else than a folder, or one that cannot be read.  Takes any type."""
@@ -106,21 +110,32 @@ class Folder:
             yield ref, held, runs.get(ref)
 
     def write(self, writes: Sequence[Write], permit: Permit) -> Iterator[Sequence[Outcome]]:
-        """Write in the order given; what is yielded is on the disk, its folder entries included."""
+        """What is yielded is on the disk, its folder entries included; those of one list come in no order."""
         with _named(self._root):
             self._journal.begin()
         for start in range(0, len(writes), BUNDLE):
-            outcomes = []
-            folders = set()
-            for write in writes[start : start + BUNDLE]:
-                permit()
-                self._remove_leftovers()
-                outcomes.append(self._write(write))
-                if outcomes[-1].result in (Result.CREATED, Result.UPDATED, Result.DELETED):
-                    folders.add(self._root / write.ref.type)
-            for folder in folders:
+            outcomes = self._bundle(writes[start : start + BUNDLE], permit)
+            for folder in {self._root / o.ref.type for o in outcomes if o.result in _CHANGED}:
                 _sync_folder(folder)
             yield outcomes
+
+    def _bundle(self, writes: Sequence[Write], permit: Permit) -> list[Outcome]:
+        """In threads: a disk that is to be sure of a file takes some milliseconds, and takes many in the same time.
+        All have ended when this does, however it does."""
+        permit()
+        self._remove_leftovers()
+        if len(writes) == 1:
+            return [self._write(writes[0])]
+
+        def one(write: Write) -> Outcome:
+            permit()
+            return self._write(write)
+
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(WRITERS, f"files of {self._root.name}")
+        coming = [self._threads.submit(one, write) for write in writes]
+        wait(coming)
+        return [future.result() for future in coming]
 
     def read_mark(self, name: str) -> Mark | None:
         return self._marks().get(name)
@@ -152,7 +167,10 @@ class Folder:
         return held
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Let go of the threads."""
+        if self._threads is not None:
+            self._threads.shutdown()
+            self._threads = None
 
     def _marks(self) -> dict[str, Mark]:
         with _named(self._root / MARKER):
