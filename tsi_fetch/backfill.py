@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from tsi_fetch import guards, waiting
+from tsi_fetch import waiting
 from tsi_fetch.context import Ports, Run, Settings
 from tsi_fetch.counting import are, count
 from tsi_fetch.errors import Exit, Guarded, SettingError, TryAgain, TsiFetchError
@@ -174,7 +174,7 @@ class _Worker:
         batches, reasons = _usable(batches, keyed)
         ahead: _Slice | None = None
         if not (batches or self._in_turn):
-            self._is_the_source_there(reasons)
+            self._is_the_source_there()
         else:
             ahead = None if self._in_turn or some.alone else self._begin(untried=True)
             keyed = _still_of_this(keyed, ahead)
@@ -206,11 +206,9 @@ class _Worker:
                 return
             yield batch
 
-    def _is_the_source_there(self, reasons: Mapping[str, str]) -> None:
-        """Nothing of a slice could be fetched.  Where the source does not even give its listing, that is no fault of
-        the items: TryAgain."""
-        if len(reasons) < guards.FEW_VANISHED:
-            return
+    def _is_the_source_there(self) -> None:
+        """Nothing of a slice, be it of one item, could be fetched.  Where the source does not even give its listing,
+        that is no fault of the items: TryAgain."""
         if next(iter(self._source.keys()), None) is None:
             raise TryAgain("the source gives neither rows nor its listing", "the source is down or busy: resume later")
 
@@ -227,7 +225,7 @@ class _Worker:
                     fresh, reasons = _usable(self._fetch(keyed), keyed)
                     todo.extend(fresh)
                     if not fresh:
-                        self._is_the_source_there(reasons)
+                        self._is_the_source_there()
                 self._write(run, todo, keyed)
             first = False
             self._ports.progress("rows", self._tally.rows["read"], None)

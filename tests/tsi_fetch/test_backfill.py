@@ -18,7 +18,7 @@ from store import backfills, queries
 from store.handle import Stored, open_store
 from tsi_fetch.errors import TryAgain
 from tsi_fetch.ports import NOTHING, Turns
-from tsi_fetch.words import Batch, RunRecord, StampedPage, Validators
+from tsi_fetch.words import Batch, KeyPage, RunRecord, StampedPage, Validators
 
 TOMORROW = TODAY + timedelta(days=1)
 
@@ -190,6 +190,54 @@ def test_a_source_that_is_down_is_no_fault_of_the_items(house: House) -> None:
     assert progress(house, number) == ("open", 9, 0, 0)
     with open_store(house.url) as stored:
         assert backfills.asides(stored, number, 9) == []
+
+
+def goes_down(house: House, *keys: str) -> None:
+    """These cannot be fetched, and the listing cannot be had."""
+    house.source.unfetched.update(keys)
+    house.source.keys = lambda: iter(())  # type: ignore[method-assign]
+
+
+def tries(house: House, number: int, key: str) -> int:
+    with open_store(house.url) as stored, stored.database.read() as conn:
+        found = conn.exec_driver_sql("SELECT attempts FROM work WHERE list = ? AND key = ?", (number, key))
+        return int(found.scalar_one())
+
+
+@pytest.mark.parametrize("keys", [("p1",), ("p1", "p2")])
+def test_a_source_that_is_down_is_no_fault_of_one_item_or_two(house: House, keys: tuple[str, ...]) -> None:
+    goes_down(house, *keys)
+    number = house.backfill(*keys)
+    assert house.work(number).exit_code == 75
+    assert progress(house, number) == ("open", len(keys), 0, 0)
+    assert [tries(house, number, key) for key in keys] == [0] * len(keys)
+
+
+def test_a_source_that_goes_down_is_no_fault_of_an_item_that_failed_before(house: House) -> None:
+    """It is tried again alone."""
+    house.source.unfetched.add("p1")
+    number = house.backfill("p1", "p2")
+    listing, keys = list[int](), house.source.keys
+
+    def once() -> Iterator[KeyPage]:
+        listing.append(1)
+        return keys() if len(listing) == 1 else iter(())
+
+    house.source.keys = once  # type: ignore[method-assign]
+    assert house.work(number, at_once=1).exit_code == 75
+    assert tries(house, number, "p1") == 1, "that of the day on which the source was there"
+    assert progress(house, number) == ("open", 2, 0, 0)
+    house.source.keys = keys  # type: ignore[method-assign]
+    house.source.unfetched.clear()
+    assert house.work(number).exit_code == 0
+    assert progress(house, number) == ("closed", 0, 2, 0)
+
+
+def test_what_a_source_that_is_there_answers_for_one_product_alone_is_that_items_fault(house: House) -> None:
+    house.source.unfetched.add("p1")
+    number = house.backfill("p1")
+    assert house.work(number).exit_code == 65
+    assert progress(house, number) == ("closed", 0, 0, 1)
 
 
 def test_a_row_that_cannot_be_used_goes_to_quarantine_and_is_done(house: House) -> None:
