@@ -92,6 +92,7 @@ class _Crew:
             str(self._number),
             "--as",
             run_id,
+            "--tied",
             "--job",
             asked.job,
         ]
@@ -104,7 +105,10 @@ class _Crew:
             environ[STORE], given["--sink"] = asked.store, asked.sink
         command += [part for name, value in given.items() if value for part in (name, str(value))]
         # a session of its own: Ctrl-C reaches this process alone, which then asks each child once
-        return subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, start_new_session=True)
+        # its stdin ends with this process, whatever ends it, and the child with its stdin
+        return subprocess.Popen(
+            command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+        )
 
     def _wait(self, stop: StopSignal, progress: Progress) -> None:
         try:
@@ -126,6 +130,8 @@ class _Crew:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+            if child.stdin:
+                child.stdin.close()
 
     def _worked(self) -> Worked:
         codes, reasons = set[Exit](), list[Report]()

@@ -94,7 +94,7 @@ GO_ON = "run again: it goes on where it was"
 
 
 class Stopped(TsiFetchError):
-    """A signal asked it to stop: 130 for SIGINT, 143 for SIGTERM."""
+    """A signal asked it to stop: 130 for SIGINT, 143 for SIGTERM and SIGHUP."""
 
     def __init__(self, signal_number: int, hint: str = GO_ON, message: str = "stopped by a signal") -> None:
         super().__init__(message, hint)

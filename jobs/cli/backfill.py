@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -202,6 +203,7 @@ def resume(
 @command.command("work", short_help="Work on one, as one of several workers.")
 @id_argument
 @click.option("--as", "run_id", hidden=True, help="The id of the worker's run.")
+@click.option("--tied", is_flag=True, hidden=True, help="End when stdin does: whoever began the worker is gone.")
 @accept_refusals_option
 @duration_option
 @click.option("--store", metavar="URL", envvar="TSI_FETCH_BACKFILL_STORE", help="Another store, with --sink.")
@@ -217,6 +219,7 @@ def work(
     number: int,
     job: str | None,
     run_id: str | None,
+    tied: bool,
     accept_refusals: int,
     max_duration: timedelta | None,
     store: str | None,
@@ -235,10 +238,12 @@ def work(
     """
     voice.speak(log=log, as_json=as_json, place=Place(config, store, sink))
     from jobs import backfilling
-    from jobs.signals import listening
+    from jobs.signals import listening, tie
 
     where = _place_of(voice, Wanted(number, job), config, store, sink)
     with listening(_resume(number)) as stop:
+        if tied:
+            tie(stop, sys.stdin.fileno())
         return _work(voice, where, number, backfilling.Effort(max_duration, accept_refusals, run_id=run_id), stop)
 
 

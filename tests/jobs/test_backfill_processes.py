@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from dev.cima_server import Register, Server
 from jobs.__main__ import main
+from store.handle import open_store
 from store.upgrade import upgrade
 
 BODIES = Path(__file__).parents[1] / "recorded" / "cima" / "bodies"
@@ -104,6 +106,43 @@ def test_all_is_loaded_once_whoever_dies_and_the_night_goes_first(
     assert code == 0
     assert {action for counts in after["counts"].values() for action in counts} == {"unchanged"}
     assert _told(capsys, "reconcile", "cima")[0] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+def test_workers_end_by_themselves_when_whoever_began_them_is_gone(
+    place: Any, capsys: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    """Killed; or the session in which it was begun has ended.  They let go of what they had claimed."""
+    file = place[0] / "jobs.yaml"
+    file.write_text(file.read_text().replace("rate: 50", "rate: 5"))
+    command = [sys.executable, "-m", "jobs", "backfill", "cima", "--all", "--workers", "2", "--log", "text"]
+    parent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        while len(_at_work(capsys)) < 2:
+            assert parent.poll() is None
+        parent.send_signal(number)
+        parent.communicate(timeout=60)  # the workers hold its stderr, too: it ends with the last of them
+    finally:
+        parent.kill()
+        parent.wait()
+    assert parent.returncode == {signal.SIGKILL: -signal.SIGKILL, signal.SIGHUP: 143}[number]
+    shown = _told(capsys, "backfill", "show", "1")[1]
+    assert [worker["outcome"] for worker in shown["workers"]] == ["stopped"] * 2
+    assert shown["left"] > 0
+    with open_store(re.findall(r'url: "(.*)"', file.read_text())[0]) as stored, stored.database.read() as conn:
+        assert conn.exec_driver_sql("SELECT count(*) FROM work WHERE holder IS NOT NULL").scalar() == 0
+
+
+def _at_work(capsys: pytest.CaptureFixture[str]) -> list[Any]:
+    """Workers of the first backfill that are on its list, once there is one and something of it is done."""
+    code, shown = _shown(capsys)
+    return [one for one in shown["workers"] if one["outcome"] == "running"] if code == 0 and shown["done"] else []
+
+
+def _shown(capsys: pytest.CaptureFixture[str]) -> tuple[int, Any]:
+    capsys.readouterr()
+    code = main(["backfill", "show", "1", "--json"])
+    return code, json.loads(capsys.readouterr().out.splitlines()[-1]) if code == 0 else None
 
 
 def _complete(out: Path, register: Register) -> None:

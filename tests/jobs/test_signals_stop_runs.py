@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from dev.cima_server import Register, Reply
-from jobs.signals import listening
-from tsi_fetch.clock import SystemClock
+from jobs.signals import listening, tie
+from tsi_fetch.clock import StopSignal, SystemClock
 from tsi_fetch.errors import Stopped
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
 def test_a_signal_ends_a_wait_at_once_with_its_own_code(number: signal.Signals, code: int) -> None:
     before = signal.getsignal(number)
     with listening() as stop:
@@ -30,6 +30,33 @@ def test_a_signal_ends_a_wait_at_once_with_its_own_code(number: signal.Signals, 
             SystemClock(stop).sleep(60)
     assert int(caught.value.exit_code) == code
     assert signal.getsignal(number) is before
+
+
+def test_a_hangup_that_whoever_began_it_has_ignored_stays_ignored() -> None:
+    """As `nohup` does."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with listening() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            stop.check()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_what_is_tied_to_a_pipe_ends_as_if_it_were_terminated_when_the_other_end_is_gone() -> None:
+    reading, writing = os.pipe()
+    stop = StopSignal()
+    try:
+        tie(stop, reading)
+        stop.check()
+        os.close(writing)
+        with pytest.raises(Stopped) as caught:
+            stop.wait(60)
+    finally:
+        os.close(reading)
+    assert int(caught.value.exit_code) == 143
 
 
 def test_a_second_interrupt_is_for_people_in_a_hurry() -> None:
