@@ -12,6 +12,7 @@ from sqlalchemy import (
     FromClause,
     and_,
     bindparam,
+    case,
     exists,
     func,
     or_,
@@ -150,8 +151,13 @@ def _known(ref: Ref, row: Sequence[Any], owners: Mapping[int, str], run: int | N
 
 
 def move_watermark(conn: Connection, job_no: int, stream: str, cursor: Cursor) -> None:
-    """Set the watermark, within the transaction of whoever may do so."""
-    put(conn, watermarks, [_watermark(conn, job_no, stream, cursor)], on=("job", "stream"))
+    """Set the watermark, within the transaction of whoever may do so.  Where its value stays, it has not moved."""
+    put(conn, watermarks, [_watermark(conn, job_no, stream, cursor)], on=("job", "stream"), change=_moved)
+
+
+def _moved(new: Any) -> dict[str, ColumnElement[Any]]:
+    same = and_(watermarks.c.kind == new.kind, watermarks.c.value == new.value)
+    return {"moved": case((same, watermarks.c.moved), else_=new.moved)}
 
 
 def start_watermark(conn: Connection, job_no: int, stream: str, cursor: Cursor) -> None:

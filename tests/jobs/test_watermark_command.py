@@ -65,6 +65,18 @@ def test_show_says_what_a_row_says_and_where_it_stands(desk: Any) -> None:
     assert row["moved"] is not None
 
 
+def test_it_moves_with_its_value_alone(desk: Any) -> None:
+    desk.run("run", "cima", "--json")
+    moved = _sql(desk.folder, "UPDATE watermarks SET moved = moved - 86400000000 RETURNING moved")
+    [before] = _streams(desk)
+    _, out, _ = desk.run("run", "cima", "--full", "--json")
+    assert _report(out)["watermark"]["before"] == _report(out)["watermark"]["after"]
+    assert _sql(desk.folder, "SELECT moved FROM watermarks") == moved
+    assert _streams(desk) == [before]
+    desk.run("watermark", "rewind", "cima", "7d", *WHY, "--yes")
+    assert _streams(desk)[0]["moved"] > before["moved"]
+
+
 def test_without_yes_and_without_a_terminal_it_is_told_and_refused(desk: Any) -> None:
     desk.run("run", "cima", "--json")
     before = _streams(desk)
