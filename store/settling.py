@@ -97,7 +97,7 @@ class Settling:
             self._quarantine(conn, settlement, since)
             self._checkpoint(conn, settlement)
             lock_settled(conn, access.job_no, settlement.stream, settlement.keys, settlement.rows)
-            finish(conn, access.job_no, settlement.stream, settlement.keys)
+            finish(conn, access.job_no, settlement.stream, settlement.keys, again=settlement.again)
             withdraw(conn, access.job_no, settlement.stream, settlement.rows)
             self._depart(conn, [ids[ref] for ref in settlement.departed if ref in ids])
             if to_end.waits:

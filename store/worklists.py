@@ -44,7 +44,7 @@ OF_RUNS: tuple[ColumnElement[bool], ...] = (lists.c.state.in_(NOT_OVER), lists.c
 """Lists that runs go on with: those of first loads, of `--full`, and of what is to be read anew."""
 
 _open_lists = Prepared(
-    lambda postgres: select(lists.c.id).where(
+    lambda postgres: select(lists.c.id, lists.c.options).where(
         lists.c.job == bindparam("job"), lists.c.stream == bindparam("stream"), lists.c.state.in_(NOT_OVER)
     )
 )
@@ -187,12 +187,14 @@ def read_list(conn: Connection, list_id: int) -> WorkList:
     return WorkList(row.id, row.kind, row.stream, row.complete, row.total, left or 0)
 
 
-def finish(conn: Connection, job_no: int, stream: str, keys: Collection[str]) -> None:
-    """Items of the stream's open lists with these keys are done."""
+def finish(conn: Connection, job_no: int, stream: str, keys: Collection[str], *, again: bool) -> None:
+    """Items of the stream's open lists with these keys are done.  Where they were asked for `--again`, they are only
+    where this is `again`: what a run finds unchanged it neither maps nor sends."""
     if keys:
         some = given(conn, keys)
-        for number in _open(conn, job_no, stream):
-            _done(conn, number=number, keys=some)
+        for number, options in _open_lists.all(conn, job=job_no, stream=stream):
+            if again or not json.loads(options or "{}").get("again"):
+                _done(conn, number=number, keys=some)
 
 
 def lists_of(conn: Connection, job_no: int, stream: str, keys: Collection[str]) -> Mapping[str, int]:
@@ -239,7 +241,7 @@ def ask(conn: Connection, job_no: int, stream: str, keys: Collection[str]) -> in
 
 
 def _open(conn: Connection, job_no: int, stream: str) -> Sequence[int]:
-    return [number for (number,) in _open_lists.all(conn, job=job_no, stream=stream)]
+    return [number for number, _ in _open_lists.all(conn, job=job_no, stream=stream)]
 
 
 def _forget_begun(conn: Connection, job_no: int, stream: str, kind: ListKind) -> None:

@@ -110,6 +110,7 @@ def remembered(flight: Flight, outcomes: Sequence[Outcome], run: Run) -> Settlem
         replayed=tuple(_replayed(judged, run)),
         asked=replays or run.settings.worker,
         seen=tuple(_seen(judged, run)),
+        again=run.settings.again,
     )
 
 

@@ -423,8 +423,8 @@ class Settlement:
     """Everything one batch settles, remembered in one transaction.
 
     `checkpoint`: row keys settled of an unfinished pass.  `keys`: the keys of rows that were fetched (work items of
-    open lists with these keys are done).  `closed`: row keys of which there are answers: what of them lies in
-    quarantine closes, but for what this says again.
+    open lists with these keys are done; those of lists that were asked for `--again`, only where this is `again`).
+    `closed`: row keys of which there are answers: what of them lies in quarantine closes, but for what this says again.
     `departed`: refs whose pending deletion or retirement is over (carried out, kept by policy, or quarantined).
     `waiting`: changes that begin to wait, or replace what waits for the same ref.  `arrived`: refs with the order of
     what is at the sink now, or was refused: what waits and is not newer waits no more.  `doubt`: the note that this
@@ -448,6 +448,7 @@ class Settlement:
     replayed: tuple[int, ...] = ()
     asked: bool = False
     seen: tuple[ScopeSeen, ...] = ()
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

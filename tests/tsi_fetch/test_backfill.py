@@ -88,6 +88,41 @@ def test_what_a_run_settles_after_it_was_fetched_is_not_overwritten(loaded: Hous
     assert progress(loaded, number) == ("closed", 0, 1, 0)
 
 
+@pytest.mark.parametrize("again", [True, False])
+def test_what_was_asked_for_again_is_done_only_by_what_maps_and_sends_it(loaded: House, again: bool) -> None:
+    """A run that finds the row unchanged does neither."""
+    number = loaded.backfill("p1", "p2", again=again)
+    assert loaded.run(full=True).rows["skipped"] == 3
+    assert progress(loaded, number) == ("open", 2, 0, 0) if again else ("open", 0, 2, 0)
+    report = loaded.work(number, again=again)
+    assert (report.exit_code, report.rows.get("read", 0)) == (0, 2 if again else 0)
+    assert progress(loaded, number) == ("closed", 0, 2, 0)
+
+
+def test_answers_that_are_older_than_a_run_are_not_written_again_and_the_item_is_fetched_anew(loaded: House) -> None:
+    """The run takes the claim away, and leaves the item to be done."""
+    loaded.source.table["p1"] = {"a": "A2", "s": "shared"}
+
+    def night() -> None:
+        loaded.source.change("p1", {"a": "A3", "x": "new", "s": "shared"}, TOMORROW)
+        assert loaded.run().exit_code == 0
+        assert progress(loaded, number) == ("open", 1, 0, 0)
+
+    meanwhile(loaded, night)
+    number = loaded.backfill("p1", again=True)
+    assert loaded.work(number, again=True).exit_code == 0
+    assert loaded.source.asked.count("p1") == 4, "the load, the worker, the night, the worker"
+    assert (loaded.names()["a"], loaded.names()["x"]) == ("A3", "new")
+    assert not loaded.reader(lambda s: s.pending())
+    assert progress(loaded, number) == ("closed", 0, 1, 0)
+
+
+def test_a_run_again_does_what_was_asked_for_again(loaded: House) -> None:
+    number = loaded.backfill("p1", "p2", again=True)
+    assert loaded.run(full=True, again=True).exit_code == 0
+    assert progress(loaded, number) == ("open", 0, 2, 0)
+
+
 def test_what_a_run_retires_after_it_was_fetched_stays_retired(loaded: House) -> None:
     def night() -> None:
         loaded.source.change("p3", None, TOMORROW)
