@@ -25,10 +25,11 @@ from sqlalchemy import (
 
 from store.access import Access
 from store.bulk import add_missing, add_selected, among, bytewise, chosen, given, now
-from store.claims import is_alive, lock_list, mark_lost
+from store.claims import is_alive, lock_list
 from store.memory import start_watermark
 from store.prepared import Prepared
 from store.schema import Item, checkpoints, holds, listed, lists, pending, runs, scopes, waiting, watermarks, work
+from store.signs import mark_lost
 from tsi_fetch.words import Cursor, ListKind, Unlisted, WorkList
 
 
@@ -150,7 +151,7 @@ class WorkLists:
             with self._access.write() as conn:
                 closed = update(lists).where(lists.c.id == list_id, lists.c.state.in_(NOT_OVER))
                 conn.execute(closed.values(state="closed", closed=now(conn)))
-                mark_lost(conn, list_id)
+                mark_lost(conn, runs.c.list == list_id)
         return items
 
     def undone(self, list_id: int, after: int, count: int) -> Sequence[tuple[int, str]]:

@@ -14,7 +14,7 @@ from tsi_fetch.counting import count
 Row = Mapping[str, Any]
 
 SILENT = "no sign of life"
-"""Instead of `running`, where no runner holds the job: it was killed, or is paused."""
+"""Instead of `running`, where nobody has heard of the runner in time: it was killed, or is paused."""
 
 _OPEN = (
     ("quarantined", "{:,} quarantined"),
