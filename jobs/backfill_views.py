@@ -16,6 +16,7 @@ from store import backfills
 from store.backfills import Backfill
 from store.handle import Stored
 from store.queries import RunRow
+from tsi_fetch.counting import are
 from tsi_fetch.errors import Usage
 
 SHOWN = 20
@@ -91,7 +92,9 @@ def whole(where: Where, number: int, job: str | None = None) -> Figures:
             {"key": a.key, "attempts": a.attempts, "reason": a.reason} for a in backfills.asides(stored, number, SHOWN)
         ]
         shown = [_worker(row) for row in workers]
-        return figures(one) | {"seconds_left": _estimate(one, workers), "set_aside": aside, "workers": shown}
+        unknown, first = backfills.unknown(stored, number, SHOWN)
+        more = {"set_aside": aside, "unknown": unknown, "not_known": first, "workers": shown}
+        return figures(one) | {"seconds_left": _estimate(one, workers)} | more
     raise Usage(f"there is no backfill {number}", "tsi-fetch backfill list")
 
 
@@ -124,7 +127,13 @@ def goes_on_text(one: Backfill) -> str:
     anew = f", {found['aside']:,} set aside, which are tried anew" if found["aside"] else ""
     past = ", past the guard that halted it" if found["state"] == "halted" else ""
     what = f"goes on with list {found['id']} of {found['job']} into {found['sink']} ({what_text(found)}){past}"
-    return f"{what}: {found['done']:,} of {found['items']:,} done, {found['left']:,} left{anew}"
+    return f"{what}: {_so_far(found)}{anew}"
+
+
+def _so_far(found: Figures) -> str:
+    """How far it is: rows of the source, and beside them what is still to be made rows of."""
+    rows = rows_of(found)
+    return f"{rows.done:,} of {rows.total:,} done, {rows.left:,} left{unread_text(found)}"
 
 
 def would_end_text(found: Figures) -> str:
@@ -133,7 +142,7 @@ def would_end_text(found: Figures) -> str:
     if found["state"] in OVER:
         return f"{head}\n  is {found['state']} already: nothing is left to cancel, and nothing was changed"
     aside = f", {found['aside']:,} set aside" if found["aside"] else ""
-    done = f"{found['state']}: {found['done']:,} of {found['items']:,} done, {found['left']:,} left{aside}"
+    done = f"{found['state']}: {_so_far(found)}{aside}"
     return f"{head}\n  {done}\n  It would end for good, and cannot be resumed; what it has loaded stays."
 
 
@@ -150,11 +159,20 @@ def text(found: Figures) -> str:
         tells = f"{then}tsi-fetch backfill resume {found['id']} tries them anew"
         parts.append(f"\n{found['aside']:,} set aside{more}; {tells}")
         parts.append(table_text(found["set_aside"]))
+    if found["unknown"]:
+        parts.append(_unknown_text(found["unknown"], found["not_known"]))
     if troubles := sum(worker["quarantined"] for worker in found["workers"]):
         parts.append(f"{troubles:,} into quarantine: tsi-fetch quarantine list --job {found['job']}")
     if found["workers"]:
         parts += ["\nworkers", table_text([_line(worker) for worker in found["workers"]])]
     return "\n".join(parts)
+
+
+def _unknown_text(number: int, first: Sequence[str]) -> str:
+    others = f" and {number - len(first):,} more" if number > len(first) else ""
+    them = "it" if number == 1 else "them"
+    told = f"{number:,} {are(number)} not known to the source, and nothing of {them} is at the sink"
+    return f"{told}: {', '.join(first)}{others}"
 
 
 def _line(worker: Mapping[str, Any]) -> Figures:

@@ -24,7 +24,7 @@ OVERDUE = Exit.QUARANTINE
 
 _UNKNOWN: Figures = dict.fromkeys(
     "last_success seconds_since_success last_run outcome silent watermark unchanged_nights quarantined"
-    " oldest_quarantine waiting pending older_mapping left_to_do left_of_backfill".split()
+    " oldest_quarantine waiting pending older_mapping left_to_do left_of_backfill halted_backfill".split()
 )
 
 
@@ -130,6 +130,7 @@ def _status(stored: Stored, row: queries.StatusRow, settings: JobSettings, mappi
         "older_mapping": row.older(mapping),
         "left_to_do": row.work.left if row.work else 0,
         "left_of_backfill": row.backfill,
+        "halted_backfill": row.halted,
         **_due(stored, row.job, settings, row.last_success, now, scheduled=row.sink == settings.sink),
     }
 

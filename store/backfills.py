@@ -12,10 +12,10 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, insert, or_, select, update
 
 from store.bulk import among, now
-from store.claims import left_to_runs, let_go, lock_list, locked, progress
+from store.claims import UNKNOWN, left_to_runs, let_go, lock_list, locked, progress
 from store.handle import Stored
 from store.job_store import JobBook
 from store.queries import RunRow, run_rows
@@ -121,6 +121,16 @@ def asides(stored: Stored, number: int, limit: int) -> list[Aside]:
     query = select(work.c.key, work.c.attempts, work.c.reason).join(lists).where(*these).order_by(work.c.id)
     with stored.database.read() as conn:
         return [Aside(row.key, row.attempts, row.reason or "") for row in conn.execute(query.limit(limit))]
+
+
+def unknown(stored: Stored, number: int, limit: int = 0) -> tuple[int, list[str]]:
+    """How many items are done since the source does not know them, and nothing of them was at the sink; the first of
+    their keys."""
+    these = (work.c.list == number, work.c.state == Item.DONE, work.c.reason == UNKNOWN)
+    with stored.database.read() as conn:
+        first = select(work.c.key).where(*these).order_by(work.c.id).limit(limit)
+        counted = conn.scalar(select(func.count()).select_from(work).where(*these)) or 0
+        return counted, list(conn.scalars(first))
 
 
 def workers(stored: Stored, number: int, limit: int = 100) -> Sequence[RunRow]:

@@ -33,6 +33,9 @@ SHORTEST = 0.05
 ATTEMPTS = 3
 """How often an item is tried before it is set aside with its reason."""
 
+UNKNOWN = "not known to the source"
+"""The reason of an item that is done, as there is nothing to be done for it."""
+
 RETRY_AFTER = 30.0
 """Seconds before an item that failed is tried again, times how often it has failed."""
 
@@ -73,7 +76,7 @@ class Claims:
         retry_after: float = RETRY_AFTER,
         of_runs: bool = False,
     ) -> None:
-        self._of_runs = of_runs
+        self.list_id, self._of_runs = list_id, of_runs
         self._database, self._list, self._holder = database, list_id, holder
         self._expiry, self._attempts, self._retry_after = expiry, attempts, retry_after
 
@@ -175,6 +178,13 @@ class Claims:
             found = conn.execute(locked(conn, select(work.c.id, work.c.attempts).where(*mine))).all()
             later = {n: at + timedelta(seconds=self._retry_after * (attempts + 1)) for n, attempts in found}
             return sum(self._failed_once(conn, n, tried, reasons[n], at, later=later[n]) for n, tried in found)
+
+    def unknown(self, numbers: Collection[int]) -> None:
+        """The source does not know these, and nothing of them is at the sink: noted of those that are done."""
+        with self._database.write() as conn:
+            these = (work.c.list == self._list, work.c.state == Item.DONE, among(conn, work.c.id, list(numbers)))
+            found = conn.scalars(locked(conn, select(work.c.id).where(*these))).all()
+            conn.execute(update(work).where(among(conn, work.c.id, found)).values(reason=UNKNOWN))
 
     def expand(self, window: Claimed, keys: Sequence[str], *, last: bool) -> None:
         """A page of what a window turned out to be; with the last one the window is done."""

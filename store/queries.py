@@ -74,7 +74,7 @@ class RunRow:
 class StatusRow:
     """How one job stands at one sink.  `silent`: its last run gives no sign of life; `watermarks`: per stream;
     `mappings`: refs per mapping version; `waits`: the oldest of what waits, `SHOWN` at most; `backfill`: items that are
-    left of one that is not over."""
+    left of one that is not over; `halted`: the number of one that a guard has halted."""
 
     job: str
     sink: str
@@ -90,6 +90,7 @@ class StatusRow:
     mappings: Mapping[int, int]
     work: WorkList | None
     backfill: int
+    halted: int | None
 
     def older(self, mapping: int) -> int:
         """How many refs an older mapping than this made."""
@@ -229,12 +230,17 @@ def _status(conn: Connection, number: int, job: str, sink: str) -> StatusRow:
         mappings={mapping: count for mapping, count in conn.execute(made)},
         work=None if work is None else read_list(conn, work),
         backfill=_left_of_backfill(conn, number),
+        halted=conn.scalar(select(func.min(lists.c.id)).where(*_backfills(number), lists.c.state == "halted")),
     )
 
 
+def _backfills(job_no: int) -> tuple[ColumnElement[bool], ...]:
+    return (lists.c.job == job_no, lists.c.kind == "backfill")
+
+
 def _left_of_backfill(conn: Connection, job_no: int) -> int:
-    under_way = (lists.c.job == job_no, lists.c.kind == "backfill", lists.c.state.in_(NOT_OVER))
-    numbers = conn.scalars(select(lists.c.id).where(*under_way)).all()
+    under_way = select(lists.c.id).where(*_backfills(job_no), lists.c.state.in_(NOT_OVER))
+    numbers = conn.scalars(under_way).all()
     left = select(func.count()).where(work_items.c.list.in_(numbers), work_items.c.state == Item.OPEN)
     return (conn.scalar(left) or 0) if numbers else 0
 

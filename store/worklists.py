@@ -218,7 +218,7 @@ def reopen(conn: Connection, job_no: int, stream: str, keys: Collection[str], cl
     for number in sorted(numbers):  # a worker that looks meanwhile whether anything is left waits
         lock_list(conn, number)
     these = (work.c.list.in_(numbers), _is(Item.DONE), among(conn, work.c.key, keys))
-    conn.execute(update(work).where(*these).values(state=Item.OPEN))
+    conn.execute(update(work).where(*these).values(state=Item.OPEN, reason=None))
     again = update(lists).where(lists.c.id.in_(numbers), lists.c.state == "closed")
     conn.execute(again.values(state="open", closed=None))
 
@@ -234,7 +234,7 @@ def ask(conn: Connection, job_no: int, stream: str, keys: Collection[str]) -> in
     lock_list(conn, number)
     add_missing(conn, work, [{"list": number, "key": key, "state": int(Item.OPEN)} for key in sorted(keys)])
     again = (work.c.list == number, work.c.state != Item.OPEN, among(conn, work.c.key, keys))
-    conn.execute(update(work).where(*again).values(state=Item.OPEN))
+    conn.execute(update(work).where(*again).values(state=Item.OPEN, reason=None))
     conn.execute(update(lists).where(lists.c.id == number).values(total=_count(conn, number)))
     return int(number)
 

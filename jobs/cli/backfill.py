@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from jobs.cli.agreement import agreed, yes_option
+from jobs.cli.agreement import agreed, told_first, yes_option
 from jobs.cli.in_order import OrJob
 from jobs.cli.job_names import JOB, of_one_job, one_job
 from jobs.cli.options import (
@@ -88,7 +88,7 @@ how_to_work = together(accept_refusals_option, duration_option, store_option, si
     "--keys",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The keys in FILE, one a line, # and what follows is a comment; - is stdin.",
+    help="Those in FILE, one a line; # at the beginning or after a blank begins a comment; - is stdin.",
 )
 @workers_option
 @click.option("--later", is_flag=True, help="Make the list only; `backfill work ID` works on it.")
@@ -194,8 +194,8 @@ def resume(
 
     where = _place_of(voice, Wanted(number, job), config, store, sink)
     backfilling.check_workers(where, workers)
-    backfilling.resume(where, number, lambda found: voice.say(backfill_views.goes_on_text(found)))
     with listening(_resume(number)) as stop:
+        backfilling.resume(where, number, lambda found: voice.say(backfill_views.goes_on_text(found)), stop)
         return _work(voice, where, number, backfilling.Effort(max_duration, accept_refusals, workers), stop)
 
 
@@ -337,8 +337,7 @@ def cancel(
     where = Where(config, voice.secrets, store)
     found = backfill_views.cancellable(where, number, job)
     over = found["state"] in backfill_views.OVER
-    if over or not (yes and as_json):
-        voice.show(found, backfill_views.would_end_text(voice.clean(found)))
+    told_first(voice, found, backfill_views.would_end_text(voice.clean(found)), yes=yes and not over)
     if over:
         return 0
     agreed(yes)

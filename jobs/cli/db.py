@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.cli.agreement import agreed, yes_option
+from jobs.cli.agreement import agreed, told_first, yes_option
 from jobs.cli.in_order import InOrder
 from jobs.cli.options import FILE, Span, config_option, json_option, log_option
 from jobs.cli.voice import Voice
@@ -133,9 +133,8 @@ def prune(
     found = [foresee(store, keep, now, named=url is not None) for store in _stores(voice, url, config)]
     told = [old.figures() for old in found]
     going = [old for old in found if old.counts]
-    if not (yes and as_json and going):
-        text = "".join(pruned_text(figures, done=False) for figures in told)
-        voice.show({"stores": told, "done": not going}, text)
+    text = "".join(pruned_text(figures, done=False) for figures in told)
+    told_first(voice, {"stores": told, "done": not going}, text, yes=yes and bool(going))
     if not going:
         return 0
     agreed(yes)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.cli.agreement import agreed, yes_option
+from jobs.cli.agreement import agreed, told_first, yes_option
 from jobs.cli.in_order import InOrder
 from jobs.cli.job_names import JOB
 from jobs.cli.options import (
@@ -157,8 +157,7 @@ def _change(
     configuration = asked.configuration(voice.secrets)
     planned = foresee(configuration, asked, wished(Wish))
     told = figures(planned)
-    if not (yes and as_json):
-        voice.show({**told, "done": False}, steered_text(voice.clean(told)))
+    told_first(voice, {**told, "done": False}, steered_text(voice.clean(told)), yes=yes)
     agreed(yes)
     with listening(f"see where it stands: tsi-fetch watermark show {job}") as stop:
         reason = voice.secrets.redact(why.strip()).encode("utf-8", "backslashreplace").decode()
