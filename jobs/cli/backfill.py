@@ -55,11 +55,11 @@ def command() -> None:
     """Load much, beside the nightly runs and without disturbing them.
 
     \b
-    tsi-fetch backfill cima --all                     everything that is listed
-    tsi-fetch backfill cima --from 2026-03-01         what changed since then
-    tsi-fetch backfill cima --keys FILE --workers 4   one key a line; four processes (PostgreSQL)
-    tsi-fetch backfill list                           how far they are
-    tsi-fetch backfill resume 7                       go on with one that was ended
+    tsi-fetch backfill cima --all                    everything that is listed
+    tsi-fetch backfill cima --from 2026-03-01        what changed since then
+    tsi-fetch backfill cima --keys FILE --workers 4  four processes (PostgreSQL)
+    tsi-fetch backfill list                          how far they are
+    tsi-fetch backfill resume 7                      go on with one that was ended
 
     A backfill is a list in the store.  It never reads or moves the watermark, and deletes nothing; whatever a nightly
     run brings meanwhile is newer, and stays.  First loads and --full are such lists, too: workers may go on with them.
@@ -125,9 +125,9 @@ def start(
     """Make a list of what JOB is to load, and work on it until nothing is left.
 
     \b
-    tsi-fetch backfill start cima --all               or shorter: tsi-fetch backfill cima --all
+    tsi-fetch backfill start cima --all          or: tsi-fetch backfill cima --all
     tsi-fetch backfill start cima --from 2026-03-01 --to 2026-04-01
-    tsi-fetch backfill start cima --all --later       for the Job in k8s-cronjobs/backfill
+    tsi-fetch backfill start cima --all --later  for a Kubernetes Job
 
     Killed or interrupted, `tsi-fetch backfill resume ID` goes on.  Exit code 65: some items could not be done and are
     set aside with their reasons (`tsi-fetch backfill show ID`), or rows went to quarantine.
@@ -186,7 +186,7 @@ def resume(
     \b
     tsi-fetch backfill resume 7
     tsi-fetch backfill resume 7 --workers 4
-    tsi-fetch backfill resume 7 --accept-refusals 200     past the guard that halted it
+    tsi-fetch backfill resume 7 --accept-refusals 200  past the guard's halt
     """
     voice.speak(log=log, as_json=as_json, place=Place(config, store, sink))
     from jobs import backfill_views, backfilling

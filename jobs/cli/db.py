@@ -27,9 +27,9 @@ def command() -> None:
     """Look after the stores.
 
     \b
-    tsi-fetch db upgrade            before the first run on PostgreSQL, and after every update
-    tsi-fetch db backup copy.db     a copy of an SQLite store, also while a run writes
-    tsi-fetch db prune --keep 90d   let go of what is older and no more needed
+    tsi-fetch db upgrade           on PostgreSQL, and after every update
+    tsi-fetch db backup copy.db    a copy (SQLite), also while a run writes
+    tsi-fetch db prune --keep 90d  let go of what is older and no more needed
     """
 
 
@@ -76,7 +76,7 @@ def backup(voice: Voice, /, *, file: Path, url: str | None, config: Path | None,
 
     \b
     tsi-fetch db backup copy.db
-    tsi-fetch db backup /backups/monday.db --store sqlite:////var/lib/tsi-fetch/store.db
+    tsi-fetch db backup monday.db --store sqlite:////var/lib/tsi-fetch/store.db
 
     FILE must not be there; it appears whole, or not at all.  It may hold bodies (quarantine, waiting): only its owner
     may read it.  PostgreSQL is backed up with pg_dump.

@@ -59,10 +59,10 @@ def command() -> None:
     """See what could not be used, and why.  It is kept whole until a good one overtakes it.
 
     \b
-    tsi-fetch quarantine list                 reasons, counted; then where, never the value
-    tsi-fetch quarantine show 12              the row as it was received, and the refused resource
-    tsi-fetch quarantine replay cima          once more, through today's code
-    tsi-fetch quarantine drop 12 --why TEXT   give one up for good
+    tsi-fetch quarantine list                reasons, counted; then where
+    tsi-fetch quarantine show 12             the row as received
+    tsi-fetch quarantine replay cima         once more, through today's code
+    tsi-fetch quarantine drop 12 --why TEXT  give one up for good
     """
 
 
@@ -247,7 +247,7 @@ def drop(
     """Close these entries for good: nobody asks for what they hold any more, until the source changes it.
 
     \b
-    tsi-fetch quarantine drop 12 --why "withdrawn, the agency says"    names it, and asks
+    tsi-fetch quarantine drop 12 --why "withdrawn"    names it, and asks
     tsi-fetch quarantine drop cima 12 15 --why "test data" --yes       does it
 
     All of them, or none.  Who dropped what, when and why is in `tsi-fetch audit`.
