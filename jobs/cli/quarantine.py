@@ -247,8 +247,8 @@ def drop(
     """Close these entries for good: nobody asks for what they hold any more, until the source changes it.
 
     \b
-    tsi-fetch quarantine drop 12 --why "withdrawn"    names it, and asks
-    tsi-fetch quarantine drop cima 12 15 --why "test data" --yes       does it
+    tsi-fetch quarantine drop 12 --why "withdrawn"                names it, asks
+    tsi-fetch quarantine drop cima 12 15 --why "test data" --yes  does it
 
     All of them, or none.  Who dropped what, when and why is in `tsi-fetch audit`.
     """
