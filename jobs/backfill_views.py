@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,11 +10,13 @@ from jobs.actor import actor
 from jobs.config.duration import show_duration
 from jobs.crews import done_text, figures, rows_of, unread_text
 from jobs.looking import Where
+from jobs.reporting.status import SILENT
 from jobs.reporting.table import table_text
 from store import backfills
 from store.backfills import Backfill
 from store.handle import Stored
 from store.queries import RunRow
+from tsi_fetch.counting import are
 from tsi_fetch.errors import Usage
 
 SHOWN = 20
@@ -86,21 +87,15 @@ def whole(where: Where, number: int, job: str | None = None) -> Figures:
     """One backfill with what was set aside, its workers, and about how long it still takes."""
     one = located(where, number, job)
     for stored, _ in _stores(where, one.job):
-        dead = backfills.expired(stored, number)
-        workers = [_as_it_is(row, dead) for row in backfills.workers(stored, number)]
+        workers = backfills.workers(stored, number)
         aside = [
             {"key": a.key, "attempts": a.attempts, "reason": a.reason} for a in backfills.asides(stored, number, SHOWN)
         ]
         shown = [_worker(row) for row in workers]
-        return figures(one) | {"seconds_left": _estimate(one, workers), "set_aside": aside, "workers": shown}
+        unknown, first = backfills.unknown(stored, number, SHOWN)
+        more = {"set_aside": aside, "unknown": unknown, "not_known": first, "workers": shown}
+        return figures(one) | {"seconds_left": _estimate(one, workers)} | more
     raise Usage(f"there is no backfill {number}", "tsi-fetch backfill list")
-
-
-def _as_it_is(row: RunRow, dead: Collection[str]) -> RunRow:
-    """A worker that let its claims expire is lost, whether anybody has come since to say so or not."""
-    if row.record.outcome != "running" or row.record.id not in dead:
-        return row
-    return replace(row, record=replace(row.record, outcome="lost"))
 
 
 def cancellable(where: Where, number: int, job: str | None = None) -> Figures:
@@ -132,7 +127,13 @@ def goes_on_text(one: Backfill) -> str:
     anew = f", {found['aside']:,} set aside, which are tried anew" if found["aside"] else ""
     past = ", past the guard that halted it" if found["state"] == "halted" else ""
     what = f"goes on with list {found['id']} of {found['job']} into {found['sink']} ({what_text(found)}){past}"
-    return f"{what}: {found['done']:,} of {found['items']:,} done, {found['left']:,} left{anew}"
+    return f"{what}: {_so_far(found)}{anew}"
+
+
+def _so_far(found: Figures) -> str:
+    """How far it is: rows of the source, and beside them what is still to be made rows of."""
+    rows = rows_of(found)
+    return f"{rows.done:,} of {rows.total:,} done, {rows.left:,} left{unread_text(found)}"
 
 
 def would_end_text(found: Figures) -> str:
@@ -141,7 +142,7 @@ def would_end_text(found: Figures) -> str:
     if found["state"] in OVER:
         return f"{head}\n  is {found['state']} already: nothing is left to cancel, and nothing was changed"
     aside = f", {found['aside']:,} set aside" if found["aside"] else ""
-    done = f"{found['state']}: {found['done']:,} of {found['items']:,} done, {found['left']:,} left{aside}"
+    done = f"{found['state']}: {_so_far(found)}{aside}"
     return f"{head}\n  {done}\n  It would end for good, and cannot be resumed; what it has loaded stays."
 
 
@@ -158,11 +159,26 @@ def text(found: Figures) -> str:
         tells = f"{then}tsi-fetch backfill resume {found['id']} tries them anew"
         parts.append(f"\n{found['aside']:,} set aside{more}; {tells}")
         parts.append(table_text(found["set_aside"]))
+    if found["unknown"]:
+        parts.append(_unknown_text(found["unknown"], found["not_known"]))
     if troubles := sum(worker["quarantined"] for worker in found["workers"]):
         parts.append(f"{troubles:,} into quarantine: tsi-fetch quarantine list --job {found['job']}")
     if found["workers"]:
-        parts += ["\nworkers", table_text(found["workers"])]
+        parts += ["\nworkers", table_text([_line(worker) for worker in found["workers"]])]
     return "\n".join(parts)
+
+
+def _unknown_text(number: int, first: Sequence[str]) -> str:
+    others = f" and {number - len(first):,} more" if number > len(first) else ""
+    them = "it" if number == 1 else "them"
+    told = f"{number:,} {are(number)} not known to the source, and nothing of {them} is at the sink"
+    return f"{told}: {', '.join(first)}{others}"
+
+
+def _line(worker: Mapping[str, Any]) -> Figures:
+    """Of a table, with what `runs` says of one that gives no sign of life."""
+    outcome = SILENT if worker["silent"] else worker["outcome"]
+    return {name: value for name, value in worker.items() if name != "silent"} | {"outcome": outcome}
 
 
 def _worker(row: RunRow) -> Figures:
@@ -175,17 +191,20 @@ def _worker(row: RunRow) -> Figures:
         "started": record.started.isoformat(timespec="seconds"),
         "ended": record.ended.isoformat(timespec="seconds") if record.ended else None,
         "outcome": record.outcome,
+        "silent": row.silent,
         "quarantined": report.get("troubles", 0),
         "why": reasons,
     }
 
 
-def _estimate(one: Backfill, workers: Any) -> int | None:
+def _estimate(one: Backfill, workers: Sequence[RunRow]) -> int | None:
     """Seconds that it still takes, at the pace of the time in which anybody has worked on it.  None where nobody
     works on it, or nothing is done yet."""
-    running = [row.record.started for row in workers if row.record.outcome == "running"]
+    running = any(row.goes_on for row in workers)
     spans = [
-        (row.record.started, row.record.ended or one.progress.at) for row in workers if row.record.outcome != "lost"
+        (row.record.started, row.record.ended or one.progress.at)
+        for row in workers
+        if row.record.outcome != "lost" and not row.silent
     ]
     if one.of_runs or not running or not one.progress.done:  # who did what of a run's list, nobody has counted
         return None

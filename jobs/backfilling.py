@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 from itertools import chain, islice
@@ -238,16 +238,20 @@ def check_sink(where: Place, found: Backfill) -> None:
         )
 
 
-def resume(where: Place, number: int, about_to: Callable[[Backfill], None]) -> None:
+def resume(where: Place, number: int, about_to: Callable[[Backfill], None], stop: StopSignal) -> None:
     """Open it again, and what was set aside with it; `about_to` hears what, before that.  Usage where it was
-    cancelled."""
-    with open_store(where.to.store.reveal()) as stored:
+    cancelled, or where it is closed, and another backfill of the job is not over."""
+    with open_store(where.to.store.reveal()) as stored, ExitStack() as stack:
         found = found_in(stored, number)
         if found.progress.state == "cancelled":
             what, then = ("backfill", "begin another one: tsi-fetch backfill --help")
             if found.of_runs:
                 what, then = ("list", "the next run begins another one")
             raise Usage(f"{what} {number} was cancelled", then)
+        if found.progress.state == "closed" and found.progress.aside and not found.of_runs:
+            clock = stored.clock(stop)
+            maker = stored.beginning(found.job, found.sink, new_run_id(clock.now()), clock.sleep)
+            backfills.check_none_under_way(stack.enter_context(maker), stored)
         about_to(found)
         backfills.resume(stored, number)
 

@@ -35,15 +35,19 @@ STORE = "TSI_FETCH_BACKFILL_STORE"
 
 Report = Mapping[str, Any]
 
+_SIGNALS = (Exit.INTERRUPTED, Exit.TERMINATED)
+
 
 @dataclass(frozen=True, slots=True)
 class Worked:
-    """What came of working on a backfill: how it stands, its workers' reports, and what ended them."""
+    """What came of working on a backfill: how it stands, its workers' reports, and what ended them.  `unknown`: items
+    that are done, since the source does not know them."""
 
     found: Backfill
     reports: Sequence[Report]
     codes: frozenset[Exit]
     reasons: Sequence[Report] = ()
+    unknown: int = 0
 
     @property
     def exit_code(self) -> int:
@@ -57,7 +61,8 @@ def work_together(
     if effort.workers == 1:
         report = work_on(where, number, effort, stop, progress)
         with open_store(where.to.store.reveal()) as stored:
-            return Worked(found_in(stored, number), [report.to_json()], frozenset({Exit(report.exit_code)}))
+            found, code = found_in(stored, number), Exit(report.exit_code)
+            return Worked(found, [report.to_json()], frozenset({code}), unknown=backfills.unknown(stored, number)[0])
     with open_store(where.to.store.reveal()) as stored:
         return _Crew(where, number, effort, stored, log).work(stop, progress)
 
@@ -135,8 +140,9 @@ class _Crew:
 
     def _worked(self) -> Worked:
         codes, reasons = set[Exit](), list[Report]()
-        if self._stopped:
-            codes.add(Exit(self._stopped.exit_code))
+        if stopped := self._stopped:
+            codes.add(Exit(stopped.exit_code))
+            reasons.append({"code": int(stopped.exit_code), "what": stopped.message, "hint": stopped.hint})
         for run_id, child in self._children.items():
             if (code := child.returncode) in Exit.__members__.values():
                 codes |= {Exit(code)} if not self._stopped else set()
@@ -155,7 +161,8 @@ class _Crew:
         records = backfills.workers(self._stored, self._number)
         reports = [dict(row.record.report) for row in records if row.record.id in self._children]
         whole = [report for report in reports if "counts" in report]
-        return Worked(found, whole, frozenset(codes), reasons)
+        unknown, _ = backfills.unknown(self._stored, self._number)
+        return Worked(found, whole, frozenset(codes), reasons, unknown)
 
 
 def merged(worked: Worked, listing: Mapping[str, Mapping[str, float]] = MappingProxyType({})) -> dict[str, Any]:
@@ -180,11 +187,17 @@ def merged(worked: Worked, listing: Mapping[str, Mapping[str, float]] = MappingP
         "remainder": 0,
         "quarantined": quarantined[:MOST_NAMED],
         "troubles": sum(report["troubles"] for report in reports),
-        "reasons": _each_once([*worked.reasons, *(reason for report in reports for reason in report["reasons"])]),
-        "notes": [*_standing(found), *_each_once(note for report in reports for note in report["notes"])],
+        "reasons": _each_once([*worked.reasons, *(reason for report in reports for reason in _reasons(report, code))]),
+        "notes": [*_standing(worked), *_each_once(note for report in reports for note in report["notes"])],
         "requests": _summed_each([listing, *(report["requests"] for report in reports)]),
         "backfill": figures(found) | {"workers": [report["run"] for report in reports]},
     }
+
+
+def _reasons(report: Report, code: int) -> list[Report]:
+    """Why a worker did not end well, without the signals that it got because this process got one (`code`)."""
+    stopped = code in _SIGNALS
+    return [r for r in report["reasons"] if r["code"] == code or not (stopped and r["code"] in _SIGNALS)]
 
 
 def figures(found: Backfill) -> dict[str, Any]:
@@ -217,7 +230,9 @@ def done_text(found: Mapping[str, Any]) -> str:
     rows, windows = rows_of(found), Counted(**found["windows"])
     where = f" found in {count(windows.total, 'span')} of days" if windows.total and not windows.left else ""
     so_far = " found so far" if windows.left else ""
-    return f"{rows.done:,} of {count(rows.total, 'item')}{where}{so_far} {are(rows.done)} done"
+    return (
+        f"{rows.done:,} of {count(rows.total, 'item')}{where}{so_far} {are(1 if rows.total == 1 else rows.done)} done"
+    )
 
 
 def unread_text(found: Mapping[str, Any]) -> str:
@@ -230,18 +245,23 @@ def _iso(instant: datetime | None) -> str | None:
     return instant.isoformat(timespec="seconds") if instant else None
 
 
-def _standing(found: Backfill) -> list[str]:
-    there = found.progress
+def _standing(worked: Worked) -> list[str]:
+    found, there = worked.found, worked.found.progress
     told = [f"backfill {found.id}: {done_text(figures(found))}{unread_text(figures(found))}"]
     if there.aside:
         told.append(f"{there.aside:,} {are(there.aside)} set aside: tsi-fetch backfill show {found.id}")
-    if there.left and there.state != "cancelled":
+    if worked.unknown:
+        told.append(f"the source does not know {worked.unknown:,} of them: tsi-fetch backfill show {found.id}")
+    if there.left and there.state == "cancelled":
+        were, stay = ("was", "stays") if there.left == 1 else ("were", "stay")
+        told.append(f"backfill {found.id} was cancelled: {count(there.left, 'item')} {were} left, and {stay} undone")
+    elif there.left:
         told.append(f"{there.left:,} {are(there.left)} left: tsi-fetch backfill resume {found.id}")
     return told
 
 
 def _outcome(code: int, left: int) -> str:
-    if code in (Exit.INTERRUPTED, Exit.TERMINATED):
+    if code in _SIGNALS:
         return "stopped"
     if code not in (Exit.DONE, Exit.QUARANTINE):
         return "failed"

@@ -245,6 +245,7 @@ def _brief(run: RunBrief | None) -> Figures | None:
         "ended": _iso(run.ended) if run.ended else None,
         "outcome": run.outcome,
         "replay": run.replay,
+        "list": run.list,
     }
 
 

@@ -11,7 +11,7 @@ from jobs.looking import Figures, Where, iso
 from jobs.quarantining import QUARANTINE
 from jobs.running import ASKED
 from store import run_history
-from store.handle import NoStore, Stored
+from store.handle import NoStore
 from store.queries import RunRow
 from tsi_fetch.errors import Exit, TsiFetchError, Usage, worst
 from tsi_fetch.words import RunRecord
@@ -47,7 +47,7 @@ def runs_of(where: Where, job: str | None, limit: int) -> Runs:
             with where.opened(configuration, of_store) as stored:
                 rows = run_history.latest(stored, [job] if job else None, limit) if stored else []
                 # by the store's own id: two names may mean the same store
-                found |= {(stored.store_id, row.number): _figures(stored, store, row) for row in rows if stored}
+                found |= {(stored.store_id, row.number): _figures(store, row) for row in rows if stored}
         except TsiFetchError as e:
             if job is not None or (where.store and isinstance(e, NoStore)):
                 raise
@@ -70,7 +70,7 @@ def run_of(where: Where, wanted: str) -> Figures:
         try:
             with where.opened(configuration, job) as stored:
                 rows = run_history.matching(stored, wanted, NAMED + 1) if stored else []
-                found |= {row.record.id: _figures(stored, store, row) for row in rows if stored}
+                found |= {row.record.id: _figures(store, row) for row in rows}
         except TsiFetchError as e:
             trouble = trouble or e
     if wanted in found:
@@ -98,9 +98,8 @@ def _stores(where: Where, configuration: Configuration, job: str | None) -> Iter
             yield settings.store, name
 
 
-def _figures(stored: Stored, store: str, row: RunRow) -> Figures:
+def _figures(store: str, row: RunRow) -> Figures:
     """The members keep their names: dashboards read them."""
-    running = row.record.outcome == "running"
     report = dict(row.record.report)
     asked = report.get(ASKED) or {}
     return {
@@ -112,7 +111,7 @@ def _figures(stored: Stored, store: str, row: RunRow) -> Figures:
         "started": iso(row.record.started),
         "ended": iso(row.record.ended),
         "outcome": row.record.outcome,
-        "silent": running and run_history.alive(stored, row.record.job) != row.record.id,
+        "silent": row.silent,
         "exit_code": row.record.exit_code,
         "seconds": _seconds(row.record),
         "replay": row.replay,

@@ -24,7 +24,7 @@ OVERDUE = Exit.QUARANTINE
 
 _UNKNOWN: Figures = dict.fromkeys(
     "last_success seconds_since_success last_run outcome silent watermark unchanged_nights quarantined"
-    " oldest_quarantine waiting pending older_mapping left_to_do left_of_backfill".split()
+    " oldest_quarantine waiting pending older_mapping left_to_do left_of_backfill halted_backfill".split()
 )
 
 
@@ -113,16 +113,16 @@ def _wait(job: str, wait: queries.Wait) -> Figures:
 
 
 def _status(stored: Stored, row: queries.StatusRow, settings: JobSettings, mapping: int) -> Figures:
-    last, now, alive = row.last, stored.now(), run_history.alive(stored, row.job)
+    last, now = row.last, stored.now()
     return {
         **_named(row.job, row.sink, settings),
         "last_success": iso(row.last_success),
         "seconds_since_success": _seconds(now, row.last_success),
         "last_run": iso(last.started) if last else None,
         "outcome": last.outcome if last else None,
-        "silent": bool(last and last.outcome == "running" and last.id != alive),
+        "silent": row.silent,
         "watermark": dict(row.watermarks),
-        "unchanged_nights": _unchanged(run_history.backwards(stored, row.job, row.sink), alive),
+        "unchanged_nights": _unchanged(run_history.backwards(stored, row.job, row.sink)),
         "quarantined": row.quarantined,
         "oldest_quarantine": iso(row.oldest_quarantine),
         "waiting": row.waiting,
@@ -130,17 +130,18 @@ def _status(stored: Stored, row: queries.StatusRow, settings: JobSettings, mappi
         "older_mapping": row.older(mapping),
         "left_to_do": row.work.left if row.work else 0,
         "left_of_backfill": row.backfill,
+        "halted_backfill": row.halted,
         **_due(stored, row.job, settings, row.last_success, now, scheduled=row.sink == settings.sink),
     }
 
 
-def _unchanged(runs: Iterator[queries.RunRow], alive: str | None) -> int:
+def _unchanged(runs: Iterator[queries.RunRow]) -> int:
     """How many successful runs lie after the last one that wrote anything, or of which nobody knows whether it did.
-    `alive`: a run that goes on; it is left out until it has ended."""
+    A run that goes on is left out until it has ended."""
     count = 0
     for row in runs:
         run = row.record
-        if run.id == alive:
+        if row.goes_on:
             continue
         if "counts" not in run.report or wrote(run.report["counts"]):
             break

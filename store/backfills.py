@@ -12,14 +12,15 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, insert, or_, select, update
 
 from store.bulk import among, now
-from store.claims import is_alive, left_to_runs, let_go, lock_list, locked, mark_lost, progress
+from store.claims import UNKNOWN, left_to_runs, let_go, lock_list, locked, progress
 from store.handle import Stored
 from store.job_store import JobBook
 from store.queries import RunRow, run_rows
 from store.schema import Item, jobs, lists, runs, sinks, work
+from store.signs import mark_lost
 from store.trail import Deed, note_deed
 from store.worklists import NOT_OVER
 from tsi_fetch.errors import Usage
@@ -122,6 +123,16 @@ def asides(stored: Stored, number: int, limit: int) -> list[Aside]:
         return [Aside(row.key, row.attempts, row.reason or "") for row in conn.execute(query.limit(limit))]
 
 
+def unknown(stored: Stored, number: int, limit: int = 0) -> tuple[int, list[str]]:
+    """How many items are done since the source does not know them, and nothing of them was at the sink; the first of
+    their keys."""
+    these = (work.c.list == number, work.c.state == Item.DONE, work.c.reason == UNKNOWN)
+    with stored.database.read() as conn:
+        first = select(work.c.key).where(*these).order_by(work.c.id).limit(limit)
+        counted = conn.scalar(select(func.count()).select_from(work).where(*these)) or 0
+        return counted, list(conn.scalars(first))
+
+
 def workers(stored: Stored, number: int, limit: int = 100) -> Sequence[RunRow]:
     """The records of its workers, the latest first."""
     with stored.database.read() as conn:
@@ -138,7 +149,7 @@ def cancel(stored: Stored, number: int, actor: str) -> None:
             job = conn.scalar(select(lists.c.job).where(lists.c.id == number))
             note_deed(conn, job, Deed(actor, "backfill cancel", "", {"backfill": number}))
         let_go(conn, work.c.list == number)
-        mark_lost(conn, number)
+        mark_lost(conn, runs.c.list == number)
 
 
 def resume(stored: Stored, number: int) -> None:
@@ -154,19 +165,12 @@ def resume(stored: Stored, number: int) -> None:
         conn.execute(update(lists).where(*mine).values(state="open", closed=None))
         later = (work.c.list == number, work.c.state == Item.OPEN, work.c.holder.is_(None))
         conn.execute(update(work).where(*later).values(held_until=None))
-        mark_lost(conn, number)
+        mark_lost(conn, runs.c.list == number)
 
 
 def _aside() -> ColumnElement[bool]:
     """Items, joined to their list, that workers have given up."""
     return or_(work.c.state == Item.ASIDE, and_(lists.c.kind != "backfill", left_to_runs()))
-
-
-def expired(stored: Stored, number: int) -> frozenset[str]:
-    """Workers whose claims have expired: they have died, and nobody has come since to say so."""
-    with stored.database.read() as conn:
-        claimed = (work.c.list == number, work.c.holder.is_not(None), ~is_alive(now(conn)))
-        return frozenset(conn.scalars(select(work.c.holder).where(*claimed).distinct()))
 
 
 def lost(stored: Stored, run_id: str) -> None:

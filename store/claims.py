@@ -20,6 +20,7 @@ from store.bulk import add_missing, among, is_postgres, now
 from store.engine import Database
 from store.prepared import Prepared
 from store.schema import Item, lists, runs, work
+from store.signs import ahead, mark_lost, renew_sign
 from tsi_fetch.errors import TryAgain
 from tsi_fetch.words import Claimed, Counted, Progressed
 
@@ -32,8 +33,8 @@ SHORTEST = 0.05
 ATTEMPTS = 3
 """How often an item is tried before it is set aside with its reason."""
 
-FURTHEST = timedelta(days=7)
-"""The longest time for which anything is held, or put off."""
+UNKNOWN = "not known to the source"
+"""The reason of an item that is done, as there is nothing to be done for it."""
 
 RETRY_AFTER = 30.0
 """Seconds before an item that failed is tried again, times how often it has failed."""
@@ -75,7 +76,7 @@ class Claims:
         retry_after: float = RETRY_AFTER,
         of_runs: bool = False,
     ) -> None:
-        self._of_runs = of_runs
+        self.list_id, self._of_runs = list_id, of_runs
         self._database, self._list, self._holder = database, list_id, holder
         self._expiry, self._attempts, self._retry_after = expiry, attempts, retry_after
 
@@ -113,8 +114,7 @@ class Claims:
         if not found:
             return
         gone = {row.holder for row in found}
-        still = (runs.c.list == self._list, runs.c.outcome == "running", runs.c.id.in_(gone))
-        conn.execute(update(runs).where(*still).values(outcome="lost"))
+        mark_lost(conn, and_(runs.c.list == self._list, runs.c.id.in_(gone)))
         for row in found:
             self._failed_once(conn, row.id, row.attempts, "the worker that had it died", at, later=None)
 
@@ -158,11 +158,12 @@ class Claims:
                 _log.warning("the claims of %s could not be renewed: %s", self._holder, e.message)
 
     def renew(self) -> None:
-        """They last for an expiry from now."""
+        """They last for an expiry from now, and so does the sign of life of whoever has them, or none now."""
         with self._database.write() as conn:
             held = conn.scalars(locked(conn, select(work.c.id).where(*self._held()))).all()
             until = now(conn) + timedelta(seconds=self._expiry)
             conn.execute(update(work).where(among(conn, work.c.id, held)).values(held_until=until))
+            renew_sign(conn, self._holder, self._expiry)
 
     def release(self) -> None:
         """Nothing is claimed any more; nothing counts as an attempt."""
@@ -177,6 +178,13 @@ class Claims:
             found = conn.execute(locked(conn, select(work.c.id, work.c.attempts).where(*mine))).all()
             later = {n: at + timedelta(seconds=self._retry_after * (attempts + 1)) for n, attempts in found}
             return sum(self._failed_once(conn, n, tried, reasons[n], at, later=later[n]) for n, tried in found)
+
+    def unknown(self, numbers: Collection[int]) -> None:
+        """The source does not know these, and nothing of them is at the sink: noted of those that are done."""
+        with self._database.write() as conn:
+            these = (work.c.list == self._list, work.c.state == Item.DONE, among(conn, work.c.id, list(numbers)))
+            found = conn.scalars(locked(conn, select(work.c.id).where(*these))).all()
+            conn.execute(update(work).where(among(conn, work.c.id, found)).values(reason=UNKNOWN))
 
     def expand(self, window: Claimed, keys: Sequence[str], *, last: bool) -> None:
         """A page of what a window turned out to be; with the last one the window is done."""
@@ -201,7 +209,10 @@ class Claims:
             left = exists().where(work.c.list == self._list, work.c.state == Item.OPEN)
             is_open = (lists.c.id == self._list, lists.c.state == "open")
             closed = update(lists).where(*is_open, ~left).values(state="closed", closed=now(conn))
-            return conn.execute(closed).rowcount == 1
+            over = conn.execute(closed).rowcount == 1
+            if over:
+                mark_lost(conn, runs.c.list == self._list)
+            return over
 
     def halt(self) -> None:
         """No worker goes on with the list until somebody resumes it; nobody has any claim on it then, since what is
@@ -228,16 +239,8 @@ def lock_list(conn: Connection, list_id: int) -> None:
 
 
 def is_alive(at: datetime) -> ColumnElement[bool]:
-    """What is held, or waits to be tried again, at this time of the store.  Further ahead than `FURTHEST` nothing is:
-    a clock was set back."""
-    return and_(work.c.held_until > at, work.c.held_until <= at + FURTHEST)
-
-
-def mark_lost(conn: Connection, number: int) -> None:
-    """Workers of which no claim is alive; one that is between two slices says how it ended when it does."""
-    alive = select(work.c.holder).where(work.c.list == number, work.c.holder.is_not(None), is_alive(now(conn)))
-    gone = (runs.c.list == number, runs.c.outcome == "running", runs.c.id.not_in(alive))
-    conn.execute(update(runs).where(*gone).values(outcome="lost"))
+    """What is held, or waits to be tried again, at this time of the store."""
+    return ahead(work.c.held_until, at)
 
 
 def let_go(conn: Connection, which: ColumnElement[bool]) -> None:

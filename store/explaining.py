@@ -310,5 +310,5 @@ def _since(conn: Connection, job: int, number: int) -> Since:
 
 
 def _briefs() -> Select[*tuple[Any, ...]]:
-    columns = (runs.c.id, jobs.c.name, runs.c.started, runs.c.ended, runs.c.outcome, runs.c.replay)
+    columns = (*(runs.c.id, jobs.c.name, runs.c.started, runs.c.ended, runs.c.outcome, runs.c.replay), runs.c.list)
     return select(*columns).join(jobs, jobs.c.id == runs.c.job)

@@ -125,7 +125,7 @@ class Stored:
         """The store of one worker of a list.  `attempts`, `retry_after`: as `Claims` has them; `of_runs`: the list is
         one that runs go on with."""
         access = Access(self.database, job, sink)
-        book = JobBook(access, self.store_id, list_id=list_id)
+        book = JobBook(access, self.store_id, list_id=list_id, expiry=expiry)
         claims = Claims(
             self.database, list_id, run_id, expiry, attempts=attempts, retry_after=retry_after, of_runs=of_runs
         )

@@ -40,7 +40,15 @@ class JobBook:
     """One job at one sink.  With a guard every method that writes is one fenced transaction; without one it raises
     RuntimeError, since a plan that writes is a bug.  Database trouble is `TryAgain`."""
 
-    def __init__(self, access: Access, store_id: str, *, replay: bool = False, list_id: int | None = None) -> None:
+    def __init__(
+        self,
+        access: Access,
+        store_id: str,
+        *,
+        replay: bool = False,
+        list_id: int | None = None,
+        expiry: float | None = None,
+    ) -> None:
         self.store_id = store_id
         self.job = access.job
         self.sink = access.sink
@@ -52,7 +60,7 @@ class JobBook:
         self._departures = Departures(access)
         self._lists = WorkLists(access)
         self._waits = Waits(access)
-        self._ledger = Ledger(access, replay=replay, list_id=list_id)
+        self._ledger = Ledger(access, replay=replay, list_id=list_id, expiry=expiry)
         self._reconciling = Reconciling(access)
 
     def position(self, stream: str) -> Position:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
@@ -30,12 +30,15 @@ _TROUBLE = [quarantine.c[name] for name in Trouble._fields]
 
 
 class Ledger:
-    """`replay` marks runs that took their input from a recording, `list_id` those of a backfill's workers."""
+    """`replay` marks runs that took their input from a recording, `list_id` those of a backfill's workers, of which
+    `expiry` is for how many seconds their sign of life lasts."""
 
-    def __init__(self, access: Access, *, replay: bool = False, list_id: int | None = None) -> None:
+    def __init__(
+        self, access: Access, *, replay: bool = False, list_id: int | None = None, expiry: float | None = None
+    ) -> None:
         self._access = access
         self._replay = replay
-        self._list = list_id
+        self._list, self._expiry = list_id, expiry
 
     def begin_run(self, record: RunRecord) -> None:
         access = self._access
@@ -51,7 +54,9 @@ class Ledger:
             "list": self._list,
         }
         with access.write() as conn:
-            number = int(conn.execute(insert(runs).values(values).returning(runs.c.no)).scalar_one())
+            alive = None if self._expiry is None else now(conn) + timedelta(seconds=self._expiry)
+            new = insert(runs).values(**values, alive_until=alive)
+            number = int(conn.execute(new.returning(runs.c.no)).scalar_one())
         access.run = (number, record.id)
 
     def end_run(self, record: RunRecord) -> None:

@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, select
 
+from store.bulk import now
 from store.handle import Stored
 from store.packing import unpack_payload
 from store.recorded_state import export_state, seed_state
@@ -17,6 +18,7 @@ from store.schema import Item, jobs, known, leases, lists, pending, sinks, waiti
 from store.schema import quarantine as entries
 from store.schema import runs as records
 from store.schema import work as work_items
+from store.signs import gives_sign
 from store.waits import Wait, read_waits
 from store.worklists import NOT_OVER, OF_RUNS, read_list
 from tsi_fetch.words import Fault, Quarantined, Ref, RunRecord, WorkList
@@ -47,7 +49,7 @@ __all__ = [
 @dataclass(frozen=True, slots=True)
 class RunRow:
     """A run as it is listed.  `number`: in the order in which runs of this store began; `list`: of a worker, the work
-    list that it works on."""
+    list that it works on; `alive`: its runner, or the worker, has given a sign of life in time."""
 
     record: RunRecord
     sink: str
@@ -55,17 +57,30 @@ class RunRow:
     replay: bool
     number: int
     list: int | None = None
+    alive: bool = False
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether somebody is at it."""
+        return self.record.outcome == "running" and self.alive
+
+    @property
+    def silent(self) -> bool:
+        """Whether it has not ended and gives no sign of life: it was killed, or is paused."""
+        return self.record.outcome == "running" and not self.alive
 
 
 @dataclass(frozen=True, slots=True)
 class StatusRow:
-    """How one job stands at one sink.  `watermarks`: per stream; `mappings`: refs per mapping version; `waits`: the
-    oldest of what waits, `SHOWN` at most; `backfill`: items that are left of one that is not over."""
+    """How one job stands at one sink.  `silent`: its last run gives no sign of life; `watermarks`: per stream;
+    `mappings`: refs per mapping version; `waits`: the oldest of what waits, `SHOWN` at most; `backfill`: items that are
+    left of one that is not over; `halted`: the number of one that a guard has halted."""
 
     job: str
     sink: str
     last_success: datetime | None
     last: RunRecord | None
+    silent: bool
     watermarks: Mapping[str, str]
     quarantined: int
     oldest_quarantine: datetime | None
@@ -75,6 +90,7 @@ class StatusRow:
     mappings: Mapping[int, int]
     work: WorkList | None
     backfill: int
+    halted: int | None
 
     def older(self, mapping: int) -> int:
         """How many refs an older mapping than this made."""
@@ -150,26 +166,27 @@ def lease(stored: Stored, job: str) -> LeaseRow | None:
 
 def runs(stored: Stored, job: str | None = None, limit: int = 20) -> list[RunRow]:
     """The latest runs, newest first."""
-    query = select_runs().order_by(records.c.no.desc()).limit(limit)
     with stored.database.read() as conn:
+        query = select_runs(conn).order_by(records.c.no.desc()).limit(limit)
         return [run_row(row) for row in conn.execute(query.where(jobs.c.name == job) if job else query)]
 
 
 def run_rows(conn: Connection, which: ColumnElement[bool], limit: int) -> list[RunRow]:
     """The latest of these runs, newest first."""
-    return [run_row(row) for row in conn.execute(select_runs().where(which).order_by(records.c.no.desc()).limit(limit))]
+    query = select_runs(conn).where(which).order_by(records.c.no.desc()).limit(limit)
+    return [run_row(row) for row in conn.execute(query)]
 
 
 def run(stored: Stored, run_id: str) -> RunRow | None:
     with stored.database.read() as conn:
-        row = conn.execute(select_runs().where(records.c.id == run_id)).one_or_none()
+        row = conn.execute(select_runs(conn).where(records.c.id == run_id)).one_or_none()
     return run_row(row) if row else None
 
 
-def select_runs() -> Select[*tuple[Any, ...]]:
-    """What `run_row` reads."""
+def select_runs(conn: Connection) -> Select[*tuple[Any, ...]]:
+    """What `run_row` reads, as it is now."""
     names = ("no", "id", "started", "ended", "outcome", "exit_code", "report", "host", "replay", "whole", "list")
-    columns = [records.c[n] for n in names]
+    columns = [*(records.c[n] for n in names), gives_sign(now(conn)).label("alive")]
     named = jobs.join(sinks, sinks.c.id == jobs.c.sink)
     joined = records.join(named, jobs.c.id == records.c.job)
     return select(*columns, jobs.c.name.label("job"), sinks.c.name.label("sink")).select_from(joined)
@@ -179,7 +196,7 @@ def run_row(row: Row[*tuple[Any, ...]]) -> RunRow:
     """A row of `select_runs`."""
     report = msgspec.json.decode(row.report)
     record = RunRecord(row.id, row.job, row.started, row.ended, row.outcome, row.exit_code, row.whole, report)
-    return RunRow(record, row.sink, row.host, row.replay, row.no, row.list)
+    return RunRow(record, row.sink, row.host, row.replay, row.no, row.list, bool(row.alive))
 
 
 def status(stored: Stored, job: str | None = None) -> list[StatusRow]:
@@ -192,7 +209,7 @@ def status(stored: Stored, job: str | None = None) -> list[StatusRow]:
 
 def _status(conn: Connection, number: int, job: str, sink: str) -> StatusRow:
     mine = (records.c.job == number, records.c.replay.is_(False), records.c.whole.is_(True))
-    last = conn.execute(select_runs().where(*mine).order_by(records.c.no.desc()).limit(1)).one_or_none()
+    last = next(iter(run_rows(conn, and_(*mine), 1)), None)
     lying = (entries.c.job == number, entries.c.closed.is_(None))
     open_list = select(func.min(lists.c.id)).where(lists.c.job == number, *OF_RUNS)
     work = conn.scalar(open_list)
@@ -202,7 +219,8 @@ def _status(conn: Connection, number: int, job: str, sink: str) -> StatusRow:
         job=job,
         sink=sink,
         last_success=conn.scalar(select(func.max(records.c.ended)).where(*mine, records.c.outcome == SUCCESS)),
-        last=run_row(last).record if last else None,
+        last=last.record if last else None,
+        silent=bool(last and last.silent),
         watermarks={stream: value for stream, value in marks},
         quarantined=conn.scalar(select(func.count()).where(*lying)) or 0,
         oldest_quarantine=conn.scalar(select(func.min(entries.c.opened)).where(*lying)),
@@ -212,12 +230,17 @@ def _status(conn: Connection, number: int, job: str, sink: str) -> StatusRow:
         mappings={mapping: count for mapping, count in conn.execute(made)},
         work=None if work is None else read_list(conn, work),
         backfill=_left_of_backfill(conn, number),
+        halted=conn.scalar(select(func.min(lists.c.id)).where(*_backfills(number), lists.c.state == "halted")),
     )
 
 
+def _backfills(job_no: int) -> tuple[ColumnElement[bool], ...]:
+    return (lists.c.job == job_no, lists.c.kind == "backfill")
+
+
 def _left_of_backfill(conn: Connection, job_no: int) -> int:
-    under_way = (lists.c.job == job_no, lists.c.kind == "backfill", lists.c.state.in_(NOT_OVER))
-    numbers = conn.scalars(select(lists.c.id).where(*under_way)).all()
+    under_way = select(lists.c.id).where(*_backfills(job_no), lists.c.state.in_(NOT_OVER))
+    numbers = conn.scalars(under_way).all()
     left = select(func.count()).where(work_items.c.list.in_(numbers), work_items.c.state == Item.OPEN)
     return (conn.scalar(left) or 0) if numbers else 0
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 
 from store.handle import Stored
-from store.queries import SUCCESS, RunRow, lease, run_row, select_runs
+from store.queries import SUCCESS, RunRow, run_row, select_runs
 from store.schema import jobs, sinks
 from store.schema import runs as records
 from store.schema import store as identity
@@ -30,8 +30,8 @@ def made(stored: Stored) -> datetime | None:
 
 def latest(stored: Stored, names: Collection[str] | None, limit: int) -> list[RunRow]:
     """The latest runs of these jobs (None: of all that ever ran into this store), the newest first."""
-    query = select_runs().order_by(records.c.no.desc()).limit(limit)
     with stored.database.read() as conn:
+        query = select_runs(conn).order_by(records.c.no.desc()).limit(limit)
         found = conn.execute(query if names is None else query.where(jobs.c.name.in_(sorted(names))))
         return [run_row(row) for row in found]
 
@@ -44,7 +44,7 @@ def matching(stored: Stored, wanted: str, most: int) -> list[RunRow]:
     begins = records.c.id.startswith(wanted, autoescape=True)
     with stored.database.read() as conn:
         for condition in (*exact, begins):
-            found = conn.execute(select_runs().where(condition).order_by(records.c.no.desc()).limit(most)).all()
+            found = conn.execute(select_runs(conn).where(condition).order_by(records.c.no.desc()).limit(most)).all()
             if found:
                 return [run_row(row) for row in found]
     return []
@@ -53,24 +53,15 @@ def matching(stored: Stored, wanted: str, most: int) -> list[RunRow]:
 def backwards(stored: Stored, job: str, sink: str) -> Iterator[RunRow]:
     """All runs of a job at a sink that were no replays, the newest first, a page at a time."""
     mine = (jobs.c.name == job, sinks.c.name == sink, records.c.replay.is_(False), records.c.list.is_(None))
-    query = select_runs().where(*mine)
-    query = query.order_by(records.c.no.desc()).limit(PAGE)
     below: int | None = None
     while True:
         with stored.database.read() as conn:
+            query = select_runs(conn).where(*mine).order_by(records.c.no.desc()).limit(PAGE)
             found = conn.execute(query if below is None else query.where(records.c.no < below)).all()
         yield from (run_row(row) for row in found)
         if len(found) < PAGE:
             return
         below = found[-1].no
-
-
-def alive(stored: Stored, job: str) -> str | None:
-    """The run that holds the job now; None where none does: one that has not ended was killed, or is paused."""
-    held = lease(stored, job)
-    if held is None or held.expires is None or held.expires <= stored.now():
-        return None
-    return held.holder
 
 
 def usual(stored: Stored, job: str, sink: str, most: int) -> Sequence[timedelta]:

@@ -30,7 +30,7 @@ from sqlalchemy import (
 
 from tsi_fetch.clock import microseconds
 
-HEAD = "0003"
+HEAD = "0004"
 """The revision this code needs; revisions are compared as text.  A test holds it against the migrations."""
 
 VERSION_TABLE = "tsi_fetch_schema"
@@ -330,6 +330,7 @@ runs = Table(
     Column("whole", Boolean, nullable=False),  # not asked for single products only
     _text("report"),
     Column("list", _Key),  # of a worker: the backfill that it works on; lists go, so no foreign key
+    Column("alive_until", Instant),  # of a worker: its sign of life, see signs.py
     Index(None, "job", "started"),
 )
 

@@ -18,10 +18,11 @@ from sqlalchemy import ColumnElement, Connection, Table, delete, exists, func, s
 
 from store.access import Access
 from store.bulk import now
-from store.claims import let_go, lock_list, mark_lost
+from store.claims import let_go, lock_list
 from store.memory import move_watermark
 from store.packing import unpack_keys
 from store.schema import checkpoints, holds, jobs, lists, runs, scopes, sinks, watermarks, work
+from store.signs import mark_lost
 from store.trail import Deed, note_deed
 from store.worklists import NOT_OVER, OF_RUNS, read_list
 from tsi_fetch.errors import TryAgain
@@ -130,7 +131,7 @@ class Steering:
                 lock_list(conn, number)
                 conn.execute(update(lists).where(lists.c.id == number).values(state="cancelled", closed=now(conn)))
                 let_go(conn, work.c.list == number)
-                mark_lost(conn, number)
+                mark_lost(conn, runs.c.list == number)
             conn.execute(update(scopes).where(scopes.c.job == job).values(validators=None))
             note_deed(conn, job, deed)
 

@@ -22,7 +22,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RunBrief:
-    """A recorded run."""
+    """A recorded run.  `list`: of a worker, the work list that it worked on."""
 
     id: str
     job: str
@@ -30,6 +30,7 @@ class RunBrief:
     ended: datetime | None
     outcome: str
     replay: bool
+    list: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

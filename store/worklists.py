@@ -25,10 +25,11 @@ from sqlalchemy import (
 
 from store.access import Access
 from store.bulk import add_missing, add_selected, among, bytewise, chosen, given, now
-from store.claims import is_alive, lock_list, mark_lost
+from store.claims import is_alive, lock_list
 from store.memory import start_watermark
 from store.prepared import Prepared
 from store.schema import Item, checkpoints, holds, listed, lists, pending, runs, scopes, waiting, watermarks, work
+from store.signs import mark_lost
 from tsi_fetch.words import Cursor, ListKind, Unlisted, WorkList
 
 
@@ -150,7 +151,7 @@ class WorkLists:
             with self._access.write() as conn:
                 closed = update(lists).where(lists.c.id == list_id, lists.c.state.in_(NOT_OVER))
                 conn.execute(closed.values(state="closed", closed=now(conn)))
-                mark_lost(conn, list_id)
+                mark_lost(conn, runs.c.list == list_id)
         return items
 
     def undone(self, list_id: int, after: int, count: int) -> Sequence[tuple[int, str]]:
@@ -219,7 +220,7 @@ def reopen(conn: Connection, job_no: int, stream: str, keys: Collection[str], cl
     for number in sorted(numbers):  # a worker that looks meanwhile whether anything is left waits
         lock_list(conn, number)
     these = (work.c.list.in_(numbers), _is(Item.DONE), among(conn, work.c.key, keys))
-    conn.execute(update(work).where(*these).values(state=Item.OPEN))
+    conn.execute(update(work).where(*these).values(state=Item.OPEN, reason=None))
     again = update(lists).where(lists.c.id.in_(numbers), lists.c.state == "closed")
     conn.execute(again.values(state="open", closed=None))
 
@@ -235,7 +236,7 @@ def ask(conn: Connection, job_no: int, stream: str, keys: Collection[str]) -> in
     lock_list(conn, number)
     add_missing(conn, work, [{"list": number, "key": key, "state": int(Item.OPEN)} for key in sorted(keys)])
     again = (work.c.list == number, work.c.state != Item.OPEN, among(conn, work.c.key, keys))
-    conn.execute(update(work).where(*again).values(state=Item.OPEN))
+    conn.execute(update(work).where(*again).values(state=Item.OPEN, reason=None))
     conn.execute(update(lists).where(lists.c.id == number).values(total=_count(conn, number)))
     return int(number)
 

@@ -116,19 +116,20 @@ class _Worker:
     def _say_what_is_left(self) -> None:
         if self._unknown > MOST_NAMED:
             self._tally.note(f"and for {count(self._unknown - MOST_NAMED, 'other')}")
-        there = self._claims.progress()
+        there, number = self._claims.progress(), self._claims.list_id
         self._tally.remainder = there.left
         if there.state == "cancelled":
             self._tally.partial = True
             self._tally.note("the list was cancelled")
         elif there.state == "halted":
-            hint = "tsi-fetch backfill list; the report of the worker that halted it says why; then resume it"
+            hint = f"tsi-fetch backfill show {number} says why; then: tsi-fetch backfill resume {number}"
             self._tally.reason(Exit.GUARDED, "a guard halted the work on this list", hint)
         elif there.state == "gone":
             self._tally.reason(Exit.TRY_AGAIN, "the backfill's list is gone", "begin another one")
         if there.aside:
             what = f"{count(there.aside, 'item')} {are(there.aside)} set aside, and not done"
-            self._tally.reason(Exit.QUARANTINE, what, "tsi-fetch backfill list; then resume it")
+            hint = f"tsi-fetch backfill show {number} says why; then: tsi-fetch backfill resume {number}"
+            self._tally.reason(Exit.QUARANTINE, what, hint)
 
     def _until_done(self) -> None:
         self._ports.sink.open(self._source.types)
@@ -233,11 +234,15 @@ class _Worker:
 
     def _say_what_is_unknown(self, keyed: Mapping[str, int]) -> None:
         """Keys of which the source has nothing, and of which nothing is at the sink: mistyped, perhaps."""
+        numbers = []
         for key, state in self._ports.store.scopes(list(keyed)).items():
             if not state.refs and not self._tally.may_be_troubled(key):
+                numbers.append(keyed[key])
                 self._unknown += 1
                 if self._unknown <= MOST_NAMED:
                     self._tally.note(f"the source has nothing for {key}, and nothing of it is at the sink")
+        if numbers:
+            self._claims.unknown(numbers)
 
     def _write(self, run: Run, todo: deque[Batch], keyed: Mapping[str, int]) -> None:
         with air_of(run) as run.air:

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import signal
 import sys
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tsi_fetch.errors import Stopped, Usage
 
+if TYPE_CHECKING:
+    from jobs.cli.voice import Voice
+
 yes_option = click.option("--yes", is_flag=True, help="Do it without asking.")
+
+
+def told_first(voice: Voice, value: Any, text: str, *, yes: bool) -> None:
+    """What is about to be changed: among the results, for somebody to decide on; with `--yes` and `--json`, where one
+    object is the result, for whoever watches."""
+    if yes and voice.as_json:
+        voice.say(text)
+    else:
+        voice.show(value, text)
 
 
 def agreed(yes: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from jobs.cli.agreement import agreed, yes_option
+from jobs.cli.agreement import agreed, told_first, yes_option
 from jobs.cli.in_order import OrJob
 from jobs.cli.job_names import JOB, of_one_job, one_job
 from jobs.cli.options import (
@@ -56,11 +56,11 @@ def command() -> None:
     """Load much, beside the nightly runs and without disturbing them.
 
     \b
-    tsi-fetch backfill cima --all                     everything that is listed
-    tsi-fetch backfill cima --from 2026-03-01         what changed since then
-    tsi-fetch backfill cima --keys FILE --workers 4   one key a line; four processes (PostgreSQL)
-    tsi-fetch backfill list                           how far they are
-    tsi-fetch backfill resume 7                       go on with one that was ended
+    tsi-fetch backfill cima --all                    everything that is listed
+    tsi-fetch backfill cima --from 2026-03-01        what changed since then
+    tsi-fetch backfill cima --keys FILE --workers 4  four processes (PostgreSQL)
+    tsi-fetch backfill list                          how far they are
+    tsi-fetch backfill resume 7                      go on with one that was ended
 
     A backfill is a list in the store.  It never reads or moves the watermark, and deletes nothing; whatever a nightly
     run brings meanwhile is newer, and stays.  First loads and --full are such lists, too: workers may go on with them.
@@ -89,7 +89,7 @@ how_to_work = together(accept_refusals_option, duration_option, store_option, si
     "--keys",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The keys in FILE, one a line, # and what follows is a comment; - is stdin.",
+    help="Those in FILE, one a line; # at the beginning or after a blank begins a comment; - is stdin.",
 )
 @workers_option
 @click.option("--later", is_flag=True, help="Make the list only; `backfill work ID` works on it.")
@@ -126,9 +126,9 @@ def start(
     """Make a list of what JOB is to load, and work on it until nothing is left.
 
     \b
-    tsi-fetch backfill start cima --all               or shorter: tsi-fetch backfill cima --all
+    tsi-fetch backfill start cima --all          or: tsi-fetch backfill cima --all
     tsi-fetch backfill start cima --from 2026-03-01 --to 2026-04-01
-    tsi-fetch backfill start cima --all --later       for the Job in k8s-cronjobs/backfill
+    tsi-fetch backfill start cima --all --later  for a Kubernetes Job
 
     Killed or interrupted, `tsi-fetch backfill resume ID` goes on.  Exit code 65: some items could not be done and are
     set aside with their reasons (`tsi-fetch backfill show ID`), or rows went to quarantine.
@@ -187,7 +187,7 @@ def resume(
     \b
     tsi-fetch backfill resume 7
     tsi-fetch backfill resume 7 --workers 4
-    tsi-fetch backfill resume 7 --accept-refusals 200     past the guard that halted it
+    tsi-fetch backfill resume 7 --accept-refusals 200  past the guard's halt
     """
     voice.speak(log=log, as_json=as_json, place=Place(config, store, sink))
     from jobs import backfill_views, backfilling
@@ -195,8 +195,8 @@ def resume(
 
     where = _place_of(voice, Wanted(number, job), config, store, sink)
     backfilling.check_workers(where, workers)
-    backfilling.resume(where, number, lambda found: voice.say(backfill_views.goes_on_text(found)))
     with listening(_resume(number)) as stop:
+        backfilling.resume(where, number, lambda found: voice.say(backfill_views.goes_on_text(found)), stop)
         return _work(voice, where, number, backfilling.Effort(max_duration, accept_refusals, workers), stop)
 
 
@@ -342,8 +342,7 @@ def cancel(
     where = Where(config, voice.secrets, store)
     found = backfill_views.cancellable(where, number, job)
     over = found["state"] in backfill_views.OVER
-    if over or not (yes and as_json):
-        voice.show(found, backfill_views.would_end_text(voice.clean(found)))
+    told_first(voice, found, backfill_views.would_end_text(voice.clean(found)), yes=yes and not over)
     if over:
         return 0
     agreed(yes)

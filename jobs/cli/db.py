@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.cli.agreement import agreed, yes_option
+from jobs.cli.agreement import agreed, told_first, yes_option
 from jobs.cli.in_order import InOrder
 from jobs.cli.options import FILE, Span, config_option, json_option, log_option
 from jobs.cli.voice import Voice
@@ -27,9 +27,9 @@ def command() -> None:
     """Look after the stores.
 
     \b
-    tsi-fetch db upgrade            before the first run on PostgreSQL, and after every update
-    tsi-fetch db backup copy.db     a copy of an SQLite store, also while a run writes
-    tsi-fetch db prune --keep 90d   let go of what is older and no more needed
+    tsi-fetch db upgrade           on PostgreSQL, and after every update
+    tsi-fetch db backup copy.db    a copy (SQLite), also while a run writes
+    tsi-fetch db prune --keep 90d  let go of what is older and no more needed
     """
 
 
@@ -76,7 +76,7 @@ def backup(voice: Voice, /, *, file: Path, url: str | None, config: Path | None,
 
     \b
     tsi-fetch db backup copy.db
-    tsi-fetch db backup /backups/monday.db --store sqlite:////var/lib/tsi-fetch/store.db
+    tsi-fetch db backup monday.db --store sqlite:////var/lib/tsi-fetch/store.db
 
     FILE must not be there; it appears whole, or not at all.  It may hold bodies (quarantine, waiting): only its owner
     may read it.  PostgreSQL is backed up with pg_dump.
@@ -133,9 +133,8 @@ def prune(
     found = [foresee(store, keep, now, named=url is not None) for store in _stores(voice, url, config)]
     told = [old.figures() for old in found]
     going = [old for old in found if old.counts]
-    if not (yes and as_json and going):
-        text = "".join(pruned_text(figures, done=False) for figures in told)
-        voice.show({"stores": told, "done": not going}, text)
+    text = "".join(pruned_text(figures, done=False) for figures in told)
+    told_first(voice, {"stores": told, "done": not going}, text, yes=yes and bool(going))
     if not going:
         return 0
     agreed(yes)

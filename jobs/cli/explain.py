@@ -36,8 +36,8 @@ def command(
     """Say where a resource came from, and whether its sink still holds what was written; or all that a row gave.
 
     \b
-    tsi-fetch explain Composition/es-aemps-comp-p-54347   this leaflet is wrong: why?
-    tsi-fetch explain 54347                               all resources of one product
+    tsi-fetch explain Composition/es-aemps-comp-p-54347  this leaflet: why?
+    tsi-fetch explain 54347                              all of one product
     tsi-fetch explain 54347 --offline --json
 
     The first sentence says the essence: which row it comes from, which run wrote it last, whether somebody else has

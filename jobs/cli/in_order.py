@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from jobs.cli.job_names import job_names
 from jobs.config.mistakes import closest
@@ -22,6 +23,11 @@ class InOrder(click.Group):
 
 class OrJob(InOrder):
     """A group in which a job's name stands for a command that is used most: `backfill JOB`, `runs JOB`."""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands and options, and the jobs that may stand in their place."""
+        jobs = [name for name in job_names(_file(())) if name.startswith(incomplete) and name not in self.commands]
+        return [*super().shell_complete(ctx, incomplete), *map(CompletionItem, jobs)]
 
     def check_word(self, ctx: click.Context, args: Sequence[str]) -> None:
         """UsageError where the first of `args` is neither a command nor a job of the file, and looks like a command.

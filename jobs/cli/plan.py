@@ -41,7 +41,7 @@ def command(
 
     \b
     tsi-fetch plan cima                      how many of each, and 20 by name
-    tsi-fetch plan cima --only 54347 --diff  one product: what would change, old → new
+    tsi-fetch plan cima --only 54347 --diff  what would change, old → new
     tsi-fetch plan cima --limit 1000 --json
     tsi-fetch plan cima --replay tuesday
 

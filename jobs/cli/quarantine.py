@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from jobs.cli.agreement import agreed, yes_option
+from jobs.cli.agreement import agreed, told_first, yes_option
 from jobs.cli.in_order import InOrder
 from jobs.cli.job_names import JOB, of_one_job, one_job
 from jobs.cli.options import (
@@ -59,10 +59,10 @@ def command() -> None:
     """See what could not be used, and why.  It is kept whole until a good one overtakes it.
 
     \b
-    tsi-fetch quarantine list                 reasons, counted; then where, never the value
-    tsi-fetch quarantine show 12              the row as it was received, and the refused resource
-    tsi-fetch quarantine replay cima          once more, through today's code
-    tsi-fetch quarantine drop 12 --why TEXT   give one up for good
+    tsi-fetch quarantine list                reasons, counted; then where
+    tsi-fetch quarantine show 12             the row as received
+    tsi-fetch quarantine replay cima         once more, through today's code
+    tsi-fetch quarantine drop 12 --why TEXT  give one up for good
     """
 
 
@@ -247,8 +247,8 @@ def drop(
     """Close these entries for good: nobody asks for what they hold any more, until the source changes it.
 
     \b
-    tsi-fetch quarantine drop 12 --why "withdrawn, the agency says"    names it, and asks
-    tsi-fetch quarantine drop cima 12 15 --why "test data" --yes       does it
+    tsi-fetch quarantine drop 12 --why "withdrawn"                names it, asks
+    tsi-fetch quarantine drop cima 12 15 --why "test data" --yes  does it
 
     All of them, or none.  Who dropped what, when and why is in `tsi-fetch audit`.
     """
@@ -267,11 +267,10 @@ def drop(
     reason = voice.secrets.redact(why.strip()).encode("utf-8", "backslashreplace").decode()
     where = Where(config, voice.secrets, store)
     found = open_entries(where, job, numbers)
-    if not (yes and as_json):
-        head = f"{count(len(found), 'entry', 'entries')} would be dropped for good:"
-        then = "Nobody asks for what they hold any more, until the source changes it; the sink stays as it is."
-        table = table_text(voice.clean(quarantine_lines(found, everything=False)))
-        voice.show({"entries": found, "dropped": [], "done": False}, f"{head}\n{table}\n{then}")
+    head = f"{count(len(found), 'entry', 'entries')} would be dropped for good:"
+    then = "Nobody asks for what they hold any more, until the source changes it; the sink\nstays as it is."
+    table = table_text(voice.clean(quarantine_lines(found, everything=False)))
+    told_first(voice, {"entries": found, "dropped": [], "done": False}, f"{head}\n{table}\n{then}", yes=yes)
     agreed(yes)
     done = dropped(where, job, numbers, reason)
     others = [str(entry["number"]) for entry in found if entry["number"] not in done]

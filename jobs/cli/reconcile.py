@@ -44,10 +44,10 @@ def command(
     wiped, restored or edited, or a store was put back from a copy.
 
     \b
-    tsi-fetch reconcile cima                exit code 65 where something differs; nothing is written
-    tsi-fetch reconcile cima --fix          forget what differs, take the marker over: asks first
-    tsi-fetch reconcile cima --fix --yes    compare once, say what is about to be done, and do it
-    tsi-fetch run cima                      then looks it up, and brings it in step
+    tsi-fetch reconcile cima               65 where something differs
+    tsi-fetch reconcile cima --fix         forget what differs: asks first
+    tsi-fetch reconcile cima --fix --yes   say what is about to be done, and do it
+    tsi-fetch run cima                     then looks it up, and brings it in step
 
     The sink is only read, also with --fix.  Until what differed is done, runs end as partial.  Nobody holds the job's
     lease while you think: so --fix compares once for you, and once more under the lease; where something else differs

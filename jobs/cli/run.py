@@ -37,10 +37,10 @@ def command(
     """Run JOB: pull what changed, map it, write it to the sink, remember what the sink acknowledged, report.
 
     \b
-    tsi-fetch run cima                        with the job file's source, store and sink
-    tsi-fetch run cima --record tuesday       and keep what the source said
-    tsi-fetch run cima --replay tuesday       again, from that: into a temporary store and folder
-    tsi-fetch run cima --only 54347 --again   one product, also where nothing has changed
+    tsi-fetch run cima                       as the job file says
+    tsi-fetch run cima --record tuesday      and keep what the source said
+    tsi-fetch run cima --replay tuesday      from that, into a temporary folder
+    tsi-fetch run cima --only 54347 --again  one product, changed or not
 
     A second run beside this one says that it waits for the job's lease, and gives up after a minute (exit code 75).
     """

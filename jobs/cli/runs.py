@@ -29,10 +29,10 @@ def command() -> None:
     """List the runs of all jobs or of one, the latest first; or show what one did, and how long it took.
 
     \b
-    tsi-fetch runs                       of all jobs: the same as tsi-fetch runs list
-    tsi-fetch runs cima                  of one
-    tsi-fetch runs show 260302-0930      what one did: its id, the beginning of it, or its number
-    tsi-fetch runs --json --limit 100    for a dashboard
+    tsi-fetch runs                     of all jobs, as tsi-fetch runs list
+    tsi-fetch runs cima                of one
+    tsi-fetch runs show 260302-0930    what one did: its id, or its number
+    tsi-fetch runs --json --limit 100  for a dashboard
     """
 
 
@@ -53,7 +53,7 @@ def list_runs(
     \b
     tsi-fetch runs list
     tsi-fetch runs list cima
-    tsi-fetch runs list cima --limit 1 --json     the last one, with its whole report
+    tsi-fetch runs list cima --limit 1 --json  the last one, with its whole report
     """
     voice.speak(as_json=as_json, place=Place(config, store))
     from jobs.looking import Where

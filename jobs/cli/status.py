@@ -28,7 +28,7 @@ def command(
     \b
     tsi-fetch status
     tsi-fetch status cima --json
-    tsi-fetch status --fail-if-overdue     for a probe: 65 where a scheduled run is missing
+    tsi-fetch status --fail-if-overdue  a probe: 65 where a run is missing
 
     Only the store is asked; a job that never ran is listed, too.  A store that cannot be read hides no other: its jobs
     are listed as unreadable, and the exit code (75, 78) says so.  Below the table: what waits for something that is

@@ -21,8 +21,8 @@ def command(voice: Voice, /, *, folder: Path, accept: bool, config: Path | None,
     """Replay the recording in DIR, and compare resources and report with DIR/expected.
 
     \b
-    tsi-fetch verify tests/recorded/tuesday             exit code 65 where something differs
-    tsi-fetch verify tests/recorded/tuesday --accept    and see in `git diff` what that means
+    tsi-fetch verify tests/recorded/tuesday           65 where something differs
+    tsi-fetch verify tests/recorded/tuesday --accept  see it in `git diff`
 
     Nothing outside DIR is written, and nothing is asked over the network.
     """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.cli.agreement import agreed, yes_option
+from jobs.cli.agreement import agreed, told_first, yes_option
 from jobs.cli.in_order import InOrder
 from jobs.cli.job_names import JOB
 from jobs.cli.options import (
@@ -35,10 +35,10 @@ def command() -> None:
     """See how far the streams of a source were read, and move that by hand.
 
     \b
-    tsi-fetch watermark show cima                       how far, since when, what is left to do
-    tsi-fetch watermark rewind cima 7d --why "…"        read the last week again
-    tsi-fetch watermark set cima 2026-03-02 --why "…"   read again what has changed since that day
-    tsi-fetch watermark reset cima --why "…"            read everything, as if for the first time
+    tsi-fetch watermark show cima                      how far, since when
+    tsi-fetch watermark rewind cima 7d --why "…"       read the last week again
+    tsi-fetch watermark set cima 2026-03-02 --why "…"  what has changed since
+    tsi-fetch watermark reset cima --why "…"           everything, as at first
 
     Whatever changes something tells what it will cause, asks before it does it, takes the job's lease, and is
     remembered in the audit trail.  None of it deletes anything.
@@ -81,7 +81,7 @@ def set_(voice: Voice, /, *, job: str, words: tuple[str, ...], skip: bool, **opt
     """Set the watermark of JOB to VALUE: a day, an instant, or what the source counts in.
 
     \b
-    tsi-fetch watermark set cima 2026-03-02 --why "the register mended its feed of that day"
+    tsi-fetch watermark set cima 2026-03-02 --why "that day was mended"
     tsi-fetch watermark set cima registroCambios 2026-03-02 --why "…" --yes
 
     Back is what rewind does.  Forward is refused: what lies between would never be read.  --skip does it all the same.
@@ -99,7 +99,7 @@ def rewind(voice: Voice, /, *, job: str, words: tuple[str, ...], **options: Any)
     """Move the watermark of JOB back, by a span or to a value: what changed since then is read again by the next run.
 
     \b
-    tsi-fetch watermark rewind cima 7d --why "rows of last week were mapped wrongly"
+    tsi-fetch watermark rewind cima 7d --why "last week was mapped wrongly"
     tsi-fetch watermark rewind cima 2026-03-02 --why "…" --yes
 
     What the source says as before is not sent again, unless that run has --again.
@@ -157,8 +157,7 @@ def _change(
     configuration = asked.configuration(voice.secrets)
     planned = foresee(configuration, asked, wished(Wish))
     told = figures(planned)
-    if not (yes and as_json):
-        voice.show({**told, "done": False}, steered_text(voice.clean(told)))
+    told_first(voice, {**told, "done": False}, steered_text(voice.clean(told)), yes=yes)
     agreed(yes)
     with listening(f"see where it stands: tsi-fetch watermark show {job}") as stop:
         reason = voice.secrets.redact(why.strip()).encode("utf-8", "backslashreplace").decode()

@@ -60,6 +60,7 @@ def _written(block: Block) -> str:
     if run is None:
         return f"{what} by a run that is no longer recorded"
     told = [minute(run["started"]), *(["a replay"] if run["replay"] else [])]
+    told += [f"a worker of backfill {run['list']}"] if run["list"] is not None else []
     told += ["which was lost"] if run["outcome"] == "lost" else []
     return f"{what} by run {run['run']} ({', '.join(told)})"
 

@@ -105,8 +105,9 @@ def _of_resource(block: Figures) -> Iterator[tuple[str, Sequence[str]]]:
     run = block["run"]
     if run:
         ended = run["outcome"] if run["ended"] else f"{run['outcome']}, and never said how it ended"
-        replay = ", a replay" if run["replay"] else ""
-        yield "run", [f"{run['run']} of {run['job']}, {minute(run['started'])}, {ended}{replay}", *_since(block)]
+        how = ", a replay" if run["replay"] else ""
+        how += "" if run["list"] is None else f", a worker of backfill {run['list']}"
+        yield "run", [f"{run['run']} of {run['job']}, {minute(run['started'])}, {ended}{how}", *_since(block)]
     else:
         yield "run", ["none that is recorded"]
     now = block["now"]

@@ -27,6 +27,12 @@ _UNTOLD = {
 }
 """Why a run has no report."""
 
+_WORKERS = {
+    SILENT: "it was killed, or is paused; other workers take over what it had, or: tsi-fetch backfill resume {list}",
+    "lost": "it never said how it ended: it was killed, or cut off from the store; other workers take over what it had",
+}
+"""The same of a worker, where it is another reason."""
+
 
 def runs_text(runs: Sequence[Run], job: str | None) -> str:
     """One line a run; the job's name in front where runs of all jobs are listed.  Where the screen is narrow, what a
@@ -131,7 +137,8 @@ def _without_report(run: Run) -> Iterator[str]:
     if error := run["report"].get("error"):
         yield f"It broke off with {error}, a bug or a failure before it could report."
     else:
-        yield f"There is no report: {_UNTOLD.get(outcome, 'it was pruned; only this line was kept')}."
+        reasons = _UNTOLD | (_WORKERS if run["list"] is not None else {})
+        yield f"There is no report: {reasons.get(outcome, 'it was pruned; only this line was kept').format(**run)}."
     took = f", took {_took(run)}" if run["ended"] else ""
     code = "" if run["exit_code"] is None else f", exit code {run['exit_code']}"
     yield f"started {second(run['started'])}{took}{code}"

@@ -9,12 +9,12 @@ from typing import Any
 from jobs.config.duration import show_duration
 from jobs.reporting.instants import minute
 from jobs.reporting.table import fits, table_text
-from tsi_fetch.counting import count
+from tsi_fetch.counting import are, count
 
 Row = Mapping[str, Any]
 
 SILENT = "no sign of life"
-"""Instead of `running`, where no runner holds the job: it was killed, or is paused."""
+"""Instead of `running`, where nobody has heard of the runner in time: it was killed, or is paused."""
 
 _OPEN = (
     ("quarantined", "{:,} quarantined"),
@@ -107,6 +107,10 @@ def _wrong(rows: Sequence[Row]) -> Iterator[str]:
         if row["silent"]:
             lost = f"{row['job']}: the run of {minute(row['last_run'])} gives no sign of life: killed, or paused"
             yield _told(lost, f"the next one goes on where it was: tsi-fetch run {row['job']}")
+        if number := row["halted_backfill"]:
+            left = f"{count(row['left_of_backfill'], 'item')} {are(row['left_of_backfill'])} left of it"
+            why = f"why: tsi-fetch backfill show {number}; then: tsi-fetch backfill resume {number}"
+            yield _told(f"{row['job']}: a guard has halted backfill {number}, and {left}", why)
         if not row["readable"]:
             yield _told(f"{row['job']}: {row['trouble']}", row["hint"])
         elif row["overdue"]:

@@ -74,4 +74,5 @@ def test_a_worker_that_died_is_not_shown_as_one_that_runs(desk: Any) -> None:
         dead.begin_run(RunRecord("dead", "cima", stored.now(), whole=False))
         assert len(dead.claims.claim(1)) == 1
     _, out, _ = desk.run("backfill", "show", "1", "--json")
-    assert [worker["outcome"] for worker in report(out)["workers"]] == ["lost"]
+    assert [worker["silent"] for worker in report(out)["workers"]] == [True]
+    assert "no sign of life" in desk.run("backfill", "show", "1")[1]

@@ -60,7 +60,7 @@ def test_a_help_page_begins_with_the_common_case_and_fits_a_terminal(words: tupl
     command = _command(words)
     for width in (80, 100):
         context = click.Context(command, info_name=" ".join(("tsi-fetch", *words)), terminal_width=width)
-        assert max(map(len, command.get_help(context).splitlines())) <= 100
+        assert max(map(len, command.get_help(context).splitlines())) <= width
     _, _, after = (command.help or "").partition("\b\n")
     assert " ".join(("tsi-fetch", *words)) in after.splitlines()[0]
     assert (command.help or "").index("\b") < 420  # a sentence or two, no more

@@ -82,6 +82,17 @@ def test_commands_and_the_jobs_of_the_job_file_are_completed_without_heavy_impor
     assert "--full" in _completed("tsi-fetch run --f", 2)
 
 
+def test_a_job_is_completed_where_it_may_stand_in_place_of_a_command(tmp_path: Path) -> None:
+    file = tmp_path / "jobs.yaml"
+    file.write_text(FILE)
+    for group in ("backfill", "runs"):
+        offered = _completed(f"tsi-fetch {group} ", 2, TSI_FETCH_CONFIG=str(file))
+        assert {"cima", "cima again", "états"} <= set(offered)
+        assert group == "runs" or {"start", "list"} <= set(offered)
+        assert _completed(f"tsi-fetch {group} é", 2, TSI_FETCH_CONFIG=str(file)) == ["états"]
+    assert "--all" in _completed("tsi-fetch backfill cima --a", 3)
+
+
 def test_the_names_are_those_that_the_job_file_has() -> None:
     assert job_names(STOCK) == list(load_configuration(environ={}).settings.jobs)
 

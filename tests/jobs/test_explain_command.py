@@ -103,6 +103,16 @@ def test_offline_asks_no_sink_and_says_so(loaded: Any) -> None:
     assert "out was not asked" in loaded.run("explain", SOME, "--offline")[1]
 
 
+def test_what_a_backfill_wrote_is_told_as_such(desk: Any) -> None:
+    assert desk.run("backfill", "cima", "--all")[0] == 0
+    name = next((desk.out / "Organization").iterdir()).stem
+    out = " ".join(desk.run("explain", f"Organization/{name}")[1].split())
+    assert "UTC, a worker of backfill 1)" in out
+    assert "done, a worker of backfill 1" in out
+    told = json.loads(desk.run("explain", f"Organization/{name}", "--json")[1])
+    assert told["found"][0]["run"]["list"] == 1
+
+
 def test_what_is_not_known_is_65_with_the_places_that_were_looked_in(loaded: Any) -> None:
     for unknown in ("nix", "Basic/nix", "a/b c", "Ñandú/1", ""):
         code, out, _ = loaded.run("explain", unknown)

@@ -78,14 +78,3 @@ def test_a_store_knows_when_it_was_made(stored: Stored) -> None:
     at = run_history.made(stored)
     assert at is not None
     assert timedelta(0) <= stored.now() - at < timedelta(hours=1)
-
-
-def test_a_run_is_alive_for_as_long_as_its_lease(stored: Stored) -> None:
-    assert run_history.alive(stored, "cima") is None
-    with stored.lease("cima", "out", "run-1", wait=never):
-        assert run_history.alive(stored, "cima") == "run-1"
-        assert run_history.alive(stored, "other") is None
-        with stored.database.write() as conn:
-            conn.exec_driver_sql("UPDATE leases SET expires = 1")
-        assert run_history.alive(stored, "cima") is None
-    assert run_history.alive(stored, "cima") is None
