@@ -103,7 +103,7 @@ def _some(run: Run, refs: Sequence[Ref]) -> None:
         run,
         known=[*settled, *others],
         departed=[ref for ref in refs if ref not in waiting],
-        gone=[k.ref for k in settled],
+        gone=[k.ref for k in settled if k.ref not in waiting],
         quarantined=[_quarantined(run, ref, faults.get(ref, FOREIGN), held.get(ref)) for ref in foreign],
         doubt=doubt,
     )
@@ -206,7 +206,7 @@ def _remember(
     quarantined: Sequence[Quarantined] = (),
     doubt: int | None = None,
 ) -> None:
-    """`gone`: what is no longer to be removed, whatever kept it before."""
+    """`gone`: what is no longer to be removed: an older refusal to remove it is over."""
     stream = run.source.stream
     settled = Settlement(stream, known=tuple(known), departed=tuple(departed), quarantined=tuple(quarantined))
     with run.tally.phase("remember"):
