@@ -87,6 +87,9 @@ class JobBook:
     def notes(self) -> Sequence[Doubt]:
         return [doubt for _, doubt in self._notes.unanswered()]
 
+    def half_written(self) -> Collection[str]:
+        return self._notes.half_written
+
     def late(self) -> Iterator[Doubt]:
         return self._notes.late()
 

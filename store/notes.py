@@ -7,7 +7,7 @@ was overtaken may arrive after the next run has looked.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -41,6 +41,8 @@ class Notes:
         self._access = access
         self._kept: dict[int, Doubt] = {}
         self._late: list[Doubt] = []
+        self.half_written: frozenset[str] = frozenset()
+        """As of `recover`."""
 
     def add(self, doubt: Doubt) -> int:
         """Note it, in a transaction of its own; the number that the answer names."""
@@ -60,21 +62,22 @@ class Notes:
         killed before then leaves it to the next one."""
         found = self.unanswered()
         self._late = [doubt for _, doubt in found if doubt.since]
+        self.half_written = half_written(doubt for _, doubt in found)
         self._kept = {number: self._work_in(number, doubt) for number, doubt in found}
         return frozenset(ref for doubt in self._kept.values() for ref, _ in doubt.overtakes)
 
     def recovered(self, *, whole: bool) -> None:
-        """What is too old to matter is forgotten; where the source was read whole, what waits is released again."""
+        """What is too old to matter is forgotten; half-written rows were read; where the source was read whole, what
+        waits is released again."""
         if not self._kept:
             return
         with self._access.write() as conn:
             for number, doubt in self._kept.items():
-                if doubt.overtakes and not whole:
-                    continue
-                if doubt.since and now(conn) - doubt.since > KEPT:
+                rest = replace(doubt, overtakes=() if whole else doubt.overtakes, asked=False)
+                if not rest.overtakes and rest.since and now(conn) - rest.since > KEPT:
                     forget(conn, self._access.job_no, number)
-                elif doubt.overtakes:
-                    self._rewrite(conn, number, replace(doubt, overtakes=()))
+                elif rest != doubt:
+                    self._rewrite(conn, number, rest)
         self._kept = {}
 
     def late(self) -> Iterator[Doubt]:
@@ -195,6 +198,11 @@ class Notes:
         numbers = {key: number for key, number in conn.execute(select(scopes.c.key, scopes.c.id).where(*mine))}
         held = {(numbers[s.key], new[ref]) for s in doubt.scopes for ref in s.refs if ref in new}
         add_missing(conn, holds, [{"scope": scope, "known": ref} for scope, ref in sorted(held)])
+
+
+def half_written(found: Iterable[Doubt]) -> frozenset[str]:
+    """Keys of the rows that were asked for, and of which no whole run has heard since they were about to be written."""
+    return frozenset(scope.row for doubt in found if doubt.asked for scope in doubt.scopes)
 
 
 def newest(found: Sequence[Doubt]) -> Iterator[Doubt]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from store.job_store import JobBook
-from store.notes import doubted, newest, overtaken
+from store.notes import doubted, half_written, newest, overtaken
 from store.overlaid_lists import OverlaidLists
 from store.overlaid_waits import OverlaidWaits
 from tsi_fetch.words import (
@@ -54,6 +54,7 @@ class Overlay:
         self._alive: Counter[str] = Counter()
         self._begun = False
         self._late = [doubt for doubt in inner.notes() if doubt.since]
+        self._half_written = half_written(inner.notes())
         self._held_back = frozenset(ref for doubt in inner.notes() for ref in self._work_in(doubt))
 
     # -- refs, scopes and streams
@@ -102,6 +103,9 @@ class Overlay:
 
     def recovered(self, *, whole: bool) -> None:
         """What was held back is beneath, and stays."""
+
+    def half_written(self) -> Collection[str]:
+        return self._half_written
 
     def late(self) -> Iterator[Doubt]:
         return newest(self._late)

@@ -81,7 +81,7 @@ class Run:
         self.stop, self.progress, self.settings = ports.stop, ports.progress, settings
         self.started = ports.clock.now()
         self.unfetched_before: frozenset[str] = frozenset()  # keys in quarantine, as the run began
-        self.doubted_rows: set[str] = set()  # keys of rows of which a lost run's request arrived too late
+        self.asked_again: set[str] = set()  # keys of rows that a killed run left half written, or changed too late
         self.unfetched_again = 0  # rows of such keys that could not be fetched this time either
         self.expects_nothing = False  # the sink held nothing of what was looked up last: guards alone will do
         self.released: set[Ref] = set()  # what waited, and was written by this run before the source was asked

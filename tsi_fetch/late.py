@@ -17,18 +17,21 @@ if TYPE_CHECKING:
 
 
 def look_again(run: Run) -> None:
-    """Doubt anew what lost runs have changed since; its rows are fetched by this run, whatever the feed says."""
+    """Doubt anew what lost runs have changed since; its rows are fetched by this run, whatever the feed says, and so
+    are those that killed workers, replays and runs of single rows have left half written."""
     if run.settings.only:
         return  # which reads no row but those
+    run.asked_again.update(run.store.half_written())
+    rows: set[str] = set()
     for doubt in run.store.late():
         held, known = run.sink.find(doubt.refs), run.store.known(doubt.refs)
         refs = [ref for ref in doubt.refs if _arrived(run, doubt, held.get(ref), known.get(ref))]
         if refs:
             gone = [ref for ref in refs if _is_gone(held.get(ref))]
-            run.doubted_rows.update(run.store.arrived(doubt.of(refs), gone))
-    if run.doubted_rows:
-        again = len(run.doubted_rows)
-        read = f"{count(again, 'row')} {are(again)} read again"
+            rows.update(run.store.arrived(doubt.of(refs), gone))
+    if rows:
+        run.asked_again |= rows
+        read = f"{count(len(rows), 'row')} {are(len(rows))} read again"
         run.tally.note(f"an overtaken run wrote after another had looked: {read}")
 
 

@@ -88,11 +88,11 @@ def _only(run: Run, keys: Sequence[str]) -> Batches:
 
 
 def _unfetched(run: Run) -> Batches:
-    """Keys that could not be fetched are asked for again by every run, until one can; so is what a lost run has
-    changed behind our backs."""
+    """Keys that could not be fetched are asked for again by every run, until one can; so is what killed
+    runs have left half written, or changed behind our backs."""
     unfetched = run.store.unfetched(run.source.stream)
     run.unfetched_before = frozenset(unfetched)
-    keys = [*unfetched, *sorted(run.doubted_rows.difference(unfetched))]
+    keys = [*unfetched, *sorted(run.asked_again.difference(unfetched))]
     for batch in _until_stopped(run, run.source.fetch(keys)) if keys else ():
         yield batch, False
 

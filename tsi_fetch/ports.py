@@ -205,6 +205,11 @@ class Memory(Protocol):
         write has come again, or the source has taken it back."""
         ...
 
+    def half_written(self) -> Collection[str]:
+        """Keys of the rows that killed workers, replays and runs of single rows were about to write, as of `recover`,
+        and that no whole run has read since: no feed brings them again."""
+        ...
+
     def late(self) -> Iterator[Doubt]:
         """Notes that an earlier run has found and worked in, not long ago, as of `recover`; each ref once.  What was on
         its way to the sink then may have arrived since that run looked."""

@@ -189,7 +189,8 @@ def doubted(judged: Judged, run: Run, *, without: Collection[Ref] = ()) -> Doubt
     """
     refs = tuple(w.ref for w in judged.writes if w.ref not in without)
     overtakes = tuple((ref, judged.decisions[ref].upsert.order) for ref in refs)
-    return Doubt(refs, tuple(_touched(judged, set(refs))), run.policy.mapping, overtakes)
+    asked = bool(run.settings.only) or run.settings.worker or run.settings.replays
+    return Doubt(refs, tuple(_touched(judged, set(refs))), run.policy.mapping, overtakes, asked=asked)
 
 
 def so_far(judged: Judged, outcomes: Sequence[Outcome], run: Run) -> Settlement:

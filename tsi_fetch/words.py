@@ -402,6 +402,8 @@ class Doubt:
 
     `since`: when a later run found the note and worked it in.  It is kept for a while longer: a request that was on its
     way may still arrive.
+
+    `asked`: the rows of its scopes were asked for by their keys, and no feed brings them again.
     """
 
     refs: tuple[Ref, ...]
@@ -410,6 +412,7 @@ class Doubt:
     overtakes: tuple[tuple[Ref, Order | None], ...] = ()
     removes: bool = False
     since: datetime | None = None
+    asked: bool = False
 
     def of(self, refs: Collection[Ref]) -> Doubt:
         """The same of these refs alone."""

@@ -33,8 +33,9 @@ def test_a_life_with_workers(seed: int, empty: Path) -> None:
     assert life.all_counts["a night before a worker's turn"]
 
 
-def test_a_life_with_two_open_lists(empty: Path) -> None:
-    life, verdict = tried_inside(2014, empty)
+@pytest.mark.parametrize("seed", [2014, 11681], ids=["two open lists", "a product half written by a worker"])
+def test_a_life_that_ended_otherwise(seed: int, empty: Path) -> None:
+    life, verdict = tried_inside(seed, empty)
     assert verdict.good, "\n".join([*life.told, str(verdict)])
 
 

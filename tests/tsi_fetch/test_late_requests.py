@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from store.schema import notes
 from tsi_fetch.clock import SystemClock
 from tsi_fetch.fhir.tokens import parse
 from tsi_fetch.report import Report
-from tsi_fetch.words import State
+from tsi_fetch.words import Batch, State
 
 
 def day(number: int) -> date:
@@ -28,6 +29,11 @@ def day(number: int) -> date:
 def active(house: House) -> set[str]:
     """What the sink holds alive and not retired."""
     return {ref.id for ref, body in house.sink.live().items() if parse(body).get("active", True) is not False}
+
+
+def killed(*asked: object) -> Iterator[Batch]:
+    raise KeyboardInterrupt
+    yield
 
 
 class Night:
@@ -185,3 +191,31 @@ def test_notes_are_forgotten_in_nights_that_end_before_their_time_too(
         with open_store(house.url) as stored, stored.database.read() as conn:
             kept.append(conn.scalar(select(func.count()).select_from(notes)) or 0)
     assert (kept[0], kept[-1]) == (1, 0)
+
+
+def test_what_a_killed_run_left_half_written_is_read_again_though_no_feed_brings_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert house.run().exit_code == 0
+    house.source.table["p1"] = {"a": "A2", "s": "shared", "x": "X"}
+    lose(house, sent=1, only=("p1",))
+    with monkeypatch.context() as patched:
+        patched.setattr(house.source, "fetch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            house.run()
+    assert house.names() == {**EVERYTHING, "a": "A2"}
+    plan, report = planned(house), house.run()
+    assert (report.exit_code, house.names()) == (0, {**EVERYTHING, "a": "A2", "x": "X"})
+    assert plan.counts == report.counts
+    quiet = house.run()
+    assert (quiet.rows, quiet.counts) == ({}, {})
+
+
+def test_a_run_of_single_rows_leaves_what_is_half_written_to_the_next_whole_run(house: House) -> None:
+    assert house.run().exit_code == 0
+    house.source.table["p1"] = {"a": "A2", "s": "shared", "x": "X"}
+    lose(house, sent=1, only=("p1",))
+    assert house.run(only=("p2",)).exit_code == 0
+    assert house.names() == {**EVERYTHING, "a": "A2"}
+    assert house.run().exit_code == 0
+    assert house.names() == {**EVERYTHING, "a": "A2", "x": "X"}
