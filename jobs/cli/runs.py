@@ -19,7 +19,8 @@ class Listing(OrJob):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         helped = bool(args) and args[0] in ctx.help_option_names
         self.check_word(ctx, args)
-        if not helped and (not args or args[0] not in self.commands):
+        completing = ctx.resilient_parsing and not args  # a shell asks what may come here
+        if not helped and not completing and (not args or args[0] not in self.commands):
             args = ["list", *args]
         return super().parse_args(ctx, args)
 
