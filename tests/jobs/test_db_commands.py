@@ -120,7 +120,8 @@ def test_prune_tells_asks_and_does_and_the_trail_has_it(desk: Any) -> None:
     assert (code, "--yes" in err) == (2, True)
     assert "would go" in out
     assert _sql(desk.folder / "store.db", "SELECT count(*) FROM audit") == [(0,)]
-    code, out, _ = desk.run("db", "prune", "--keep", "90d", "--yes", "--json")
+    code, out, err = desk.run("db", "prune", "--keep", "90d", "--yes", "--json", "--log", "text")
+    assert "would go" in err, "also where nobody is asked"
     [gone] = json.loads(out)["stores"]
     assert (code, gone["counts"]) == (0, {"reports": 1})  # the second is the last success: one product is none
     assert json.loads(out)["done"] is True

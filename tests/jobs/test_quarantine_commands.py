@@ -139,8 +139,10 @@ def test_drop_names_what_it_would_drop_and_asks(troubled: Any) -> None:
     assert all(told in out for told in ("cima", SOME, entry["rule"]))
     assert "dropped 1" not in out
     assert entries(troubled)["quarantine"] == [entry]
-    code, out, _ = troubled.run("quarantine", "drop", "cima", number, "--why", "test data", "--yes", "--json")
+    done = ("--why", "test data", "--yes", "--json", "--log", "text")
+    code, out, err = troubled.run("quarantine", "drop", "cima", number, *done)
     assert (code, json.loads(out)) == (0, {"entries": [entry], "dropped": [entry["number"]], "done": True})
+    assert "1 entry would be dropped for good" in err, "also where nobody is asked"
 
 
 def test_drop_is_of_all_entries_or_of_none(troubled: Any) -> None:
