@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import starmap
 from typing import Any
 
 from jobs.config.secret import SecretUrl
 from jobs.looking import Where
+from jobs.reporting.pruned import WORDS
 from store.handle import NoStore, open_store
 from store.trail import TrailRow, trail
+from tsi_fetch.counting import count
 
 Figures = dict[str, Any]
 
@@ -70,8 +73,13 @@ def _what(detail: Mapping[str, Any]) -> str | None:
     if "from" in detail:
         return f"{detail['from']} → {detail.get('to') or 'none'}"
     if isinstance(counts := detail.get("counts"), Mapping):
-        return ", ".join(f"{number:,} {kind}" for kind, number in _totals(counts).items()) or None
+        return ", ".join(starmap(_counted, _totals(counts).items())) or None
     return ", ".join(f"{key} {value}" for key, value in detail.items() if isinstance(value, str | int)) or None
+
+
+def _counted(kind: str, number: int) -> str:
+    """Fates say the same of one and of many: `1 created`, but `1 report`."""
+    return count(number, *WORDS[kind][:2]) if kind in WORDS else f"{number:,} {kind}"
 
 
 def _totals(counts: Mapping[str, Any]) -> Mapping[str, int]:
