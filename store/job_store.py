@@ -102,8 +102,8 @@ class JobBook:
     def recover(self) -> frozenset[Ref]:
         return self._notes.recover()
 
-    def recovered(self, *, whole: bool) -> None:
-        self._notes.recovered(whole=whole)
+    def recovered(self, *, whole: bool) -> frozenset[Ref]:
+        return self._notes.recovered(whole=whole)
 
     def settle(self, settlement: Settlement) -> None:
         self._settling.settle(settlement)

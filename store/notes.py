@@ -20,7 +20,7 @@ from store.claims import withdraw_all_of
 from store.memory import STATES
 from store.packing import pack_doubt, unpack_doubt
 from store.prepared import Prepared
-from store.schema import holds, known, notes, pending, scopes
+from store.schema import holds, known, notes, pending, quarantine, scopes
 from store.waits import orders_of
 from tsi_fetch.decide import older
 from tsi_fetch.words import DOUBTED, FORGOTTEN, Doubt, Known, Order, Ref, ScopeSettled, ScopeState, Settlement, State
@@ -66,19 +66,29 @@ class Notes:
         self._kept = {number: self._work_in(number, doubt) for number, doubt in found}
         return frozenset(ref for doubt in self._kept.values() for ref, _ in doubt.overtakes)
 
-    def recovered(self, *, whole: bool) -> None:
+    def recovered(self, *, whole: bool) -> frozenset[Ref]:
         """What is too old to matter is forgotten; half-written rows were read; where the source was read whole, what
-        waits is released again."""
+        waits is released again, but for that of rows in quarantine: nobody knows what has become of them."""
         if not self._kept:
-            return
+            return frozenset()
+        held_back: set[Ref] = set()
         with self._access.write() as conn:
             for number, doubt in self._kept.items():
-                rest = replace(doubt, overtakes=() if whole else doubt.overtakes, asked=False)
+                settled = whole and not self._in_trouble(conn, doubt)
+                rest = replace(doubt, overtakes=() if settled else doubt.overtakes, asked=False)
+                held_back.update(ref for ref, _ in rest.overtakes)
                 if not rest.overtakes and rest.since and now(conn) - rest.since > KEPT:
                     forget(conn, self._access.job_no, number)
                 elif rest != doubt:
                     self._rewrite(conn, number, rest)
         self._kept = {}
+        return frozenset(held_back)
+
+    def _in_trouble(self, conn: Connection, doubt: Doubt) -> bool:
+        """Whether any of its rows lies in quarantine; of no interest where it overtakes nothing."""
+        rows = {s.row for s in doubt.scopes} if doubt.overtakes else set()
+        lying = (quarantine.c.job == self._access.job_no, quarantine.c.closed.is_(None))
+        return bool(rows) and bool(conn.scalar(select(exists().where(*lying, among(conn, quarantine.c.key, rows)))))
 
     def late(self) -> Iterator[Doubt]:
         """What an earlier run than this one worked in."""
@@ -152,19 +162,7 @@ class Notes:
 
     def _tell_others(self, conn: Connection, doubt: Doubt, ids: Mapping[Ref, int]) -> None:
         """Other jobs that hold any of these refs compare them too, by a note of their own, and map their rows anew."""
-        found = select(scopes.c.job, scopes.c.id, holds.c.known).join(holds, holds.c.scope == scopes.c.id)
-        others = found.where(among(conn, holds.c.known, list(ids.values())), scopes.c.job != self._access.job_no)
-        refs = {number: ref for ref, number in ids.items()}
-        of_job: dict[int, set[Ref]] = {}
-        touched: list[int] = []
-        for job, scope, number in conn.execute(others):
-            of_job.setdefault(job, set()).add(refs[number])
-            touched.append(scope)
-        if touched:
-            conn.execute(update(scopes).where(among(conn, scopes.c.id, touched)).values(raw=None))
-        for job, some in of_job.items():
-            note = Doubt(tuple(sorted(some)), (), doubt.mapping, removes=doubt.removes, since=now(conn))
-            _noted(conn, job=job, doubt=pack_doubt(note))
+        tell(conn, doubt, ids, without=self._access.job_no)
 
     def _brought_back(self, conn: Connection, ids: Mapping[Ref, int]) -> dict[Ref, int]:
         """What had departed, and may be at the sink again; what is to go in any case needs nobody to let go of it."""
@@ -198,6 +196,30 @@ class Notes:
         numbers = {key: number for key, number in conn.execute(select(scopes.c.key, scopes.c.id).where(*mine))}
         held = {(numbers[s.key], new[ref]) for s in doubt.scopes for ref in s.refs if ref in new}
         add_missing(conn, holds, [{"scope": scope, "known": ref} for scope, ref in sorted(held)])
+
+
+def tell(conn: Connection, doubt: Doubt, ids: Mapping[Ref, int], *, without: int | None = None) -> None:
+    """Whoever holds any of these refs, by their keys, compares them, by a note of its own, and maps its rows anew."""
+    found = select(scopes.c.job, scopes.c.id, holds.c.known).join(holds, holds.c.scope == scopes.c.id)
+    holding = found.where(among(conn, holds.c.known, list(ids.values())), scopes.c.job != (without or 0))
+    refs = {number: ref for ref, number in ids.items()}
+    of_job: dict[int, set[Ref]] = {}
+    touched: list[int] = []
+    for job, scope, number in conn.execute(holding):
+        of_job.setdefault(job, set()).add(refs[number])
+        touched.append(scope)
+    if touched:
+        conn.execute(update(scopes).where(among(conn, scopes.c.id, touched)).values(raw=None))
+    for job, some in of_job.items():
+        note = Doubt(tuple(sorted(some)), (), doubt.mapping, removes=doubt.removes, since=now(conn))
+        _noted(conn, job=job, doubt=pack_doubt(note))
+
+
+def ask_for_noted(conn: Connection, job_no: int) -> None:
+    """No feed brings again what this job's notes are about: the next run asks for it."""
+    for number, packed in conn.execute(select(notes.c.id, notes.c.doubt).where(notes.c.job == job_no)).all():
+        asked = pack_doubt(replace(unpack_doubt(packed), asked=True))
+        conn.execute(update(notes).where(notes.c.id == number).values(doubt=asked))
 
 
 def half_written(found: Iterable[Doubt]) -> frozenset[str]:

@@ -101,8 +101,13 @@ class Overlay:
     def recover(self) -> frozenset[Ref]:
         return self._held_back
 
-    def recovered(self, *, whole: bool) -> None:
-        """What was held back is beneath, and stays."""
+    def recovered(self, *, whole: bool) -> frozenset[Ref]:
+        """What was held back is beneath, and stays there."""
+        if not whole:
+            return self._held_back
+        lying = {t.key for t in (*self._lying, *self._scratch.troubles())}
+        troubled = [doubt for doubt in self._inner.notes() if lying.intersection(s.row for s in doubt.scopes)]
+        return self._held_back.intersection(ref for doubt in troubled for ref, _ in doubt.overtakes)
 
     def half_written(self) -> Collection[str]:
         return self._half_written
@@ -128,7 +133,7 @@ class Overlay:
         self._bring_scopes(settlement)
         self._waits.bring(settlement)
         self._count(settlement.known)
-        self._scratch.settle(settlement)
+        self._scratch.settle(replace(settlement, believed=()))
         self._lists.finish(settlement.stream, settlement.keys)
         if self._lying and settlement.closed:
             closed = {(settlement.stream, key) for key in settlement.closed}

@@ -24,13 +24,14 @@ from sqlalchemy import (
 from store.access import Access
 from store.bulk import add_missing, adding_each, among, chosen, given, now, put
 from store.claims import lock_settled, withdraw
+from store.contention import contend, contended
 from store.memory import STATES
 from store.notes import forget
 from store.packing import pack_payload, pack_validators, pack_version, printable
 from store.prepared import Prepared
 from store.schema import checkpoints, holds, known, pending, quarantine, scopes, waiting
 from store.waits import begin_to_wait, kinds_of, wait_no_more
-from store.worklists import ask, finish, lists_of
+from store.worklists import finish, lists_of, once_asked
 from tsi_fetch.words import DOUBTED, Known, Quarantined, Ref, ScopeSettled, Settlement
 
 Ids = Mapping[Ref, int]
@@ -87,7 +88,9 @@ class Settling:
         owners = access.job_numbers(k.job for k in settlement.known)
         with access.write() as conn:
             to_end = _to_end(conn, access)
-            self._know(conn, settlement.known, kinds, owners)  # first, since scopes hold only what is known
+            torn = contended(conn, access, settlement)
+            sure = [k for k in settlement.known if k.ref not in torn]
+            self._know(conn, sure, kinds, owners)  # first, since scopes hold only what is known
             ids = access.ids(conn, _refs(settlement))
             self._hold(conn, settlement, ids, cancel=to_end.pending)
             self._replayed(conn, settlement)
@@ -103,6 +106,8 @@ class Settling:
             if to_end.waits:
                 wait_no_more(conn, access, settlement)  # before what this very batch says has to wait
             begin_to_wait(conn, access, settlement.stream, settlement.waiting, kinds)
+            if torn:
+                contend(conn, torn)
             if settlement.doubt is not None:
                 forget(conn, access.job_no, settlement.doubt)
 
@@ -166,11 +171,11 @@ class Settling:
     def _deciders(self, conn: Connection, settlement: Settlement, rows: set[str]) -> Mapping[str, int]:
         """The list that asked for each of these rows, to be opened again where the guard discards what they decided.
 
-        What no feed brought (`asked`: a worker of a backfill that is over by now, a replay), a run is to ask for."""
+        What no feed brings again (`asked`) was asked for by a list of its own."""
         job, stream = self._access.job_no, settlement.stream
         found = lists_of(conn, job, stream, rows & set(settlement.keys))
         if settlement.asked and (rest := sorted(rows - found.keys())):
-            return {**found, **dict.fromkeys(rest, ask(conn, job, stream, rest))}
+            return {**found, **dict.fromkeys(rest, once_asked(conn, job, stream, rest))}
         return found
 
     def _close(self, conn: Connection, settlement: Settlement) -> dict[str, datetime]:
@@ -286,11 +291,13 @@ def _trouble_row(q: Quarantined, job: int, stream: str, at: datetime, run: str |
 
 
 def _written(new: Any) -> dict[str, ColumnElement[Any]]:
-    """`run` names the run that wrote last, not the one that merely looked, or believes no more what is remembered."""
+    """`run` names the run that wrote last, not the one that merely looked, or believes no more what is remembered.  An
+    order that another job has moved up since stays."""
     doubts = new.digest == literal(DOUBTED)
     wrote = and_(known.c.digest != new.digest, ~doubts)
     differs = or_(wrote, known.c.version.is_distinct_from(new.version))
-    return {"run": case((differs, new.run), else_=known.c.run)}
+    order = case((known.c.order > new.order, known.c.order), else_=new.order)
+    return {"run": case((differs, new.run), else_=known.c.run), "order": order}
 
 
 def _decided_again(new: Any) -> dict[str, ColumnElement[Any]]:

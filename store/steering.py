@@ -20,6 +20,7 @@ from store.access import Access
 from store.bulk import now
 from store.claims import let_go, lock_list
 from store.memory import move_watermark
+from store.notes import ask_for_noted
 from store.packing import unpack_keys
 from store.schema import checkpoints, holds, jobs, lists, runs, scopes, sinks, watermarks, work
 from store.signs import mark_lost
@@ -113,10 +114,12 @@ class Steering:
             note_deed(conn, self._access.job_no, deed)
 
     def skip(self, stream: str, before: Cursor, after: Cursor, deed: Deed) -> None:
-        """Forward to `after`, past what nobody has read; what is settled stays so."""
+        """Forward to `after`, past what nobody has read; what is settled stays so, and what a killed run had begun to
+        write is asked for, since no feed brings it any more."""
         with self._access.write() as conn:
             self._still(conn, stream, before)
             move_watermark(conn, self._access.job_no, stream, after)
+            ask_for_noted(conn, self._access.job_no)
             note_deed(conn, self._access.job_no, deed)
 
     def forget(self, stream: str, before: Cursor, deed: Deed) -> None:

@@ -59,6 +59,10 @@ _done = Prepared(
 )
 
 
+_MOST_AGAIN = 1000
+"""Items of a list of what was asked for by key; then another one is begun."""
+
+
 class WorkLists:
     def __init__(self, access: Access) -> None:
         self._access = access
@@ -237,6 +241,21 @@ def ask(conn: Connection, job_no: int, stream: str, keys: Collection[str]) -> in
     add_missing(conn, work, [{"list": number, "key": key, "state": int(Item.OPEN)} for key in sorted(keys)])
     again = (work.c.list == number, work.c.state != Item.OPEN, among(conn, work.c.key, keys))
     conn.execute(update(work).where(*again).values(state=Item.OPEN, reason=None))
+    conn.execute(update(lists).where(lists.c.id == number).values(total=_count(conn, number)))
+    return int(number)
+
+
+def once_asked(conn: Connection, job_no: int, stream: str, keys: Collection[str]) -> int:
+    """The closed list of rows that were asked for by their keys, and are done: where a guard discards what they
+    decided, it opens again, since no feed brings them."""
+    mine = {"job": job_no, "stream": stream, "kind": "reconcile", "state": "closed"}
+    small = (*(lists.c[name] == value for name, value in mine.items()), lists.c.total < _MOST_AGAIN)
+    number = conn.scalar(select(func.max(lists.c.id)).where(*small))
+    if number is None:
+        at = now(conn)
+        new = {**mine, "complete": False, "total": 0, "created": at, "closed": at}
+        number = conn.execute(insert(lists).values(new).returning(lists.c.id)).scalar_one()
+    add_missing(conn, work, [{"list": number, "key": key, "state": int(Item.DONE)} for key in sorted(keys)])
     conn.execute(update(lists).where(lists.c.id == number).values(total=_count(conn, number)))
     return int(number)
 

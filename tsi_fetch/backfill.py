@@ -24,7 +24,7 @@ from tsi_fetch.errors import Exit, Guarded, SettingError, TryAgain, TsiFetchErro
 from tsi_fetch.ports import Claims, Forgetful, Ranged, Turns
 from tsi_fetch.report import Report, Tally
 from tsi_fetch.run import air_of, launch
-from tsi_fetch.words import Batch, Claimed, Row
+from tsi_fetch.words import Batch, Brought, Claimed, Row
 
 AT_ONCE = 20
 """Items that a worker claims, fetches and writes together: what bounds its memory (two such slices), and how long its
@@ -249,7 +249,7 @@ class _Worker:
             while todo:
                 batch = _still_mine(todo[0], keyed, self._claims.mine())
                 if batch.rows:
-                    launch(run, batch, in_pass=False)
+                    launch(run, batch, Brought.KEY)
                 todo.popleft()
                 if todo and not self._in_turn and self._bench.turns.wanted():
                     return

@@ -14,7 +14,7 @@ from tsi_fetch.fhir.equality import same
 from tsi_fetch.fhir.references import references
 from tsi_fetch.fhir.retire import retirable, retired
 from tsi_fetch.fhir.tokens import NotJson
-from tsi_fetch.settle import removal_of
+from tsi_fetch.settle import believed, removal_of
 from tsi_fetch.words import (
     DOUBTED,
     FORGOTTEN,
@@ -102,6 +102,7 @@ def _some(run: Run, refs: Sequence[Ref]) -> None:
     _remember(
         run,
         known=[*settled, *others],
+        before=known,
         departed=[ref for ref in refs if ref not in waiting],
         gone=[k.ref for k in settled if k.ref not in waiting],
         quarantined=[_quarantined(run, ref, faults.get(ref, FOREIGN), held.get(ref)) for ref in foreign],
@@ -201,13 +202,18 @@ def _remember(
     run: Run,
     *,
     known: Sequence[Known] = (),
+    before: Mapping[Ref, Known] | None = None,
     departed: Sequence[Ref] = (),
     gone: Sequence[Ref] = (),
     quarantined: Sequence[Quarantined] = (),
     doubt: int | None = None,
 ) -> None:
-    """`gone`: what is no longer to be removed: an older refusal to remove it is over."""
+    """`before`: what was known of it as this was decided.  `gone`: what is no longer to be removed: an older refusal to
+    remove it is over."""
     stream = run.source.stream
-    settled = Settlement(stream, known=tuple(known), departed=tuple(departed), quarantined=tuple(quarantined))
+    told = believed(before, [k.ref for k in known], run) if before else ()
+    settled = Settlement(
+        stream, known=tuple(known), departed=tuple(departed), quarantined=tuple(quarantined), believed=told
+    )
     with run.tally.phase("remember"):
         run.store.settle(replace(settled, closed=tuple(map(removal_of, gone)), doubt=doubt))

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tsi_fetch.errors import TsiFetchError
-from tsi_fetch.words import Batch, Known, Outcome, Ref, Write
+from tsi_fetch.words import Batch, Brought, Known, Outcome, Ref, Write
 
 if TYPE_CHECKING:
     from tsi_fetch.judge import Judged
@@ -36,7 +36,7 @@ class Flight:
     """One batch, judged and noted.  `outcomes`: of its first round of writes, as the sink acknowledges them."""
 
     batch: Batch
-    in_pass: bool
+    brought: Brought
     judged: Judged
     doubt: int | None
     writes: Sequence[Write]

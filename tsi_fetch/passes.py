@@ -13,7 +13,7 @@ from tsi_fetch import guards
 from tsi_fetch.counting import are, count
 from tsi_fetch.errors import Exit, Guarded, TryAgain
 from tsi_fetch.validators import usable
-from tsi_fetch.words import Batch, Cursor, KeyPage, ListKind, Ref, State, Validators, WorkList
+from tsi_fetch.words import Batch, Brought, Cursor, KeyPage, ListKind, Ref, State, Validators, WorkList
 
 if TYPE_CHECKING:
     from tsi_fetch.context import Run
@@ -25,8 +25,8 @@ MOST_NAMED = 50
 """Refs that a guard names one by one."""
 
 
-Batches = Generator[tuple[Batch, bool] | None, None, None]
-"""Batches for the loop to settle, with True where they belong to a pass of the feed.  None: all before are to be
+Batches = Generator[tuple[Batch, Brought] | None, None, None]
+"""Batches for the loop to settle, with what brought them.  None: all before are to be
 settled before it goes on."""
 
 
@@ -77,7 +77,7 @@ def _only(run: Run, keys: Sequence[str]) -> Batches:
     run.tally.watermark = (cursor, cursor)
     scopes, main = list[str](), list[str]()
     for batch in _until_stopped(run, run.source.fetch(keys)):
-        yield batch, False
+        yield batch, Brought.KEY
         scopes += [claim.key for row in batch.rows for claim in row.scopes]
         main += [row.scopes[0].key for row in batch.rows if row.scopes]  # what stands beside it may well be empty
     yield None
@@ -94,15 +94,15 @@ def _unfetched(run: Run) -> Batches:
     run.unfetched_before = frozenset(unfetched)
     keys = [*unfetched, *sorted(run.asked_again.difference(unfetched))]
     for batch in _until_stopped(run, run.source.fetch(keys)) if keys else ():
-        yield batch, False
+        yield batch, Brought.KEY
 
 
-def _feed(run: Run) -> Generator[tuple[Batch, bool] | None, None, bool]:
+def _feed(run: Run) -> Generator[tuple[Batch, Brought] | None, None, bool]:
     """The change feed, whole.  The watermark moves once, at its end; False where time ran out before it."""
     stream = run.source.stream
     cursor: Cursor | None = None
     for batch in _until_stopped(run, run.source.pull(run.store.position(stream), run.started)):
-        yield batch, True
+        yield batch, Brought.FEED
         cursor = batch.cursor or cursor
         if run.out_of_time() and batch.cursor is None:
             _out_of_time(run, "the feed was not read to its end: the next run goes on")
@@ -146,7 +146,7 @@ def _slices(run: Run, work: WorkList) -> Batches:
         keys = [key for _, key in items]
         known = {} if run.settings.again else _validators(run, keys)
         for batch in _until_stopped(run, run.source.fetch(keys, known)):
-            yield batch, False
+            yield batch, Brought.LIST
             done += len(batch.rows)
             run.progress("load", work.total - work.left + done, work.total)
             if run.out_of_time():

@@ -200,9 +200,10 @@ class Memory(Protocol):
         """
         ...
 
-    def recovered(self, *, whole: bool) -> None:
-        """The run since `recover` is over.  `whole`: it read the source to its end: what a killed run was about to
-        write has come again, or the source has taken it back."""
+    def recovered(self, *, whole: bool) -> frozenset[Ref]:
+        """The run since `recover` has read what it was to read.  `whole`: the source to its end: what a killed run was
+        about to write has come again, or the source has taken it back, unless its row lies in quarantine.  The refs of
+        which something newer may still have been written than what waits."""
         ...
 
     def half_written(self) -> Collection[str]:

@@ -18,7 +18,7 @@ from tsi_fetch.errors import Exit, TsiFetchError
 from tsi_fetch.report import Report
 from tsi_fetch.run import air_of, launch
 from tsi_fetch.settle import REMOVAL
-from tsi_fetch.words import Batch, Row
+from tsi_fetch.words import Batch, Brought, Row
 
 AT_ONCE = 5
 """Rows that are written and remembered together: what bounds the memory."""
@@ -57,7 +57,7 @@ def _everything(run: Run, entries: Iterator[Entry]) -> None:
         while some := list(islice(entries, AT_ONCE)):
             run.stop.check()
             for row in _rows(run, some):  # each by itself: the next may speak for the same parts
-                launch(run, Batch(run.source.stream, (row,)), in_pass=False)
+                launch(run, Batch(run.source.stream, (row,)), Brought.KEY)
             run.air.land()
             run.replaying.clear()  # their bodies
             run.progress("replayed", run.tally.rows["read"], None)

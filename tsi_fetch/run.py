@@ -22,7 +22,7 @@ from tsi_fetch.judge import ACKNOWLEDGED, Judged, judge, turn
 from tsi_fetch.refusals import rows_guard, sink_guard
 from tsi_fetch.report import Report
 from tsi_fetch.settle import doubted, names, remembered, so_far, take_off
-from tsi_fetch.words import Batch, Outcome, Result
+from tsi_fetch.words import Batch, Brought, Outcome, Result
 from tsi_fetch.write import write_all
 
 __all__ = ["Ports", "Settings", "air_of", "launch", "run_job"]
@@ -54,9 +54,7 @@ def _everything(run: Run) -> None:
         for batch in batches:
             launch(run, *batch) if batch else run.air.land()
     if not run.settings.only:
-        whole = not run.tally.partial
-        run.store.recovered(whole=whole)
-        run.held_back = frozenset() if whole else run.held_back
+        run.held_back = run.store.recovered(whole=not run.tally.partial)
     waiting.release(run)  # what this run brought may be what others wait for
     departures.carry_out(run)
     run.marker.close()
@@ -67,7 +65,7 @@ def air_of(run: Run) -> Air:
     return Air(run.sink, run.permit, partial(_land, run), run.tally.failed)
 
 
-def launch(run: Run, batch: Batch, in_pass: bool) -> None:
+def launch(run: Run, batch: Batch, brought: Brought) -> None:
     """Judge one batch and begin to write it.  The order of these lines, and of those of `_land`, is the contract."""
     if not batch.rows:
         run.air.land()
@@ -78,8 +76,8 @@ def launch(run: Run, batch: Batch, in_pass: bool) -> None:
     run.air.land_writing(judged)
     judge(judged, run)  # look up, decide, validate what changed
     rows_guard(judged, run)  # too many lost: nothing of this batch is written or settled
-    doubt = _note(run, judged)  # 0. from here on the sink may hold something else than what is remembered
-    return run.air.launch(take_off(run, batch, judged, names=keys, doubt=doubt, in_pass=in_pass))  # 1. write first
+    doubt = _note(run, judged, brought)  # 0. from here on the sink may hold something else than what is remembered
+    return run.air.launch(take_off(run, batch, judged, names=keys, doubt=doubt, brought=brought))  # 1. write first
 
 
 def _land(run: Run, flight: Flight) -> None:
@@ -93,11 +91,11 @@ def _land(run: Run, flight: Flight) -> None:
     run.said_to_wait.update(o.ref for o in outcomes if o.result is Result.MISSING)
 
 
-def _note(run: Run, judged: Judged) -> int | None:
+def _note(run: Run, judged: Judged, brought: Brought) -> int | None:
     if not judged.writes:
         return None
     with run.tally.phase("remember"):
-        number = run.store.doubt(doubted(judged, run))
+        number = run.store.doubt(doubted(judged, run, brought))
     run.marker.move()  # once, before the run's first write
     return number
 
@@ -126,7 +124,7 @@ def _remember_so_far(run: Run, flight: Flight, outcomes: Sequence[Outcome], some
     """What was acknowledged is not in doubt any more: the note of the batch gives way to one of the rest of it."""
     acknowledged = {o.ref for o in outcomes if o.result in ACKNOWLEDGED}
     with run.tally.phase("remember"):
-        rest = run.store.doubt(doubted(flight.judged, run, without=acknowledged))
+        rest = run.store.doubt(doubted(flight.judged, run, flight.brought, without=acknowledged))
         run.store.settle(replace(so_far(flight.judged, some, run), doubt=flight.doubt))
     return replace(flight, doubt=rest)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from tsi_fetch.words import (
     OVERTAKEN,
     Action,
     Batch,
+    Brought,
     Doubt,
     Fault,
     Known,
@@ -56,7 +57,7 @@ def names(batch: Batch) -> frozenset[str]:
 
 
 def take_off(
-    run: Run, batch: Batch, judged: Judged, *, names: frozenset[str], doubt: int | None, in_pass: bool
+    run: Run, batch: Batch, judged: Judged, *, names: frozenset[str], doubt: int | None, brought: Brought
 ) -> Flight:
     """A batch whose write begins."""
     writes = judged.writes
@@ -64,7 +65,7 @@ def take_off(
     foreseen = {k.ref: k for k in (*judged.unchanged(run.policy), *judged.moved_on())} if run.sink.ahead else {}
     return Flight(
         batch=batch,
-        in_pass=in_pass,
+        brought=brought,
         judged=judged,
         doubt=doubt,
         writes=writes,
@@ -100,7 +101,7 @@ def remembered(flight: Flight, outcomes: Sequence[Outcome], run: Run) -> Settlem
         known=tuple(known),
         scopes=tuple(s for t in judged.turned if not (t.fault or t.skipped) for s in _scopes(t, judged, unsure, run)),
         quarantined=tuple(quarantined),
-        checkpoint=tuple(key for t in judged.turned for key in t.row.settles) if flight.in_pass else (),
+        checkpoint=tuple(key for t in judged.turned for key in t.row.settles) if flight.brought is Brought.FEED else (),
         keys=() if run.settings.only or replays else tuple(fetched),
         closed=() if replays else (*_overtaken(judged), *map(removal_of, judged.decisions)),
         waiting=tuple(_waiting(judged, outcomes, run)),
@@ -108,10 +109,16 @@ def remembered(flight: Flight, outcomes: Sequence[Outcome], run: Run) -> Settlem
         doubt=flight.doubt,
         rows=() if replays else tuple(t.row.key for t in judged.turned),
         replayed=tuple(_replayed(judged, run)),
-        asked=replays or run.settings.worker,
+        asked=flight.brought is Brought.KEY,
         seen=tuple(_seen(judged, run)),
         again=run.settings.again,
+        believed=believed(judged.known, {*judged.decisions, *judged.moved}, run),
     )
+
+
+def believed(known: Mapping[Ref, Known], refs: Iterable[Ref], run: Run) -> tuple[tuple[Ref, Known | None], ...]:
+    """What was known of those of these refs that other jobs may settle, too."""
+    return tuple((ref, known.get(ref)) for ref in sorted(refs) if ref.type in run.settings.shared)
 
 
 def _seen(judged: Judged, run: Run) -> Iterator[ScopeSeen]:
@@ -181,16 +188,19 @@ def _arrived(
     yield from ((d.ref, d.order) for t in judged.turned for d in t.deletions)
 
 
-def doubted(judged: Judged, run: Run, *, without: Collection[Ref] = ()) -> Doubt:
+def doubted(judged: Judged, run: Run, brought: Brought, *, without: Collection[Ref] = ()) -> Doubt:
     """Before the write: what is known of these refs, and the answers of their scopes, may no longer be true.
 
     A run that is killed before it remembers leaves the sink ahead of the store.  Were the old digests still believed, a
     source that takes its change back would find everything unchanged, and the sink would keep what it took back.
+
+    `without`: refs that are written and remembered already.  Their rows are not settled for that.
     """
     refs = tuple(w.ref for w in judged.writes if w.ref not in without)
     overtakes = tuple((ref, judged.decisions[ref].upsert.order) for ref in refs)
-    asked = bool(run.settings.only) or run.settings.worker or run.settings.replays
-    return Doubt(refs, tuple(_touched(judged, set(refs))), run.policy.mapping, overtakes, asked=asked)
+    written = {w.ref for w in judged.writes}
+    scopes = tuple(replace(s, refs=s.refs.difference(without)) for s in _touched(judged, written))
+    return Doubt(refs, scopes, run.policy.mapping, overtakes, asked=brought is Brought.KEY)
 
 
 def so_far(judged: Judged, outcomes: Sequence[Outcome], run: Run) -> Settlement:
@@ -198,7 +208,8 @@ def so_far(judged: Judged, outcomes: Sequence[Outcome], run: Run) -> Settlement:
     known = tuple(judged.acknowledged(outcomes, run.policy))
     touched = tuple(_touched(judged, {k.ref for k in known}))
     rows = () if run.settings.replays else tuple(t.row.key for t in judged.turned)
-    return Settlement(run.source.stream, known=known, scopes=touched, rows=rows)
+    shared = believed(judged.known, {k.ref for k in known}, run)
+    return Settlement(run.source.stream, known=known, scopes=touched, rows=rows, believed=shared)
 
 
 def _touched(judged: Judged, refs: set[Ref]) -> Iterator[ScopeSettled]:

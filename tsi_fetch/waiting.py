@@ -16,6 +16,7 @@ from tsi_fetch.decide import Decision, decide
 from tsi_fetch.errors import Exit
 from tsi_fetch.judge import ACKNOWLEDGED, WORDS
 from tsi_fetch.refusals import quarantine_digest
+from tsi_fetch.settle import believed
 from tsi_fetch.words import (
     AWAITED,
     Action,
@@ -176,6 +177,7 @@ def _settlement(run: Run, sending: _Sending, outcomes: Sequence[Outcome]) -> Set
         quarantined=tuple(quarantined),
         waiting=tuple(again),
         arrived=tuple(orders.items()),
+        believed=believed(sending.known, sending.decisions, run),
     )
 
 

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Any, Literal, NamedTuple
 
 Order = int
@@ -421,6 +421,14 @@ class Doubt:
         return replace(self, refs=tuple(ref for ref in self.refs if ref in some), scopes=scopes, overtakes=())
 
 
+class Brought(Enum):
+    """By what the rows of a batch came, and so what brings them again where they were not settled."""
+
+    FEED = "feed"  # it is read from the same watermark
+    LIST = "list"  # their items are open
+    KEY = "key"  # nothing: they were asked for
+
+
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """Everything one batch settles, remembered in one transaction.
@@ -433,7 +441,8 @@ class Settlement:
     what is at the sink now, or was refused: what waits and is not newer waits no more.  `doubt`: the note that this
     answers.  `rows`: the keys of all its rows, for whoever has fetched one of them meanwhile.
     `replayed`: numbers of quarantined entries whose rows these were.  `asked`: no feed has brought its rows.  `seen`:
-    scopes whose answers came again, and those beside a row's first one of which there is nothing.
+    scopes whose answers came again, and those beside a row's first one of which there is nothing.  `believed`: of refs
+    that other jobs may settle too, what was known as they were decided (None: nothing).
     """
 
     stream: str
@@ -452,6 +461,7 @@ class Settlement:
     asked: bool = False
     seen: tuple[ScopeSeen, ...] = ()
     again: bool = False
+    believed: tuple[tuple[Ref, Known | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

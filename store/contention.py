@@ -1,0 +1,64 @@
+"""What several jobs that are under way settle of the same refs: of types that they share.
+
+A job looks up, writes and settles in transactions of their own, and another one may settle the same ref in between.
+What is remembered then is true of neither.  So the rows are locked as a batch is settled, and compared with what was
+believed as it was decided: what differs is in doubt from then on, and whoever holds it reads its rows again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from store.access import Access
+from store.bulk import among, bytewise
+from store.memory import STATES
+from store.notes import tell
+from store.packing import pack_version
+from store.schema import holds, known
+from tsi_fetch.words import AWAITED, DOUBTED, Doubt, Known, Ref, Settlement, State
+
+
+def lock_known(conn: Connection, ids: Collection[int]) -> Sequence[Any]:
+    """These rows of `known` until the transaction ends, in the order in which all writers take them: their keys,
+    digests, versions, states, and the run that wrote each last."""
+    columns = (known.c.id, known.c.digest, known.c.version, known.c.state, known.c.run)
+    locked = select(*columns).where(among(conn, known.c.id, ids)).with_for_update()
+    return conn.execute(locked.order_by(known.c.type, bytewise(conn, known.c.ident))).all() if ids else ()
+
+
+def contended(conn: Connection, access: Access, settlement: Settlement) -> Mapping[Ref, int]:
+    """Refs of the settlement, with their keys, of which another job has settled something else since they were looked
+    up, or which one holds by now that were removed."""
+    believed = dict(settlement.believed)
+    if not believed:
+        return {}
+    gone = {k.ref for k in settlement.known if k.state is not State.LIVE and k.digest != AWAITED}
+    ids = access.ids(conn, believed)
+    rows = {row.id: row for row in lock_known(conn, ids.values())}
+    run = access.run[0] if access.run else None
+    found = {ref: ids[ref] for ref in ids if ref not in gone and _differs(rows[ids[ref]], believed[ref], run)}
+    return found | dict(_held(conn, {ids[ref]: ref for ref in ids if ref in gone}))
+
+
+def contend(conn: Connection, found: Mapping[Ref, int]) -> None:
+    """Nobody knows what the sink holds of them: whoever holds them looks, and reads their rows again."""
+    doubted = {"digest": DOUBTED, "version": None, "state": STATES.index(State.LIVE)}
+    conn.execute(update(known).where(among(conn, known.c.id, found.values())).values(doubted))
+    tell(conn, Doubt(tuple(sorted(found)), (), 0, removes=True), found)
+
+
+def _differs(row: Any, believed: Known | None, run: int | None) -> bool:
+    """What this very run wrote since, in an earlier transaction of the same batch, is what it believes."""
+    if run is not None and row.run == run:
+        return False
+    there = None if row.digest == AWAITED else (bytes(row.digest), row.version, row.state)
+    return there != (believed and (believed.digest, pack_version(believed.version), STATES.index(believed.state)))
+
+
+def _held(conn: Connection, refs: Mapping[int, Ref]) -> Iterator[tuple[Ref, int]]:
+    if refs:
+        for number in conn.scalars(select(holds.c.known).where(among(conn, holds.c.known, refs)).distinct()):
+            yield refs[number], number
