@@ -30,11 +30,12 @@ def traced() -> Iterator[None]:
 
 
 class Weighing(TableSource):
-    """Weighs what is held while the feed is read."""
+    """Weighs what is held, garbage apart, while the feed is read."""
 
     weight = 0
 
     def pull(self, position: Position, started: datetime) -> Iterator[Batch]:
+        gc.collect()
         self.weight = tracemalloc.get_traced_memory()[0]
         return super().pull(position, started)
 
