@@ -20,6 +20,9 @@ from store.packing import pack_version
 from store.schema import holds, known
 from tsi_fetch.words import AWAITED, DOUBTED, Doubt, Known, Ref, Settlement, State
 
+_Content = tuple[bytes, bytes | None, int] | None
+"""Digest, version and state, as they are stored."""
+
 
 def lock_known(conn: Connection, ids: Collection[int]) -> Sequence[Any]:
     """These rows of `known` until the transaction ends, in the order in which all writers take them: their keys,
@@ -30,16 +33,20 @@ def lock_known(conn: Connection, ids: Collection[int]) -> Sequence[Any]:
 
 
 def contended(conn: Connection, access: Access, settlement: Settlement) -> Mapping[Ref, int]:
-    """Refs of the settlement, with their keys, of which another job has settled something else since they were looked
-    up, or which one holds by now that were removed."""
+    """Refs of the settlement, with their keys, of which another job has settled since they were looked up what is
+    neither what was believed nor what this settles, or which one holds by now that were removed.  What this very run
+    wrote since, in an earlier transaction of the same batch, is what it believes."""
     believed = dict(settlement.believed)
     if not believed:
         return {}
-    gone = {k.ref for k in settlement.known if k.state is not State.LIVE and k.digest != AWAITED}
+    new = {k.ref: k for k in settlement.known}
+    gone = {k.ref for k in new.values() if k.state is not State.LIVE and k.digest != AWAITED}
     ids = access.ids(conn, believed)
     rows = {row.id: row for row in lock_known(conn, ids.values())}
     run = access.run[0] if access.run else None
-    found = {ref: ids[ref] for ref in ids if ref not in gone and _differs(rows[ids[ref]], believed[ref], run)}
+    told = {ref: {_content(believed[ref]), _content(new.get(ref, believed[ref]))} for ref in ids}
+    differs = {ref for ref in ids if (row := rows[ids[ref]]).run != run and _stored(row) not in told[ref]}
+    found = {ref: ids[ref] for ref in differs - gone}
     return found | dict(_held(conn, {ids[ref]: ref for ref in ids if ref in gone}))
 
 
@@ -50,12 +57,12 @@ def contend(conn: Connection, found: Mapping[Ref, int]) -> None:
     tell(conn, Doubt(tuple(sorted(found)), (), 0, removes=True), found)
 
 
-def _differs(row: Any, believed: Known | None, run: int | None) -> bool:
-    """What this very run wrote since, in an earlier transaction of the same batch, is what it believes."""
-    if run is not None and row.run == run:
-        return False
-    there = None if row.digest == AWAITED else (bytes(row.digest), row.version, row.state)
-    return there != (believed and (believed.digest, pack_version(believed.version), STATES.index(believed.state)))
+def _content(entry: Known | None) -> _Content:
+    return None if entry is None else (entry.digest, pack_version(entry.version), STATES.index(entry.state))
+
+
+def _stored(row: Any) -> _Content:
+    return None if row.digest == AWAITED else (bytes(row.digest), row.version, row.state)
 
 
 def _held(conn: Connection, refs: Mapping[int, Ref]) -> Iterator[tuple[Ref, int]]:

@@ -111,3 +111,17 @@ def test_where_both_write_what_is_remembered_is_what_the_sink_holds(two: Two) ->
     nights(two)
     assert two.house.names()["s"] == "S3", "their answers are the later ones"
     is_true(two)
+
+
+def test_what_both_bring_alike_is_no_contention(two: Two) -> None:
+    two.theirs.table = {"q1": {"q": "Q", "s": "S"}}
+    assert two.other().exit_code == 0
+    two.house.source.change("p1", {"a": "A", "s": "S2"}, day(1))
+    two.theirs.change("q1", {"q": "Q", "s": "S2"}, day(1))
+    codes = beside(two.house, "s", two.other)
+    assert two.house.run(shared=SHARED).exit_code == 0
+    assert codes == [0]
+    two.house.source.asked.clear()
+    assert two.house.run(shared=SHARED).counts == {}
+    assert two.house.source.asked == []
+    is_true(two)
