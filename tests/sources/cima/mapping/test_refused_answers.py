@@ -100,6 +100,16 @@ def test_a_national_code_that_holds_a_control_character_is_refused_where_it_stan
     assert (found.code, found.path) == ("cima-type", "medicamento.presentaciones[1].cn")
 
 
+@pytest.mark.parametrize("kind", ["principiosActivos", "excipientes"])
+@pytest.mark.parametrize("nothing", [{}, {"nombre": " ", "cantidad": "5", "unidad": "mg"}, {"codigo": "", "id": None}])
+def test_a_substance_without_a_name_or_a_code_is_refused(make_row: Make, kind: str, nothing: Any) -> None:
+    """Left out, the product would seem to be free of it; what was written of it before would go."""
+    known = {"id": 5, "codigo": "5A", "nombre": "UNA"}
+    found = fault(make_row("99001", **{kind: [known, nothing]}))
+
+    assert (found.code, found.path) == ("cima-missing", f"medicamento.{kind}[1].nombre")
+
+
 @pytest.mark.parametrize("name", ["nregistro", "nombre", "labtitular", "estado"])
 def test_a_required_member_that_is_missing_is_named(refused: Make, body: Make, name: str) -> None:
     whole = body("medicamento_99001")
