@@ -126,8 +126,9 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Trial:
     "path",
     [
         "", "$", "medicamento", "medicamento.docs", "medicamento.docs[0]", "medicamento.docs[1].tipo",
-        "medicamento.docs[0].secc", "medicamento.docs[0].tipo.x", "medicamento.docs[9].tipo", "medicamento..docs[0].tipo",
-        "medicamento.nothing", "medicamento.nombre", "notas[0].tipo", "docs[0].tipo", PLANTED,
+        "medicamento.docs[0].secc", "medicamento.docs[0].tipo.x", "medicamento.docs[9].tipo",
+        "medicamento..docs[0].tipo", "medicamento.nothing", "medicamento.nombre", "notas[0].tipo", "docs[0].tipo",
+        PLANTED,
     ],
 )  # fmt: skip
 def test_an_entry_that_points_elsewhere_is_seen(refused: Trial, path: str, code: str) -> None:
