@@ -25,7 +25,7 @@ from sources.cima.source import Cima
 from store import queries
 from store.handle import open_store
 from tests.hostile.mutations import PLANTED, Mutation, mutated, written
-from tests.hostile.pointing import at, offending, pointed, same, within
+from tests.hostile.pointing import at, offending, pointed, refused_part, same, within
 from tsi_fetch.fhir.tokens import parse
 from tsi_fetch.http.limit import SteadyPace
 from tsi_fetch.ports import Sink
@@ -282,6 +282,9 @@ def _told(product: Product, entry: Quarantined) -> None:
     if entry.row.unfetched:  # what cannot be taken for an answer is not kept: it is asked for again
         assert fault.path.partition(": ")[0] == part_of(product.call)
         return
+    if entry.ref is not None:
+        _told_of_a_resource(product, entry, entry.ref)
+        return
     answer, steps = pointed(entry)
     assert (answer.part, answer.status) == (part_of(product.call), mutation.status)
     assert answer.body == mutation.body
@@ -291,9 +294,20 @@ def _told(product: Product, entry: Quarantined) -> None:
     assert not isinstance(value, str) or len(value) < 4 or value not in f"{fault.rule} {fault.path} {entry.key}"
 
 
+def _told_of_a_resource(product: Product, entry: Quarantined, ref: Ref) -> None:
+    """What may not be written lies there itself, with the answers that it was made of."""
+    assert product.mutation.body in [answer.body for answer in entry.row.answers]
+    value, steps = refused_part(entry)
+    before = clean_bodies(product).all.get(ref)
+    assert before is None or not same(value, at(parse(before), steps)), "this was so before"
+    assert not isinstance(value, str) or len(value) < 4 or value not in f"{entry.fault.rule} {entry.fault.path}"
+
+
 def _nothing_of_what_is_refused(trial: Trial) -> None:
-    """Of a refused row nothing is written; a row of flags that is refused holds back nothing beside it."""
-    keys = {trouble.key for trouble in trial.troubles}
+    """Of a refused row nothing is written, nor a refused resource; a row of flags that is refused holds back nothing
+    beside it."""
+    assert not {trouble.ref for trouble in trial.troubles} & trial.all.keys()
+    keys = {trouble.key for trouble in trial.troubles if trouble.ref is None}
     if trial.product.number in keys:
         assert not any(trial.bodies.values())
     elif keys:

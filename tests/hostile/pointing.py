@@ -62,6 +62,20 @@ def offending(entry: Quarantined) -> Any:
     return value
 
 
+def refused_part(entry: Quarantined) -> tuple[Any, list[Step]]:
+    """Of a resource that may not be written: what stands in it where the fault says (`name.0.family`), and the way
+    there; where a member is missing, what it should stand in."""
+    assert entry.body is not None
+    tree = parse(entry.body)
+    steps: list[Step] = [int(word) if word.isdecimal() else word for word in entry.fault.path.split(".")]
+    value = at(tree, steps)
+    if value is MISSING:
+        steps.pop()
+        value = at(tree, steps)
+    assert value is not MISSING, f"nothing stands at {entry.fault.path}, nor near it"
+    return value, steps
+
+
 def same(one: Any, other: Any) -> bool:
     """Whether two values are the same to the last digit."""
     return one is other if MISSING in (one, other) else dump(one) == dump(other)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,14 +108,32 @@ def test_a_register_without_a_change_is_mapped_whole(trial: int, tmp_path: Path)
     assert all(found.bodies.values())
 
 
+def instead(product: Product, place: str, tree: Any) -> Product:
+    """The product with another answer of its own."""
+    call = next(iter(product.answers))
+    return Product(1, product.number, product.answers, call, Mutation("another value", place, written(tree)))
+
+
+def test_a_resource_that_may_not_be_written_lies_there_itself(tmp_path: Path) -> None:
+    product = product_of(1)
+    tree = deepcopy(product.answers[next(iter(product.answers))])
+    tree["formaFarmaceutica"]["id"] = f"{PLANTED}  twice"  # FHIR's codes know no two blanks in a row
+    _, (found,) = World(tmp_path).run([instead(product, ".formaFarmaceutica.id", tree)], files=False, validate="refuse")
+    check_trial(found)
+    assert {entry.fault.code for entry in found.troubles} == {"fhir-invalid"}
+    for entry in found.troubles:
+        astray = replace(entry, fault=replace(entry.fault, path="status"))
+        with pytest.raises(AssertionError):
+            check_trial(replace(found, troubles=[astray]))
+
+
 @pytest.fixture(scope="module")
 def refused(tmp_path_factory: pytest.TempPathFactory) -> Trial:
     """A product of which the kind of a document is no number."""
     product = product_of(1)
-    call = next(iter(product.answers))
-    tree = deepcopy(product.answers[call])
+    tree = deepcopy(product.answers[next(iter(product.answers))])
     tree["docs"][0]["tipo"] = PLANTED
-    wrong = Product(1, product.number, product.answers, call, Mutation("another value", ".docs[0].tipo", written(tree)))
+    wrong = instead(product, ".docs[0].tipo", tree)
     _, (found,) = World(tmp_path_factory.mktemp("refused")).run([wrong], files=False, validate="off")
     check_trial(found)
     assert [entry.fault.path for entry in found.troubles] == ["medicamento.docs[0].tipo"]
