@@ -10,9 +10,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from sources.cima.answers import not_the_answer
 from tsi_fetch.http.agent import user_agent
-from tsi_fetch.http.answer import MAX_BODY
 from tsi_fetch.http.chain import ChainOptions
 from tsi_fetch.http.retry import RetryPolicy
+
+MOST_READ = 8 * 1024 * 1024
+"""Bytes of one answer.  No recorded one has a tenth of it.  As JSON of many small objects it takes some 220 MB of
+memory once it is read, and the CronJob has 512."""
 
 
 def _reads_port(parts: SplitResult) -> bool:
@@ -58,7 +61,7 @@ class CimaOptions(BaseModel):
         ge=0,
         description="Seconds that the server may ask to wait; beyond it the run ends as 'try again'.",
     )
-    max_body: int = Field(default=MAX_BODY, ge=1024, description="Bytes of one answer, after decompression, at most.")
+    max_body: int = Field(default=MOST_READ, ge=1024, description="Bytes of one answer, after decompression, at most.")
     contact: str = Field(default="", description="Whom the register's operator can write to; part of the User-Agent.")
     user_agent: str | None = Field(
         default=None, min_length=1, description="A User-Agent of your own instead of the honest one."

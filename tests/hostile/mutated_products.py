@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -24,19 +24,21 @@ from sources.cima.options import CimaOptions
 from sources.cima.source import Cima
 from store import queries
 from store.handle import open_store
-from tests.hostile.mutations import PLANTED, Mutation, mutated
+from tests.hostile.mutations import PLANTED, Mutation, mutated, written
+from tests.hostile.pointing import at, offending, pointed, refused_part, same, within
 from tsi_fetch.fhir.tokens import parse
 from tsi_fetch.http.limit import SteadyPace
 from tsi_fetch.ports import Sink
 from tsi_fetch.report import Report
 from tsi_fetch.run import Ports, Settings, run_job
-from tsi_fetch.words import Ref, RunRecord, Upsert
+from tsi_fetch.words import Quarantined, Ref, RunRecord, Upsert
 
 AT_ONCE = 18
 """Products of one run: fewer than may be refused before a guard ends it."""
 
 DAY = "2026-03-02"
 TEMPLATES = ("99001", "1998001001", "99 003-95-96")
+FLAGS = ("notasSeguridad", "matinf", "psum")
 Tree = Any
 
 
@@ -60,9 +62,17 @@ def product_of(trial: int) -> Product:
     template = rng.choice(TEMPLATES)
     number = f"1{trial:09d}" if template == "1998001001" else f"{template[:3]}x{trial}"
     answers = _answers(template, number, trial)
-    # half of all trials change the product's own answer, since most is in it
-    call = next(iter(answers)) if rng.random() < 0.5 else rng.choice(list(answers))
+    call = _call(rng, list(answers))
     return Product(trial, number, answers, call, mutated(rng, answers[call]))
+
+
+def _call(rng: random.Random, calls: list[str]) -> str:
+    """Which answer is changed: half of all trials change the product's own, since most is in it; the other kinds have
+    the same share of the rest, however many of a kind there are."""
+    if rng.random() < 0.5:
+        return calls[0]
+    kind = rng.choice(sorted({kind_of(call) for call in calls}))
+    return rng.choice([call for call in calls if kind_of(call) == kind])
 
 
 _REGISTER = register()
@@ -82,7 +92,28 @@ def _answers(template: str, number: str, trial: int) -> dict[str, Tree]:
         if (kind, template) in _REGISTER.contents:
             sections = deepcopy(_REGISTER.contents[kind, template])
             answers[f"docSegmentado/contenido/{kind}?nregistro={number}"] = sections
+    return answers | _beside(product, number)
+
+
+def _beside(product: Tree, number: str) -> dict[str, Tree]:
+    """What the product's flags ask for: notes, materials, and of its packs whether they can be had."""
+    product.update(notas=True, materialesInf=True, psum=True)
+    notes, materials = deepcopy(_REGISTER.notes["99001"]), deepcopy(_REGISTER.materials["99001"])
+    answers: dict[str, Tree] = {f"notas?nregistro={number}": notes, f"materiales?nregistro={number}": materials}
+    for index, pack in enumerate(product["presentaciones"]):
+        problem = {**_REGISTER.supply["999102"], "nombre": pack["nombre"]} if index == 0 else pack
+        answers[f"psuministro/v2/cn/{pack['cn']}"] = {**deepcopy(problem), "cn": pack["cn"]}
     return answers
+
+
+def kind_of(call: str) -> str:
+    """The word that a call begins with; that of a document's text is its second."""
+    return call.removeprefix("docSegmentado/").partition("?")[0].partition("/")[0]
+
+
+def part_of(call: str) -> str:
+    """The part of a row's answers that this call gives."""
+    return call.partition("?")[0].removeprefix("docSegmentado/").replace("psuministro/v2/cn/", "psuministro/")
 
 
 class Wire:
@@ -118,14 +149,18 @@ class Trial:
     """What became of one product."""
 
     product: Product
-    troubles: list[queries.QuarantineRow]
-    bodies: dict[Ref, bytes]
+    troubles: list[Quarantined]
+    bodies: dict[str, dict[Ref, bytes]]  # by scope
+
+    @property
+    def all(self) -> dict[Ref, bytes]:
+        return {ref: body for some in self.bodies.values() for ref, body in some.items()}
 
     @property
     def fate(self) -> str:
         if self.troubles:
-            return "unfetched" if any(t.unfetched for t in self.troubles) else "refused"
-        return "mapped" if self.bodies else "gone"
+            return "unfetched" if any(t.row.unfetched for t in self.troubles) else "refused"
+        return "mapped" if any(self.bodies.values()) else "gone"
 
 
 @dataclass
@@ -164,15 +199,14 @@ class World:
             sink.history, sink.marks = deepcopy(self._memory.history), dict(self._memory.marks)
         report = self._run(store, sink, Wire(products).transport, name, validate=validate)
         with open_store(f"sqlite:///{store}") as stored:
-            entries = queries.quarantine(stored, "cima")
-            states = stored.reader("cima", "sink").scopes([p.number for p in products])
+            listed = [entry.id for entry in queries.quarantine(stored, "cima")]
+            entries = [found[1] for number in listed if (found := queries.quarantined(stored, number))]
+            states = stored.reader("cima", "sink").scopes([scope for p in products for scope in scopes_of(p)])
         return report, [
             Trial(
                 p,
-                [e for e in entries if e.key == p.number],
-                {ref: held.body or b"" for ref, held in sink.find(sorted(states[p.number].refs), bodies=True).items()}
-                if p.number in states
-                else {},
+                [e for e in entries if e.key.partition("#")[0] == p.number],
+                {scope: _held(sink, states[scope].refs) for scope in scopes_of(p) if scope in states},
             )
             for p in products
         ]
@@ -187,6 +221,14 @@ class World:
                 report = run_job(Ports(source, sink, made, self.clock), settings)
         source.close()
         return report
+
+
+def scopes_of(product: Product) -> list[str]:
+    return [product.number, *(f"{product.number}#{flag}" for flag in FLAGS)]
+
+
+def _held(sink: Sink, refs: Collection[Ref]) -> dict[Ref, bytes]:
+    return {ref: held.body or b"" for ref, held in sink.find(sorted(refs), bodies=True).items()}
 
 
 def sending(upstream: Register) -> httpx.MockTransport:
@@ -207,29 +249,74 @@ def check_run(report: Report, trials: Sequence[Trial]) -> None:
     assert report.exit_code == (65 if troubles else 0), report.reasons
     assert report.outcome == ("quarantined" if troubles else "done")
     assert report.troubles == troubles
-    assert report.rows["read"] == len(trials)
+    assert report.rows["read"] == len(trials) + sum("#" in t.key for trial in trials for t in trial.troubles)
     assert PLANTED not in json.dumps([report.to_json()["reasons"], report.to_json()["notes"]])
 
 
 def check_trial(trial: Trial) -> None:
-    """Mapped or in quarantine, never neither; with code, path and rule; what is mapped is whole."""
+    """Mapped or in quarantine, never neither; what is refused can be found by what the entry says; what is mapped is
+    whole."""
     mutation = trial.product.mutation
     for trouble in trial.troubles:
-        assert trouble.fault.code
-        assert trouble.fault.path
-        assert trouble.fault.rule
-        assert PLANTED not in trouble.fault.rule
-        assert PLANTED not in trouble.fault.path or mutation.path.endswith(".cn")
+        _told(trial.product, trouble)
+    _nothing_of_what_is_refused(trial)
     if trial.fate == "gone":
         assert mutation.status == 204, "dropped in silence"
         assert trial.product.call.startswith("medicamento")
     if mutation.neutral:
         assert trial.fate == "mapped", trial.troubles
-        assert resources(trial.bodies) == resources(clean_bodies(trial.product))
+        assert resources(trial.all) == resources(clean_bodies(trial.product).all)
     elif trial.fate == "mapped":
-        for ref, resource in resources(trial.bodies).items():
+        for ref, resource in resources(trial.all).items():
             assert (resource["resourceType"], resource["id"]) == ref
         _nothing_left_out(trial)
+
+
+def _told(product: Product, entry: Quarantined) -> None:
+    """Code, place and rule, never the value; and the value is at that place of what is kept, as it was sent."""
+    fault, mutation = entry.fault, product.mutation
+    assert fault.code
+    assert fault.rule
+    assert PLANTED not in fault.rule
+    assert PLANTED not in fault.path or mutation.path.endswith(".cn")
+    if entry.row.unfetched:  # what cannot be taken for an answer is not kept: it is asked for again
+        assert fault.path.partition(": ")[0] == part_of(product.call)
+        return
+    if entry.ref is not None:
+        _told_of_a_resource(product, entry, entry.ref)
+        return
+    answer, steps = pointed(entry)
+    assert (answer.part, answer.status) == (part_of(product.call), mutation.status)
+    assert answer.body == mutation.body
+    value = offending(entry)
+    assert not same(value, at(parse(written(product.answers[product.call])), steps)), "this was so before"
+    assert mutation.nowhere or within(steps, mutation.path), f"it is at {mutation.path}"
+    assert not isinstance(value, str) or len(value) < 4 or value not in f"{fault.rule} {fault.path} {entry.key}"
+
+
+def _told_of_a_resource(product: Product, entry: Quarantined, ref: Ref) -> None:
+    """What may not be written lies there itself, with the answers that it was made of."""
+    assert product.mutation.body in [answer.body for answer in entry.row.answers]
+    value, steps = refused_part(entry)
+    before = clean_bodies(product).all.get(ref)
+    assert before is None or not same(value, at(parse(before), steps)), "this was so before"
+    assert not isinstance(value, str) or len(value) < 4 or value not in f"{entry.fault.rule} {entry.fault.path}"
+
+
+def _nothing_of_what_is_refused(trial: Trial) -> None:
+    """Of a refused row nothing is written, nor a refused resource; a row of flags that is refused holds back nothing
+    beside it."""
+    assert not {trouble.ref for trouble in trial.troubles} & trial.all.keys()
+    keys = {trouble.key for trouble in trial.troubles if trouble.ref is None}
+    if trial.product.number in keys:
+        assert not any(trial.bodies.values())
+    elif keys:
+        (refused,) = keys
+        kept, clean = trial.bodies, clean_bodies(trial.product).bodies
+        assert refused in scopes_of(trial.product)
+        assert not kept.get(refused)
+        for scope in set(scopes_of(trial.product)) - {refused}:
+            assert resources(kept.get(scope, {})) == resources(clean.get(scope, {})), scope
 
 
 def resources(bodies: Mapping[Ref, bytes]) -> dict[Ref, Any]:
@@ -237,26 +324,38 @@ def resources(bodies: Mapping[Ref, bytes]) -> dict[Ref, Any]:
     return {ref: parse(body) for ref, body in bodies.items()}
 
 
-def clean_bodies(product: Product) -> dict[Ref, bytes]:
+def clean_bodies(product: Product) -> Trial:
     """What the answers give as they were before the change."""
     source = cima_of(Wire([product], clean=True).transport, StillClock())
     (batch,) = source.fetch([product.number])
     changes = [change for row in batch.rows for change in source.to_changes(row)]
     source.close()
-    return {change.ref: change.body for change in changes if isinstance(change, Upsert)}
+    bodies: dict[str, dict[Ref, bytes]] = {}
+    for change in changes:
+        if isinstance(change, Upsert):
+            bodies.setdefault(change.scope, {})[change.ref] = change.body
+    return Trial(product, [], bodies)
 
 
 def _nothing_left_out(trial: Trial) -> None:
-    """As many packs, documents and sections as the answers have, read here without the mapping's help."""
+    """As many of everything as the answers have, read here without the mapping's help."""
     product = json.loads(_said(trial.product, "medicamento"))
-    mapped = resources(trial.bodies)
+    mapped = resources(trial.bodies[trial.product.number])
     kinds = [ref.type for ref in mapped]
     assert kinds.count("MedicinalProductDefinition") == kinds.count("RegulatedAuthorization") == 1
     packs = {pack["cn"] for pack in product.get("presentaciones") or ()}
     assert kinds.count("PackagedProductDefinition") == len(packs)
-    codes = {"principiosActivos": "codigo", "excipientes": "id"}
-    said = [one for kind, code in codes.items() for one in product.get(kind) or () if _known(one, "nombre", code)]
-    assert kinds.count("Ingredient") == len(said)
+    substances = [one for kind in ("principiosActivos", "excipientes") for one in product.get(kind) or ()]
+    assert kinds.count("Ingredient") == len(substances)
+    papers = [one for one in product.get("docs") or () if _web(one.get("url")) or _web(one.get("urlHtml"))]
+    photos = [one for one in product.get("fotos") or () if _web(one.get("url"))]
+    assert kinds.count("DocumentReference") == len(papers) + len(photos)
+    _every_text(trial, product, mapped)
+    _everything_beside(trial, product)
+
+
+def _every_text(trial: Trial, product: Tree, mapped: Mapping[Ref, Any]) -> None:
+    kinds = [ref.type for ref in mapped]
     documents = {doc["tipo"] for doc in product.get("docs") or () if doc.get("secc") and doc["tipo"] in (1, 2)}
     bundles = {ref.id.split("-")[3]: body for ref, body in mapped.items() if ref.type == "Bundle"}
     assert set(bundles) == {{1: "ft", 2: "p"}[tipo] for tipo in documents}
@@ -267,14 +366,35 @@ def _nothing_left_out(trial: Trial) -> None:
         assert len(outer.get("section", ())) == len(json.loads(sent) if sent else ())
 
 
-def _known(one: Tree, *names: str) -> bool:
-    return any(str(one[name]).strip() for name in names if one.get(name) is not None)
+def _everything_beside(trial: Trial, product: Tree) -> None:
+    """Notes, materials and supply problems, each in its own scope, where the product says that it has them."""
+    packs = [pack["cn"] for pack in product.get("presentaciones") or ()]
+    notes = json.loads(_said(trial.product, "notas") or b"[]") if product.get("notas") else []
+    found = json.loads(_said(trial.product, "materiales") or b"[]") if product.get("materialesInf") else []
+    lists = [one.get(name) or () for one in found for name in ("listaDocsPaciente", "listaDocsProfesional")]
+    papers = {_web(paper.get("url")) for some in lists for paper in some} - {""}
+    short = product.get("psum") or any(pack.get("psum") for pack in product.get("presentaciones") or ())
+    answers = [json.loads(_said(trial.product, f"psuministro/v2/cn/{cn}") or b"{}") for cn in set(packs) if short]
+    problems = [one for one in answers if one.get("fini") is not None and one.get("activo") is not False]
+    for flag, rows in zip(FLAGS, (notes, papers, problems), strict=True):
+        assert len(trial.bodies.get(f"{trial.product.number}#{flag}", ())) == len(rows), flag
+
+
+def _web(address: str | None) -> str:
+    """An address as FHIR can hold it; nothing where it is none of the web's, or too long."""
+    text = "".join("%20" if letter.isspace() else letter for letter in (address or "").strip())
+    _, mark, rest = text.partition("://")
+    return (
+        text if mark and text.startswith(("http:", "https:")) and rest[:1] not in ("", "/") and len(text) <= 800 else ""
+    )
 
 
 def _said(product: Product, call: str) -> bytes:
     """What the register answered to this call; empty for nothing (204)."""
     for asked, tree in product.answers.items():
-        if asked.startswith(call):
+        if asked.partition("?")[0] == call:
+            if asked == product.call and product.mutation.status != 200:
+                return b""
             body = product.mutation.body if asked == product.call else json.dumps(tree).encode()
             return body.removeprefix(b"\xef\xbb\xbf")
     return b""

@@ -30,6 +30,11 @@ class Mutation:
     status: int = 200
     neutral: bool = False
 
+    @property
+    def nowhere(self) -> bool:
+        """Whether it is a change of the bytes, or of all of them: there is no one place of it."""
+        return self.kind not in TREE
+
     def __str__(self) -> str:
         return f"{self.kind} at {self.path or '$'} (status {self.status}): {self.body[:200]!r}"
 
@@ -126,7 +131,7 @@ def _another(rng: random.Random, place: Place) -> Any:
     """A value that is not the one that stands there."""
     container, step, path = place
     pools: list[list[Any]] = [STRINGS, NUMBERS, OTHERS]
-    if path.rpartition(".")[2] in ("aut", "susp", "rev", "fecha"):
+    if path.rpartition(".")[2] in ("aut", "susp", "rev", "fecha", "fini", "ffin"):
         pools = [DATES]
     values = [value for value in rng.choice(pools) if value != container[step]]
     return rng.choice(values)

@@ -12,12 +12,14 @@ from typing import Any
 
 import httpx
 import pytest
-from fake_cima import cima, page, register, rows_of
+from fake_cima import at, changed, cima, page, register, rows_of
+from still_clock import StillClock
 
 from dev.cima_server import Reply
+from tests.hostile.pointing import offending, same
 from tsi_fetch.errors import TryAgain, Unusable
 from tsi_fetch.fhir.tokens import MAX_DEPTH, NotJson, canonical, dump, parse
-from tsi_fetch.words import Row
+from tsi_fetch.words import Batch, Quarantined, Row
 
 DEEP = 10_000
 SURROGATE = rb'"\ud800"'
@@ -123,11 +125,30 @@ def test_a_product_with_such_an_answer_is_not_fetched_and_says_which(case: str, 
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_feed_or_listing_with_such_a_page_is_tried_again_later(case: str) -> None:
-    upstream = register()
-    upstream.instead("medicamentos?pagina=1", *[Reply(200, REFUSED[case])] * 2)
-    with pytest.raises(TryAgain):
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_listing_with_such_a_page_is_tried_again_later(case: str, number: int) -> None:
+    upstream = register(page_size=2)
+    upstream.instead(f"medicamentos?pagina={number}", *[Reply(200, REFUSED[case])] * 2)
+    with pytest.raises(TryAgain) as refused:
         list(cima(upstream).keys())
+    assert "99001" not in f"{refused.value.message} {refused.value.hint}"
+
+
+@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_feed_with_such_a_page_is_tried_again_later_and_asks_for_no_product(case: str, number: int) -> None:
+    """Nor does it give a batch: what it read before cannot count as the whole feed."""
+    rows = [changed(n, "2026-03-02T08:00:00+00:00", "ft") for n in ("99001", "1998001001", "99 003-95-96")]
+    upstream = register(feed=rows, page_size=2)
+    call = f"registroCambios?fecha=27/02/2026&pagina={number}"
+    upstream.instead(call, *[Reply(200, REFUSED[case])] * 2)
+    given: list[Batch] = []
+    with pytest.raises(TryAgain) as refused:
+        given.extend(cima(upstream).pull(at("2026-03-01"), StillClock().now()))
+    assert given == []
+    assert call in upstream.calls
+    assert all(made.startswith("registroCambios") for made in upstream.calls)
+    assert "99001" not in f"{refused.value.message} {refused.value.hint}"
 
 
 @pytest.mark.parametrize(
@@ -141,8 +162,10 @@ def test_a_number_that_is_no_number_of_ours_is_refused_by_its_place(member: str,
     row = fetched("medicamento?nregistro=99001", product[:at] + value + product[end:])
     with pytest.raises(Unusable) as refused:
         cima(register()).to_changes(row)
-    assert refused.value.fault.code == "cima-type"
-    assert refused.value.fault.path.endswith(f".{member}")
+    entry = Quarantined(row.key, row.digest, refused.value.fault, row)
+    assert entry.fault.code == "cima-type"
+    assert entry.fault.path.endswith(f".{member}")
+    assert same(offending(entry), parse(value))
     assert value.decode() not in str(refused.value)
 
 

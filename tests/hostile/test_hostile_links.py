@@ -7,11 +7,12 @@ in tests/sources/cima/test_cima_product.py, on plain `next` links in tests/sinks
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from fake_cima import at as seen_up_to
 from fake_cima import cima, page, register, rows_of
 from still_clock import StillClock
 
@@ -114,11 +115,21 @@ def test_a_sources_redirect_to_no_url_is_a_failure_of_the_request(target: str, s
 
 
 @pytest.mark.parametrize("target", [*ELSEWHERE, *NO_URL])
-def test_a_feed_or_listing_that_redirects_elsewhere_ends_the_pass(target: str) -> None:
-    trap = Trap(target)
+@pytest.mark.parametrize("reads", ["feed", "listing", "what changed"])
+def test_a_feed_or_listing_that_redirects_elsewhere_ends_the_pass(target: str, reads: str) -> None:
+    trap, now = Trap(target), StillClock().now()
+    source = cima(httpx.MockTransport(trap))
+    read: dict[str, Callable[[], Iterable[object]]] = {
+        "feed": lambda: source.pull(seen_up_to("2026-03-01"), now),
+        "listing": source.keys,
+        "what changed": lambda: source.changed(now, now),
+    }
+    given: list[object] = []
     with pytest.raises(TsiFetchError):
-        list(cima(httpx.MockTransport(trap)).keys())
+        given.extend(read[reads]())
+    assert given == []
     assert trap.hosts == {"cima.invalid"}
+    assert all(request.url.path.endswith(("/registroCambios", "/medicamentos")) for request in trap.sent)
 
 
 @pytest.mark.parametrize("number", ["..", ".", "../../x", "//elsewhere.invalid", "?x=1", "#", "%2e%2e", "\\", "a\0b"])

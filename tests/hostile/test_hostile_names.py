@@ -26,11 +26,12 @@ from sources.cima import identity
 from store import queries
 from store.handle import open_store
 from store.upgrade import upgrade
+from tsi_fetch.fhir.tokens import parse
 from tsi_fetch.http.chain import ChainOptions, build_client
 from tsi_fetch.http.record import Recorder
 from tsi_fetch.http.recording import Recording
 from tsi_fetch.run import Ports, Settings, run_job
-from tsi_fetch.words import Ref, Result, RunRecord, Write, WriteAction
+from tsi_fetch.words import Quarantined, Ref, Result, RunRecord, Write, WriteAction
 
 NAMES = [
     "..", ".", "...", "../x", "..\\x", "/etc/passwd", "\\\\host\\share", "C:\\x", "C:x", "a/../../x", "%2e%2e%2fx",
@@ -158,8 +159,8 @@ class Nights:
         self.upstream, self.clock, self.sink = register(feed=[]), StillClock(), MemorySink()
         self._url = url
 
-    def run(self, name: str) -> tuple[int, list[str]]:
-        """The exit code, and the keys of what lies in quarantine."""
+    def run(self, name: str) -> tuple[int, list[Quarantined]]:
+        """The exit code, and what lies in quarantine."""
         self.sink.run = name
         with open_store(self._url, create=self._url.startswith("sqlite")) as stored:
             with (
@@ -168,7 +169,8 @@ class Nights:
             ):
                 made.begin_run(RunRecord(name, "cima", self.clock.now()))
                 report = run_job(Ports(source, self.sink, made, self.clock), Settings("cima", name))
-            return report.exit_code, [entry.key for entry in queries.quarantine(stored, "cima")]
+            numbers = [entry.id for entry in queries.quarantine(stored, "cima")]
+            return report.exit_code, [found[1] for number in numbers if (found := queries.quarantined(stored, number))]
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
@@ -189,8 +191,13 @@ def test_rows_that_no_store_can_keep_a_key_of_do_not_end_a_run(
     flag = "".join(map(chr, range(0x4E00, 0x9000)))
     nights.upstream.feed += [{"nregistro": "99001", "fecha": stamp, "tipoCambio": 3, "cambio": [flag]}]
     nights.upstream.calls.clear()
-    code, keys = nights.run("second")
+    code, entries = nights.run("second")
     assert code == 65
-    assert len(keys) == 4
-    assert all(key.startswith("fila-") for key in keys)
+    assert len(entries) == 4
+    assert all(entry.key.startswith("fila-") for entry in entries)
+    assert {(entry.fault.path, entry.row.answers[0].part) for entry in entries} == {("$", "fila")}
+    kept = [parse(entry.row.answers[0].body) for entry in entries]
+    assert sorted(map(str, kept)) == sorted(
+        str(row) for row in nights.upstream.feed if row["nregistro"] != "1998001001"
+    )
     assert "medicamento?nregistro=1998001001" in nights.upstream.calls

@@ -96,5 +96,7 @@ def _files(desk: Desk) -> None:
     hear_postgres(desk.heard, desk.postgres)
     for tape in sorted(desk.folder.glob("tape*")):
         hear_folder(desk.heard, "tape", tape)
+    for folder in sorted([*desk.folder.glob("*export-of-*"), *desk.folder.glob("*troubles-of-*")]):
+        hear_folder(desk.heard, "exported", folder)
     for text in desk.town.heard + desk.town.told:
         desk.heard.add("wire", "the proxy", text)

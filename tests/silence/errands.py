@@ -38,10 +38,16 @@ class Desk:
             self.heard.surprises.append(f"{' '.join(arguments)} ended with {got}, not {code}")
         return out
 
-    def both(self, *arguments: str, code: int | None = None) -> None:
+    def both(self, *arguments: str, code: int | None = None, outlet: str = "said") -> None:
         """As text and as JSON."""
-        self.say(*arguments, code=code)
-        self.say(*arguments, "--json", code=code)
+        self.say(*arguments, code=code, outlet=outlet)
+        self.say(*arguments, "--json", code=code, outlet=outlet)
+
+    def into(self, folder: str, *arguments: str, code: int | None = None) -> None:
+        """What writes into a folder that is new, as text and as JSON; FOLDER stands for it."""
+        for form in ((), ("--json",)):
+            there = str(self.folder / f"{'json-' if form else ''}{folder}")
+            self.say(*(there if word == "FOLDER" else word for word in arguments), *form, code=code)
 
 
 def register() -> Register:
@@ -81,7 +87,7 @@ jobs:
 def good_days(desk: Desk) -> None:
     """Runs that come to their end, with rows that are mapped, refused in every way, waiting, foreign, not fetched."""
     desk.both("jobs", code=0)
-    desk.say("db", "upgrade", "--store", desk.postgres, code=0)
+    desk.both("db", "upgrade", "--store", desk.postgres, code=0)
     desk.both("plan", "plain")
     desk.say("run", "plain", "--record", str(desk.folder / "tape"), "--log", "text", code=65)
     desk.say("run", "plain", "--log", "json", code=65)
@@ -115,9 +121,11 @@ def looking_back(desk: Desk) -> None:
         desk.both("runs", job, code=0)
         desk.both("reconcile", job)
         _explained(desk, job)
-        desk.say("export", job, str(desk.folder / f"export-of-{job}"), "--log", "text")
+        desk.into(f"export-of-{job}", "export", job, "FOLDER")
+        _every_run(desk, job)
         desk.both("quarantine", "list", "--job", job, "--all", code=0)
         _show(desk, job)
+    _differs(desk)
     desk.say("reconcile", "plain", "--fix", "--log", "text")
     desk.say("reconcile", "plain", "--fix", "--yes", "--log", "text")
     _load_again(desk)
@@ -130,17 +138,38 @@ def _load_again(desk: Desk) -> None:
     for job in ("plain", "env", "cima"):
         desk.say("backfill", "start", job, "--all", "--again", "--attempts", "1", "--log", "text")
         desk.say("quarantine", "replay", job, "--log", "json")
+        desk.say("quarantine", "replay", job, "--json")
     desk.both("backfill", "list", "--job", "plain", code=0)
-    for number in ("1", "2"):
-        desk.both("backfill", "show", number)
-        desk.say("backfill", "resume", number, "--log", "json")
+    listed = json.loads(desk.say("backfill", "list", "--job", "plain", "--json", code=0))["backfills"]
+    for number in [str(one["id"]) for one in listed]:
+        desk.both("backfill", "show", number, code=75)  # the store that is lost might have one of this number
+        desk.both("backfill", "show", number, "--job", "plain", code=0)
+        desk.say("backfill", "resume", number, "--log", "json", code=75)
+        desk.say("backfill", "resume", number, "--job", "plain", "--log", "json")
+        desk.say("backfill", "resume", number, "--job", "plain", "--json")
+    _begun_and_given_up(desk)
     listed = json.loads(desk.say("quarantine", "list", "--job", "plain", "--json", code=0))["quarantine"]
-    number = str(listed[0]["number"])
     why = f"the server's token is {SECRETS['plain token']} now"
-    desk.both("quarantine", "drop", "plain", number, "--why", why, code=2)
-    desk.both("quarantine", "drop", "plain", number, "--why", why, "--yes")
+    for entry, form in zip(listed, ("--log=text", "--json"), strict=False):
+        given = ("quarantine", "drop", "plain", str(entry["number"]), "--why", why, form)
+        desk.say(*given, code=2)
+        desk.say(*given, "--yes", code=0)
     desk.both("quarantine", "list", "--job", "plain", "--all", code=0)
-    desk.say("quarantine", "export", str(desk.folder / "troubles"), "--job", "plain", code=0)
+    for job in ("plain", "env", "cima"):
+        desk.into(f"troubles-of-{job}", "quarantine", "export", "FOLDER", "--job", job, code=0)
+
+
+def _begun_and_given_up(desk: Desk) -> None:
+    """A backfill that is only begun, one worker's share of it, and its end."""
+    for form in ("--log=text", "--json"):
+        desk.say("backfill", "start", "plain", "--all", "--again", "--attempts", "1", "--later", form, code=0)
+        begun = json.loads(desk.say("backfill", "list", "--job", "plain", "--limit", "1", "--json", code=0))
+        number = str(begun["backfills"][0]["id"])
+        desk.say("backfill", "cancel", number, "--job", "plain", form, code=2)
+        desk.say("backfill", "work", number, "--job", "plain", form)
+        desk.say("backfill", "start", "plain", "--all", "--again", "--attempts", "1", "--later", "--json", code=0)
+        begun = json.loads(desk.say("backfill", "list", "--job", "plain", "--limit", "1", "--json", code=0))
+        desk.say("backfill", "cancel", str(begun["backfills"][0]["id"]), "--job", "plain", "--yes", form, code=0)
 
 
 def _steer(desk: Desk) -> None:
@@ -148,14 +177,39 @@ def _steer(desk: Desk) -> None:
     why = f"the server's token is {SECRETS['plain token']} now, the register's key {SECRETS['source key']}"
     for job in ("plain", "env", "cima"):
         desk.both("watermark", "show", job, code=0)
-        desk.both("watermark", "rewind", job, "1d", "--why", why)
-        desk.both("watermark", "reset", job, "--why", why, "--yes")
+        desk.both("watermark", "rewind", job, "1d", "--why", why, code=2)
+        desk.both("watermark", "rewind", job, "1d", "--why", why, "--yes", code=0)
+        desk.both("watermark", "set", job, "2026-02-02", "--why", why, code=2)
+        desk.say("watermark", "set", job, "2026-02-01", "--why", why, "--yes", "--log", "text", code=0)
+        desk.say("watermark", "set", job, "2026-01-01", "--why", why, "--yes", "--json", code=0)
+        desk.both("watermark", "reset", job, "--why", why, code=2)
+        form = "--log=text" if job == "plain" else "--json"
+        desk.say("watermark", "reset", job, "--why", why, "--yes", form, code=0)
         desk.both("audit", job, code=0)
     desk.both("audit", code=75)
-    desk.both("db", "prune", "--keep", "1s", "--store", f"sqlite:///{desk.folder}/store.db")
-    desk.both("db", "prune", "--keep", "1s", "--store", desk.postgres)
-    desk.say("db", "backup", str(desk.folder / "copy.db"), "--store", f"sqlite:///{desk.folder}/store.db", code=0)
+    for store in (f"sqlite:///{desk.folder}/store.db", desk.postgres):
+        desk.both("db", "prune", "--keep", "1s", "--store", store, code=2)
+    desk.into("copy.db", "db", "backup", "FOLDER", "--store", f"sqlite:///{desk.folder}/store.db", code=0)
+    for form, copy in (
+        ("--log=text", "copy.db"),
+        ("--json", "json-copy.db"),
+    ):  # what it keeps of runs is searched later
+        desk.say("db", "prune", "--keep", "1s", "--store", f"sqlite:///{desk.folder}/{copy}", "--yes", form, code=0)
     desk.say("db", "backup", str(desk.folder / "copy.db"), "--store", desk.postgres, code=2)
+
+
+def _every_run(desk: Desk, job: str) -> None:
+    for run in json.loads(desk.say("runs", "list", job, "--limit", "5", "--json", code=0))["runs"]:
+        desk.both("runs", "show", run["run"], code=0)
+
+
+def _differs(desk: Desk) -> None:
+    """What would change, old and new, in words that were asked for."""
+    desk.town.people.changed = True
+    desk.both("plan", "plain", "--full", "--again", "--diff", outlet="diff")
+    desk.town.people.changed = False
+    for shell in ("bash", "zsh", "fish"):
+        desk.say("completion", shell, code=0)
 
 
 def _explained(desk: Desk, job: str) -> None:

@@ -33,9 +33,11 @@ SPOKEN = ("runs", "audit", "quarantine", "waiting")
 
 @dataclass
 class Heard:
-    """Texts by outlet, each with what brought it forth.  `surprises`: commands that did not end as they should."""
+    """Texts by outlet, each with what brought it forth.  `surprises`: commands that did not end as they should; `run`:
+    every command line that was, with its exit code."""
 
     texts: dict[str, list[tuple[str, str]]] = field(default_factory=lambda: defaultdict(list))
+    run: list[tuple[tuple[str, ...], int]] = field(default_factory=list)
     surprises: list[str] = field(default_factory=list)
 
     def add(self, outlet: str, origin: str, text: object) -> None:
@@ -94,6 +96,7 @@ def say(heard: Heard, *arguments: str, outlet: str = "said") -> tuple[int, str]:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main(arguments)
+    heard.run.append((arguments, code))
     shown = " ".join(arguments[:3])
     heard.add(outlet, f"stdout of {shown}", out.getvalue())
     heard.add("said", f"stderr of {shown}", err.getvalue())

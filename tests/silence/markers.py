@@ -50,37 +50,37 @@ IDENTIFIER = "ID-{}-5512"
 
 # + must be there, ~ may be there, - must not.  What people type is no outlet, nor are the servers themselves.
 TABLE = """\
-                    wire  said  shown  logs  raised  runs  audit  quarantine  waiting  other  file  tape  sink
-plain token          +     -      -     -      -      -      -        -          -       -     -     -     -
-file token           +     -      -     -      -      -      -        -          -       -     -     -     -
-env token            +     -      -     -      -      -      -        -          -       -     -     -     -
-lost store           -     -      -     -      -      -      -        -          -       -     -     -     -
-query store          -     -      -     -      -      -      -        -          -       -     -     -     -
-base store           -     -      -     -      -      -      -        -          -       -     -     -     -
-proxy                +     -      -     -      -      -      -        -          -       -     -     -     -
-source key           +     -      -     -      -      -      -        -          -       -     -     -     -
-redirect secret      +     -      -     -      -      -      -        -          -       -     -     -     -
-redirect signature   +     -      -     -      -      -      -        -          -       -     -     -     -
-redirect password    +     -      -     -      -      -      -        -          -       -     -     -     -
-mapped               +     -      -     -      -      -      -        -          -       -     -     +     +
-unmapped             +     -      +     -      -      -      -        +          -       -     -     +     -
-invalid              +     -      +     -      -      -      -        +          -       -     -     +     -
-misnamed             +     -      +     -      -      -      -        +          -       -     -     +     -
-refused              +     -      +     -      -      -      -        +          -       -     -     +     -
-worded               +     -      +     -      -      -      -        +          -       -     -     +     -
-waiting              +     -      -     -      -      -      -        -          +       -     -     +     -
-foreign              +     -      +     -      -      -      -        +          -       -     -     +     -
-twice                +     -      +     -      -      -      -        +          -       -     -     +     -
-page                 +     -      -     -      -      -      -        -          -       -     -     +     -
-moved                +     -      -     -      -      -      -        -          -       -     -     +     +
-moved feed           +     -      -     -      -      -      -        -          -       -     -     +     -
-answer header        +     -      -     -      -      -      -        -          -       -     -     ~     -
-bug                  +     -      -     -      ~      -      -        -          -       -     -     +     -
-sink page            +     -      -     -      -      -      -        -          -       -     -     -     -
-sink statement       +     -      -     -      -      -      -        -          -       -     -     -     -
-product              +     -      -     -      -      -      -        -          -       -     -     +     +
-product refused      +     -      +     -      -      -      -        +          -       -     -     +     -
-feed flag            +     -      -     -      -      -      -        -          -       -     -     +     -
+                    wire said shown logs raised runs audit quarantine waiting other file tape sink exported diff
+plain token          +    -     -    -     -     -     -       -         -      -    -    -    -      -      -
+file token           +    -     -    -     -     -     -       -         -      -    -    -    -      -      -
+env token            +    -     -    -     -     -     -       -         -      -    -    -    -      -      -
+lost store           -    -     -    -     -     -     -       -         -      -    -    -    -      -      -
+query store          -    -     -    -     -     -     -       -         -      -    -    -    -      -      -
+base store           -    -     -    -     -     -     -       -         -      -    -    -    -      -      -
+proxy                +    -     -    -     -     -     -       -         -      -    -    -    -      -      -
+source key           +    -     -    -     -     -     -       -         -      -    -    -    -      -      -
+redirect secret      +    -     -    -     -     -     -       -         -      -    -    -    -      -      -
+redirect signature   +    -     -    -     -     -     -       -         -      -    -    -    -      -      -
+redirect password    +    -     -    -     -     -     -       -         -      -    -    -    -      -      -
+mapped               +    -     -    -     -     -     -       -         -      -    -    +    +      +      +
+unmapped             +    -     +    -     -     -     -       +         -      -    -    +    -      +      -
+invalid              +    -     +    -     -     -     -       +         -      -    -    +    -      +      -
+misnamed             +    -     +    -     -     -     -       +         -      -    -    +    -      +      -
+refused              +    -     +    -     -     -     -       +         -      -    -    +    -      +      -
+worded               +    -     +    -     -     -     -       +         -      -    -    +    -      +      -
+waiting              +    -     -    -     -     -     -       -         +      -    -    +    -      -      -
+foreign              +    -     +    -     -     -     -       +         -      -    -    +    -      +      -
+twice                +    -     +    -     -     -     -       +         -      -    -    +    -      +      -
+page                 +    -     -    -     -     -     -       -         -      -    -    +    -      -      -
+moved                +    -     -    -     -     -     -       -         -      -    -    +    +      +      -
+moved feed           +    -     -    -     -     -     -       -         -      -    -    +    -      -      -
+answer header        +    -     -    -     -     -     -       -         -      -    -    ~    -      -      -
+bug                  +    -     -    -     ~     -     -       -         -      -    -    +    -      -      -
+sink page            +    -     -    -     -     -     -       -         -      -    -    -    -      -      -
+sink statement       +    -     -    -     -     -     -       -         -      -    -    -    -      -      -
+product              +    -     -    -     -     -     -       -         -      -    -    +    +      +      -
+product refused      +    -     +    -     -     -     -       +         -      -    -    +    -      +      -
+feed flag            +    -     -    -     -     -     -       -         -      -    -    +    -      -      -
 """
 
 OUTLETS = tuple(TABLE.splitlines()[0].split())

@@ -68,12 +68,13 @@ class People:
     """The register.  It repeats the URL it was asked for, key included, in bodies and in headers.
 
     `keys`: what the feed names.  `lost`: the feed leads to a login that is down.  `held`: answers wait for it.
-    `waits`: one does.
+    `waits`: one does.  `changed`: the people who are mapped have another name.
     """
 
     def __init__(self) -> None:
         self.keys: tuple[str, ...] = KEYS
         self.lost = False
+        self.changed = False
         self.held: threading.Event | None = None
         self.waits = threading.Event()
 
@@ -96,6 +97,8 @@ class People:
                 return Said(503, page_of(name), HTML)
             case ["login", _]:
                 return _envelope(REGISTER, {}, patient("moved"))
+            case ["patient", "mapped"] if self.changed:
+                return _envelope(url, headers, patient("mapped", name=[{"family": f"{PEOPLE['mapped']}-Secunda"}]))
             case ["patient", key]:
                 return _envelope(url, headers, *_patients(key))
         return Said(404, page_of("nobody"), HTML)

@@ -24,6 +24,9 @@ T = TypeVar("T")
 WHOLE = frozenset({"atcs", "principiosActivos", "presentaciones"})
 """Members of a whole product of which a row of the listing has none."""
 
+CODE = "cn"
+"""The member that is a pack's national code; answers are asked for by it."""
+
 _REQUIRED = ("nombre", "labtitular")
 _FIELD = re.compile(r"missing required field `(\w+)`")
 _PLACE = re.compile(r" - at `\$?(.*)`$")
@@ -57,8 +60,10 @@ def presentacion(row: Row, answers: Mapping[str, Answer], cn: str) -> Presentaci
     if body is None:
         return None
     pack = typed(body, Presentacion, answer.part)
-    if pack.cn != cn or pack.nregistro not in (None, row.key):
-        refuse("cima-other-product", answer.part, "must be the pack that was asked for, of the row's product")
+    if pack.cn != cn:
+        refuse("cima-other-product", f"{answer.part}.cn", "must be the pack that was asked for")
+    if pack.nregistro not in (None, row.key):
+        refuse("cima-other-product", f"{answer.part}.nregistro", "must be the row's product")
     return pack
 
 
@@ -85,7 +90,7 @@ def opened(answer: Answer) -> Json:
     body = parsed_json(answer)
     if isinstance(body, dict) and "error" in body and "nregistro" not in body:
         refuse("cima-error-answer", f"{answer.part}.error", "must not be an error with status 200")
-    return _printable(body) if _CONTROL.search(answer.body) else body
+    return _printable(body, answer.part) if _CONTROL.search(answer.body) else body
 
 
 def parsed_json(answer: Answer) -> Json:
@@ -127,11 +132,15 @@ def _is_whole(answer: Answer, body: Json, key: str) -> None:
         refuse("cima-list-row", answer.part, "must be a whole product, not a row of the listing")
 
 
-def _printable(value: Json) -> Json:
+def _printable(value: Json, path: str) -> Json:
+    """The same without control characters; Unusable where a national code holds one: without it, it is another code."""
     if isinstance(value, str):
         return value.translate(_CONTROLS)
     if isinstance(value, list):
-        return [_printable(child) for child in value]
-    if isinstance(value, dict):
-        return {name: _printable(child) for name, child in value.items()}
-    return value
+        return [_printable(child, f"{path}[{index}]") for index, child in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    code = value.get(CODE)
+    if isinstance(code, str) and code.translate(_CONTROLS) != code:
+        refuse("cima-type", f"{path}.{CODE}", "must be a code without control characters")
+    return {name: _printable(child, f"{path}.{name}") for name, child in value.items()}

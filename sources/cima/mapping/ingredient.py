@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sources.cima import identity
+from sources.cima.mapping import answers as opening
 from sources.cima.mapping.datatypes import coded, concept, present, profile, reference
 from sources.cima.mapping.product import Product
 from sources.cima.mapping.quantities import Amount, amount, nothing, written
@@ -22,9 +23,10 @@ UNKNOWN = "-"
 
 
 def ingredients(product: Product) -> list[Json]:
-    """The active substances in the register's order, then the excipients; those that have a name or a code."""
-    active = _named(product.register.principiosActivos, "active")
-    excipients = _named(product.register.excipientes, "excipient")
+    """The active substances in the register's order, then the excipients.  Unusable where one has neither a name nor a
+    code: left out, the product would seem to be free of it."""
+    active = _known(product.register.principiosActivos, "active", "medicamento.principiosActivos")
+    excipients = _known(product.register.excipientes, "excipient", "medicamento.excipientes")
     return [
         *(_ingredient(product, part, s, "active") for part, s in zip(_parts("a", active), active, strict=True)),
         *(
@@ -34,8 +36,11 @@ def ingredients(product: Product) -> list[Json]:
     ]
 
 
-def _named(substances: Sequence[Sustancia] | None, role: str) -> list[Sustancia]:
-    return [s for s in substances or () if (s.nombre or "").strip() or _code(s, role)]
+def _known(substances: Sequence[Sustancia] | None, role: str, path: str) -> Sequence[Sustancia]:
+    for index, substance in enumerate(substances or ()):
+        if not (substance.nombre or "").strip() and not _code(substance, role):
+            opening.refuse("cima-missing", f"{path}[{index}].nombre", "a substance must have a name or a code")
+    return substances or ()
 
 
 def _code(substance: Sustancia, role: str) -> str:

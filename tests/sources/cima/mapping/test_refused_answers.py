@@ -79,10 +79,35 @@ def test_a_pack_in_a_products_place_is_refused(refused: Make, body: Make) -> Non
 
 def test_another_product_is_refused(refused: Make, body: Make) -> None:
     assert refused("medicamento", body("medicamento_1998001001")).code == "cima-other-product"
-    assert refused("presentacion/999101", body("presentacion_999102")).code == "cima-other-product"
-    assert (
-        refused("presentacion/999101", {**body("presentacion_999101"), "nregistro": "1"}).code == "cima-other-product"
-    )
+    assert _other(refused("presentacion/999101", body("presentacion_999102"))) == "presentacion/999101.cn"
+    found = refused("presentacion/999101", {**body("presentacion_999101"), "nregistro": "1"})
+    assert _other(found) == "presentacion/999101.nregistro"
+
+
+def _other(found: Fault) -> str:
+    assert found.code == "cima-other-product"
+    return found.path
+
+
+@pytest.mark.parametrize("sign", ["\0", "\x07", "\x1b"])
+def test_a_national_code_that_holds_a_control_character_is_refused_where_it_stands(
+    make_row: Make, body: Make, sign: str
+) -> None:
+    """Printed without it, it would be another code: its answer would seem not to have been fetched."""
+    packs = body("medicamento_99001")["presentaciones"]
+    found = fault(make_row("99001", presentaciones=[packs[0], {**packs[1], "cn": f"9991{sign}02"}]))
+
+    assert (found.code, found.path) == ("cima-type", "medicamento.presentaciones[1].cn")
+
+
+@pytest.mark.parametrize("kind", ["principiosActivos", "excipientes"])
+@pytest.mark.parametrize("nothing", [{}, {"nombre": " ", "cantidad": "5", "unidad": "mg"}, {"codigo": "", "id": None}])
+def test_a_substance_without_a_name_or_a_code_is_refused(make_row: Make, kind: str, nothing: Any) -> None:
+    """Left out, the product would seem to be free of it; what was written of it before would go."""
+    known = {"id": 5, "codigo": "5A", "nombre": "UNA"}
+    found = fault(make_row("99001", **{kind: [known, nothing]}))
+
+    assert (found.code, found.path) == ("cima-missing", f"medicamento.{kind}[1].nombre")
 
 
 @pytest.mark.parametrize("name", ["nregistro", "nombre", "labtitular", "estado"])
