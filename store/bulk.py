@@ -35,6 +35,8 @@ from store.prepared import Prepared
 from store.schema import Instant
 from tsi_fetch.clock import SystemClock, microseconds
 
+_SHARED = 0x7473  # "ts"; the other half of the lock's key is the sink's number
+
 
 def is_postgres(conn: Connection) -> bool:
     return conn.dialect.name == "postgresql"
@@ -45,6 +47,13 @@ def now(conn: Connection) -> datetime:
     if is_postgres(conn):
         return cast(datetime, conn.scalar(select(func.clock_timestamp())))
     return SystemClock().now()
+
+
+def in_turn(conn: Connection, sink_no: int) -> None:
+    """Until the transaction ends, no other job settles what it may share at this sink.  Rows could not be locked one by
+    one: those that are new are not there yet.  SQLite has but one writer."""
+    if is_postgres(conn):
+        conn.execute(select(func.pg_advisory_xact_lock(_SHARED, sink_no)))
 
 
 def among(

@@ -1,8 +1,8 @@
 """What several jobs that are under way settle of the same refs: of types that they share.
 
 A job looks up, writes and settles in transactions of their own, and another one may settle the same ref in between.
-What is remembered then is true of neither.  So the rows are locked as a batch is settled, and compared with what was
-believed as it was decided: what differs is in doubt from then on, and whoever holds it reads its rows again.
+What is remembered then is true of neither.  So what jobs share is settled in turn, and what is known is compared with
+what was believed as it was decided: what differs is in doubt from then on, and whoever holds it reads its rows again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from store.access import Access
-from store.bulk import among, bytewise
+from store.bulk import among, in_turn
 from store.memory import STATES
 from store.notes import tell
 from store.packing import pack_version
@@ -22,14 +22,6 @@ from tsi_fetch.words import AWAITED, DOUBTED, Doubt, Known, Ref, Settlement, Sta
 
 _Content = tuple[bytes, bytes | None, int] | None
 """Digest, version and state, as they are stored."""
-
-
-def lock_known(conn: Connection, ids: Collection[int]) -> Sequence[Any]:
-    """These rows of `known` until the transaction ends, in the order in which all writers take them: their keys,
-    digests, versions, states, and the run that wrote each last."""
-    columns = (known.c.id, known.c.digest, known.c.version, known.c.state, known.c.run)
-    locked = select(*columns).where(among(conn, known.c.id, ids)).with_for_update()
-    return conn.execute(locked.order_by(known.c.type, bytewise(conn, known.c.ident))).all() if ids else ()
 
 
 def contended(conn: Connection, access: Access, settlement: Settlement) -> Mapping[Ref, int]:
@@ -41,8 +33,9 @@ def contended(conn: Connection, access: Access, settlement: Settlement) -> Mappi
         return {}
     new = {k.ref: k for k in settlement.known}
     gone = {k.ref for k in new.values() if k.state is not State.LIVE and k.digest != AWAITED}
+    in_turn(conn, access.sink_no)
     ids = access.ids(conn, believed)
-    rows = {row.id: row for row in lock_known(conn, ids.values())}
+    rows = {row.id: row for row in _rows(conn, ids.values())}
     run = access.run[0] if access.run else None
     told = {ref: {_content(believed[ref]), _content(new.get(ref, believed[ref]))} for ref in ids}
     differs = {ref for ref in ids if (row := rows[ids[ref]]).run != run and _stored(row) not in told[ref]}
@@ -55,6 +48,11 @@ def contend(conn: Connection, found: Mapping[Ref, int]) -> None:
     doubted = {"digest": DOUBTED, "version": None, "state": STATES.index(State.LIVE)}
     conn.execute(update(known).where(among(conn, known.c.id, found.values())).values(doubted))
     tell(conn, Doubt(tuple(sorted(found)), (), 0, removes=True), found)
+
+
+def _rows(conn: Connection, ids: Collection[int]) -> Sequence[Any]:
+    columns = (known.c.id, known.c.digest, known.c.version, known.c.state, known.c.run)
+    return conn.execute(select(*columns).where(among(conn, known.c.id, ids))).all()
 
 
 def _content(entry: Known | None) -> _Content:

@@ -7,8 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, select, update
 
 from store.access import Access
-from store.bulk import among
-from store.contention import lock_known
+from store.bulk import among, in_turn
 from store.ledger import ask_again, not_overtaken
 from store.memory import STATES, move_watermark
 from store.schema import checkpoints, holds, jobs, known, pending, scopes, types
@@ -77,7 +76,7 @@ class Departures:
         if not decided:
             return
         refs = {row.known for row in decided}
-        lock_known(conn, refs)  # of two jobs that let go of the same ref, the second sees what the first has done
+        in_turn(conn, self._access.sink_no)  # of two that let go of a ref, the second sees what the first has done
         left = exists().where(pending.c.scope == holds.c.scope, pending.c.known == holds.c.known, *mine)
         conn.execute(delete(holds).where(among(conn, holds.c.known, refs), left))
         held = set(conn.scalars(select(holds.c.known).where(among(conn, holds.c.known, refs)).distinct()))

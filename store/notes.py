@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, bindparam, case, delete, exists, insert, or_, select, update
 
 from store.access import Access
-from store.bulk import add_missing, among, now, put
+from store.bulk import add_missing, among, in_turn, now, put
 from store.claims import withdraw_all_of
 from store.memory import STATES
 from store.packing import pack_doubt, unpack_doubt
@@ -104,6 +104,7 @@ class Notes:
         access = self._access
         access.type_numbers(ref.type for ref in doubt.refs)
         with access.write() as conn:
+            in_turn(conn, access.sink_no)
             ids = self._disbelieve(conn, doubt)
             self._tell_others(conn, doubt, ids)
             lost = [number for ref, number in ids.items() if ref in gone]
@@ -124,6 +125,7 @@ class Notes:
         access = self._access
         access.type_numbers(ref.type for ref in doubt.refs)
         with access.write() as conn:
+            in_turn(conn, access.sink_no)
             if not doubt.since:
                 self._tell_others(conn, doubt, self._disbelieve(conn, doubt))
                 self._overtake(conn, doubt)

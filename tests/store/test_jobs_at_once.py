@@ -54,6 +54,23 @@ class Jobs:
             one.result()
             two.result()
 
+    def together(self, before: str, first: Settlement, *second: Settlement) -> None:
+        """`a` settles `first`, and stops before this statement while `b` settles `second`; errors are raised."""
+        there, go_on = Event(), Event()
+
+        def pause(conn: object, cursor: object, statement: str, *rest: object) -> None:
+            if statement.startswith(before) and not there.is_set():
+                there.set()
+                go_on.wait(1)
+
+        event.listen(self._stores["a"].database.engine, "before_cursor_execute", pause)
+        with ThreadPoolExecutor(2) as pool:
+            one = pool.submit(self.books["a"].settle, first)
+            assert there.wait(10)
+            two = pool.submit(lambda: [self.books["b"].settle(each) for each in second])
+            one.result()
+            two.result()
+
     def _before_commit(self, name: str, there: Event, go_on: Event | None) -> None:
         """Say that it is there, once, and wait."""
 
@@ -114,3 +131,54 @@ def test_an_order_that_moved_up_meanwhile_is_no_contention(jobs: Jobs) -> None:
     a.settle(Settlement(STREAM, known=(replace(KNOWN, order=5),), scopes=HELD, believed=((S, KNOWN),)))
     known = a.known([S])[S]
     assert (known.digest, known.order, a.notes()) == (KNOWN.digest, 9, [])
+
+
+def test_what_both_create_at_once_is_in_doubt(jobs: Jobs) -> None:
+    """b wrote first (version 1), a over it (version 2); a remembers, and b at the very same time."""
+    a, b = jobs.books["a"], jobs.books["b"]
+    for book in (a, b):  # the type has its number
+        book.settle(Settlement(STREAM, known=(SECOND,)))
+    mine = replace(KNOWN, digest=b"e" * 16, version="2")
+    settled = [
+        Settlement(STREAM, known=(k,), scopes=HELD, believed=((S, None),)) for k in (mine, replace(KNOWN, job="b"))
+    ]
+    jobs.at_once(("a", partial(a.settle, settled[0])), ("b", partial(b.settle, settled[1])))
+    known = b.known([S])[S]
+    assert (known.digest, known.version) == (DOUBTED, None)
+
+
+FIRST, SECOND = (Known(Ref("Organization", name), "a", b"d" * 16, "1", 1, 1) for name in "rt")
+BOTH = Settlement(
+    STREAM,
+    known=tuple(replace(k, order=3) for k in (FIRST, SECOND)),
+    believed=((FIRST.ref, FIRST), (SECOND.ref, SECOND)),
+)
+REFS = frozenset({FIRST.ref, SECOND.ref})
+
+
+def test_one_that_lets_go_of_what_the_other_settles_does_not_block_it(jobs: Jobs) -> None:
+    for book in jobs.books.values():
+        scope = ScopeSettled("p", REFS, frozenset(), b"r" * 16, 1, "p")
+        book.settle(Settlement(STREAM, known=(FIRST, SECOND), scopes=(scope,)))
+    left = ScopeSettled("p", frozenset({SECOND.ref}), frozenset({FIRST.ref}), b"q" * 16, 1, "p")
+    moved = (replace(SECOND, order=2),)
+    jobs.together("INSERT INTO pending", Settlement(STREAM, moved, (left,), believed=((SECOND.ref, SECOND),)), BOTH)
+    assert jobs.books["a"].known([FIRST.ref])[FIRST.ref].order == 3
+
+
+def test_one_that_newly_holds_what_it_refused_does_not_block_the_other(jobs: Jobs) -> None:
+    jobs.books["b"].settle(Settlement(STREAM, known=(FIRST, SECOND)))
+    held = ScopeSettled("p", REFS, frozenset(), None, None, "p")
+    moved = (replace(SECOND, order=2),)
+    jobs.together("INSERT INTO holds", Settlement(STREAM, moved, (held,), believed=((SECOND.ref, SECOND),)), BOTH)
+    assert jobs.books["a"].known([FIRST.ref])[FIRST.ref].order == 3
+
+
+def test_one_that_brings_what_is_new_beside_what_is_not_does_not_block_the_other(jobs: Jobs) -> None:
+    for book in jobs.books.values():
+        book.settle(Settlement(STREAM, known=(SECOND,)))
+    mine = (FIRST, replace(SECOND, order=2))
+    believed = ((FIRST.ref, None), (SECOND.ref, SECOND))
+    created = Settlement(STREAM, known=(FIRST,), believed=((FIRST.ref, None),))
+    jobs.together("INSERT INTO known", Settlement(STREAM, mine, believed=believed), created, BOTH)
+    assert jobs.books["a"].known([FIRST.ref])[FIRST.ref].order == 3
