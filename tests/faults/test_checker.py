@@ -11,6 +11,8 @@ import pytest
 
 from tests.faults.bodies import identical, is_retired, retires
 from tests.faults.checker import Ended, Evidence, Facts, RowSeen, Verdict, Version, Written, look, look_meanwhile
+from tests.faults.processes import lost_its_lease
+from tests.faults.records import as_it_ended
 from tsi_fetch.fhir.digest import canonical_digest
 from tsi_fetch.fhir.retire import retired
 from tsi_fetch.fhir.tokens import dump
@@ -622,3 +624,40 @@ def test_a_run_that_is_killed_after_its_record_was_closed_is_held_to_that() -> N
     assert look(replace(truth(), runs=(FIRST, killed))).good
     assert look(replace(not_written(truth()), runs=(FIRST, killed))).false_green
     assert look(replace(truth(), runs=(FIRST, replace(killed, recorded=None)))).false_green
+
+
+@pytest.mark.parametrize(
+    ("code", "by", "recorded", "ended"),
+    [
+        (143, signal.SIGTERM, 0, 0),
+        (130, signal.SIGINT, 65, 65),
+        (130, signal.SIGTERM, 0, 130),
+        (0, signal.SIGTERM, 143, 0),
+        (1, signal.SIGINT, 0, 1),
+        (143, signal.SIGTERM, None, 143),
+        (-signal.SIGKILL, signal.SIGKILL, 0, -signal.SIGKILL),
+    ],
+)
+def test_what_a_signal_excuses_of_an_exit_code(code: int, by: int, recorded: int | None, ended: int) -> None:
+    """Only that of one who was interrupted when the record was closed; exit code 0 is not made 143 by a record."""
+    assert as_it_ended(code, by, recorded) == ended
+
+
+def test_a_signal_does_not_excuse_a_code_that_is_not_the_recorded_one() -> None:
+    green = Ended("r2", as_it_ended(0, signal.SIGTERM, 143), "interrupted", 143)
+    assert look(replace(truth(), runs=(FIRST, green))).false_green
+
+
+@pytest.mark.parametrize(
+    ("said", "lasted", "expiry", "lost"),
+    [
+        (b"the lease of cima is lost", 1.4, 2, True),
+        (b"the lease of cima is lost", 1.4, 30, False),
+        (b"the lease of cima is lost", 1.3, 2, False),
+        (b"the server does not answer", 9.0, 2, False),
+    ],
+)
+def test_a_lease_is_lost_by_itself_where_the_run_says_so_and_had_the_time(
+    said: bytes, lasted: float, expiry: float, lost: bool
+) -> None:
+    assert lost_its_lease(said, lasted, expiry) is lost
