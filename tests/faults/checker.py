@@ -63,11 +63,18 @@ def _whatever_happens(e: Evidence) -> Iterator[str]:
 
 def _now(e: Evidence) -> dict[Ref, bytes]:
     """What the source says now, of all that can be used."""
-    return {
+    whole = {
         ref: body
         for key, all_of_it in e.editions.items()
         if key not in e.set_aside
         for ref, body in all_of_it[-1].items()
+    }
+    return whole | {
+        ref: body
+        for key in e.partly
+        if key in e.editions
+        for ref, body in e.editions[key][-1].items()
+        if not e.stays(ref)
     }
 
 
@@ -78,8 +85,7 @@ def _lacking(e: Evidence) -> Iterator[str]:
         last = _last(e, ref)
         if last is None or not alike(e, body, last):
             yield f"{ref} is {'not there' if last is None else 'not what the source says'}"
-    kept = {ref for key in e.set_aside for edition in e.editions.get(key, ()) for ref in edition}
-    for ref in e.held.keys() - now.keys() - kept:
+    for ref in e.held.keys() - now.keys() - e.kept:
         last = _last(e, ref)
         if e.held[ref][-1].run is None:
             continue  # somebody else's: what the source no longer has, they may have
@@ -128,8 +134,7 @@ def _is_over(e: Evidence, ref: Ref, last: bytes | None) -> bool:
 def _needed(e: Evidence, ref: Ref) -> bool:
     """It cannot be deleted: something that stays as it is, since its row cannot be used or as it is somebody else's,
     still refers to it."""
-    kept = {other for key in e.set_aside for edition in e.editions.get(key, ()) for other in edition}
-    kept = (kept | {other for other, versions in e.held.items() if versions and versions[-1].run is None}) - {ref}
+    kept = (e.kept | {other for other, versions in e.held.items() if versions and versions[-1].run is None}) - {ref}
     named = f'"reference":"{ref}"'.encode()
     return e.removal == "delete" and any(named in (_last(e, other) or b"") for other in kept)
 
@@ -151,6 +156,7 @@ def _unfinished(e: Evidence) -> Iterator[str]:
     for lying, times in Counter(e.refusals).items():
         if times > 1:
             yield f"{lying} lies in quarantine {times} times"
+    yield from _wrongly_refused(e)
     yield from (
         f"{key} is refused, and does not lie in quarantine" for key in sorted(e.refused - e.unsaid - set(e.troubles))
     )
@@ -160,6 +166,16 @@ def _unfinished(e: Evidence) -> Iterator[str]:
             f"{key} lies in quarantine, and is good"
             for key in sorted(set(e.troubles) - e.unusable - e.refused - kept_back)
         )
+
+
+def _wrongly_refused(e: Evidence) -> Iterator[str]:
+    """Each resource that the sink never takes lies there by itself, once."""
+    for key in sorted(e.partly & e.editions.keys()):
+        names = [refusal.partition(" of ") for refusal in e.refusals]
+        times = Counter(ref for ref, _, row in names if row.partition("#")[0] == key)
+        for ref in sorted(e.never & e.editions[key][-1].keys()):
+            if times[str(ref)] != 1:
+                yield f"{ref} of {key} is refused, and lies in quarantine {times[str(ref)]} times"
 
 
 def _times(e: Evidence, key: str) -> int:

@@ -300,6 +300,7 @@ class Life:
                 editions=self.story.editions,
                 unusable=self.story.spoilt,
                 refused=self._untaken(held),
+                never=self.story.never,
                 held={ref: [v.said for v in versions] for ref, versions in held.items()},
                 feed=self.story.feed,
                 settled=settled,

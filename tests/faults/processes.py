@@ -193,7 +193,7 @@ class Process(Life):
 
 
 def lost_its_lease(said: bytes, lasted: float, expiry: float) -> bool:
-    """By what a child said, and as it may have come about: it stops two thirds of an expiry after its last heartbeat."""
+    """A child says so, and it may have come about: it stops two thirds of an expiry after its last heartbeat."""
     return lasted > expiry * 2 / 3 and LEASE_LOST in said
 
 

@@ -91,6 +91,12 @@ class RegisterStory:
             self._tell(key, NEW)
         return bool(found)
 
+    @property
+    def never(self) -> set[Ref]:
+        """Resources that the server never takes as they are now."""
+        now = [self.editions[key][-1] for key in self.refused]
+        return {ref for edition in now for ref, body in edition.items() if REFUSED.encode() in body}
+
     def number(self) -> int:
         """Another one each time."""
         self._told += 1

@@ -661,3 +661,50 @@ def test_a_lease_is_lost_by_itself_where_the_run_says_so_and_had_the_time(
     said: bytes, lasted: float, expiry: float, lost: bool
 ) -> None:
     assert lost_its_lease(said, lasted, expiry) is lost
+
+
+def partly_refused() -> Evidence:
+    """The product's own resource is one that the server never takes; its list changed, and is there."""
+    newer = {PRODUCT: body(PRODUCT, "never taken"), LIST: body(LIST, "another list")}
+    return replace(
+        held(truth(), LIST, Version(OLD[LIST], "r1"), Version(newer[LIST], "r2")),
+        editions={**truth().editions, "1": [OLD, NEW, newer]},
+        known={**truth().known, LIST: known(LIST, "2", newer[LIST])},
+        versions={**truth().versions, LIST: "2"},
+        refused={"1"},
+        never={PRODUCT},
+        troubles=["1"],
+        refusals=[f"{PRODUCT} of 1"],
+        newly_troubled={"1"},
+        runs=(FIRST, Ended("r2", 65, "quarantined", 65)),
+    )
+
+
+def test_beside_what_is_refused_all_of_a_product_is_there() -> None:
+    seen = partly_refused()
+    assert look(seen) == Verdict()
+    assert look(held(seen, LIST, Version(OLD[LIST], "r1"))).lost == (f"{LIST} is not what the source says",)
+    without = replace(seen, held={ref: v for ref, v in seen.held.items() if ref != LIST})
+    assert f"{LIST} is not there" in look(without).lost
+    waiting = look(replace(without, waiting={LIST: frozenset({Ref("List", "nowhere")})}))
+    assert not waiting.lost
+    theirs = replace(held(seen, LIST, Version(OLD[LIST], "r1"), Version(LEFT, None)), tampered=True)
+    assert not look(theirs).lost
+    busy = replace(held(seen, LIST, Version(OLD[LIST], "r1")), calm=False, unfetched=["1"])
+    assert not look(busy).lost, "nobody could ask"
+
+
+def test_each_refused_resource_lies_in_quarantine_once_by_itself() -> None:
+    seen, own = partly_refused(), f"{PRODUCT} of 1"
+    told = f"{PRODUCT} of 1 is refused, and lies in quarantine"
+    assert f"{told} 0 times" in look(replace(seen, refusals=[])).untrue
+    assert f"{told} 2 times" in look(replace(seen, refusals=[own, own], troubles=["1", "1"])).untrue
+    assert f"{told} 2 times" in look(replace(seen, refusals=[own, f"{own}#psum"], troubles=["1", "1#psum"])).untrue
+
+
+def test_what_a_refused_product_has_no_longer_is_gone() -> None:
+    seen = partly_refused()
+    left = [*seen.editions["1"][:2], {PRODUCT: seen.editions["1"][-1][PRODUCT]}]
+    assert look(replace(seen, editions={**seen.editions, "1": left})).lost == (
+        f"{LIST} is still there as if the source had it",
+    )

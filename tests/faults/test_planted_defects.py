@@ -24,17 +24,18 @@ from store.leases import Fence
 from store.notes import Notes
 from store.schema import work as items
 from tests.faults.inside import NOWHERE, TAMPERING, Inside, room, template, tried
+from tests.faults.register_story import REFUSED
 from tests.faults.working import Working
 from tests.sinks.disturbed_hapi import LATE
 from tests.sinks.sudden_death import Death, Doom
-from tsi_fetch import decide, departures, late, run, write
+from tsi_fetch import decide, departures, judge, late, run, write
 from tsi_fetch.decide import decide_stale as stale
 from tsi_fetch.errors import Guarded, LeaseLost, TryAgain
 from tsi_fetch.http.failures import Unreachable
-from tsi_fetch.judge import ACKNOWLEDGED, Judged
+from tsi_fetch.judge import ACKNOWLEDGED, Judged, Turned
 from tsi_fetch.marker import Marker
 from tsi_fetch.report import Report, Tally
-from tsi_fetch.words import Answer, Cursor, Doubt, Outcome, Result, Row, RunRecord, ScopeClaim, Settlement
+from tsi_fetch.words import Answer, Cursor, Doubt, Fault, Outcome, Result, Row, RunRecord, ScopeClaim, Settlement
 
 MOST_LIVES = 60
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -67,6 +68,18 @@ def refusals_are_swallowed(patch: pytest.MonkeyPatch) -> None:
         return replace(outcome, result=Result.UPDATED, version="1") if outcome.result is Result.REFUSED else outcome
 
     _with_outcomes(patch, fine)
+
+
+def what_is_refused_takes_its_product_along(patch: pytest.MonkeyPatch) -> None:
+    """One resource that the server never takes, and the whole row lies in quarantine."""
+    true = judge._turn_row
+
+    def turned(*arguments: Any) -> Turned:
+        row = true(*arguments)
+        refused = any(REFUSED.encode() in upsert.body for upsert in row.upserts)
+        return Turned(row.row, row.raw, fault=Fault("refused", "$", "one of its resources is")) if refused else row
+
+    patch.setattr(judge, "_turn_row", turned)
 
 
 def the_status_of_an_entry_is_ignored(patch: pytest.MonkeyPatch) -> None:
@@ -444,6 +457,7 @@ PLANTED: Mapping[str, Plant] = {
     for plant in (
         watermark_before_the_write,
         refusals_are_swallowed,
+        what_is_refused_takes_its_product_along,
         the_status_of_an_entry_is_ignored,
         nothing_is_noted_before_a_write,
         nobody_looks_again,
