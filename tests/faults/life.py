@@ -34,6 +34,7 @@ from tests.faults.checker import (
 )
 from tests.faults.choosy_hapi import ChoosyHapi
 from tests.faults.facts import said
+from tests.faults.lines import faults, kills
 from tests.faults.records import not_refused
 from tests.faults.register_story import RegisterStory, names
 from tests.faults.servers import Faulty, Reaper
@@ -45,9 +46,6 @@ from tsi_fetch.marker import marker_name
 from tsi_fetch.words import Known, Ref, RunRecord
 
 JOB, SINK, STREAM = "cima", "epi", "registroCambios"
-ENDS = {0, 65, 75, 78, 130, 143, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}
-"""How a run may end in a disturbed night; 78: for a login page, which a person must look at."""
-
 FHIR_FAULTS = ("429 at once", "502", "race", "cut", "reset", "lost by reset", "garbled", "bad gateway", "login", "500")
 """Of those that `DisturbedHapi` knows, the ones that take no time."""
 
@@ -58,6 +56,26 @@ class Held(NamedTuple):
     number: str
     said: Version
 
+
+def may_end(happened: Mapping[str, int], *, excused: bool = False) -> Set[int]:
+    """The exit codes that a run may have to which this happened, by what is counted: a night in which nothing goes
+    wrong is done, or has put something into quarantine."""
+    given = [name for name, number in happened.items() if number > 0]
+    ends: set[int] = {Exit.DONE, Exit.QUARANTINE}
+    if excused or kills(happened) or any(number > 0 for number in faults(happened).values()):
+        ends.add(Exit.TRY_AGAIN)
+    for begins, codes in CAUSED.items():
+        ends |= codes if any(name.startswith(begins) for name in given) else set()
+    return ends
+
+
+CAUSED: Mapping[tuple[str, ...], Set[int]] = {
+    ("sink ", "register 410", "HAPI restarted", "PostgreSQL restarted"): {Exit.SETTING},
+    ("SIGINT",): {Exit.INTERRUPTED, -signal.SIGINT},
+    ("SIGTERM",): {Exit.TERMINATED, -signal.SIGTERM},
+    ("SIGKILL", "died ", "killed "): {-signal.SIGKILL},
+}
+"""Ends that only what begins so, where it is counted, may cause; 78: what answers is not what was looked for."""
 
 INCOMPLETE = ("listing was incomplete", "no listing of the source has been complete")
 """How a run says that rows may be missing, or that one before it should have said so."""
@@ -107,6 +125,7 @@ class Life:
         self._recorded: set[str] = set()
         self._nights = 0
         self._mended = False  # and `tampered`: by a person, before the last night
+        self._happened: Counter[str] = Counter()  # in the last night: faults and kills, by name
         self._refusals: list[str] = []  # what runs did on a server that is not the one they left
 
     @property
@@ -181,17 +200,26 @@ class Life:
                 return verdict
         self.mend()
         self._mended = True
-        if self.incomplete:
-            self._night("what is left of an incomplete list", calm=True, full=False)
-        full, self.incomplete = self.incomplete, False
-        self._night("the last night", calm=True, full=full)
-        if self.incomplete:  # of a list that a run had left which did not live to say so
-            self._night("a night with the whole list", calm=True, full=True)
-        verdict = self.look(calm=True)
+        if not (verdict := self._last_nights()).good:
+            return verdict
         expected = (0, 65) if self.story.spoilt | self._untaken(self.held()) or self._kept_back() else (0,)
-        if verdict.good and self.ends[-1].code not in expected:
+        if self.ends[-1].code not in expected:
             return Verdict(untrue=(f"the last run, which nothing disturbed, ended with {self.ends[-1].code}",))
         return verdict
+
+    def _last_nights(self) -> Verdict:
+        """As many as it takes until a complete list was worked off; each is looked at."""
+        if self.incomplete and not (verdict := self._calm("what is left of an incomplete list", full=False)).good:
+            return verdict
+        full, self.incomplete = self.incomplete, False
+        verdict = self._calm("the last night", full=full)
+        if self.incomplete and verdict.good:  # of a list that a run had left which did not live to say so
+            verdict = self._calm("a night with the whole list", full=True)
+        return verdict
+
+    def _calm(self, what: str, *, full: bool) -> Verdict:
+        self._night(what, calm=True, full=full)
+        return self.look(calm=True)
 
     def _kept_back(self) -> bool:
         """What somebody else wrote was to go: it stays, and a person is told."""
@@ -199,7 +227,7 @@ class Life:
         return any(key.startswith("removal of ") for key in lying)
 
     def _night(self, what: str, *, calm: bool, full: bool) -> None:
-        self.reasons = ()
+        self.reasons, before = (), self.all_counts
         self.register.tonight(0.0 if calm else self.dice.choice([0, 0, 0.1]), self.dice.getrandbits(64))
         self.disturb(calm=calm)
         with self.watched() as began:
@@ -208,6 +236,7 @@ class Life:
             self.recorded(code)
             if not self.nights(self.ends[began:]):  # it died before it could begin
                 self.ends.append(Ended("none", code, None, None))
+        self._happened = self.all_counts - before
         if any(words in str(self.reasons) for words in INCOMPLETE):
             self.incomplete = True
 
@@ -282,8 +311,9 @@ class Life:
         seen, meanwhile = self.evidence(calm=calm), self.tampered and not self._mended
         verdict = look_meanwhile(seen) if meanwhile else look(seen)
         last = self.ends[-1]
-        may = (ENDS | {Exit.GUARDED} if meanwhile else ENDS) | self.also_ends  # whether it must, `_refusals` has
-        wrong = [] if last.code in may else [f"{last.run} ended with {last.code}"]
+        may = may_end(self._happened, excused=last.excused) | self.also_ends
+        may |= {Exit.GUARDED} if meanwhile else set()  # whether it must, `_refusals` has
+        wrong = [] if last.code in may else [f"{last.run} ended with {last.code}, and no cause for that was given"]
         return replace(verdict, untrue=(*verdict.untrue, *wrong, *self._refusals, *self.flaws()))
 
     def evidence(self, *, calm: bool) -> Evidence:

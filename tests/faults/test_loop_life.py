@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.inside import Inside, template
+from tests.faults.life import may_end
 from tests.faults.seams import HEARTBEAT, OF_SINK, OF_SOURCE, WAIT
 from tests.sinks.sudden_death import Death, Doom
 from tsi_fetch.errors import Exit
@@ -79,3 +80,33 @@ def test_what_the_server_refuses_by_500_lies_in_quarantine(life: Staged) -> None
     assert life.ends[-1].code == Exit.QUARANTINE
     assert life.end().good
     assert life.evidence(calm=True).refusals
+
+
+@pytest.mark.parametrize(
+    ("happened", "excused", "more"),
+    [
+        ({"runs": 2, "a planned stop": 1}, False, set()),
+        ({"register 503": 0}, False, set()),
+        ({"register 503": 1}, False, {75}),
+        ({}, True, {75}),
+        ({"sink login": 1}, False, {75, 78}),
+        ({"died after settle": 1}, False, {75, -9}),
+        ({"SIGTERM at some time": 1}, False, {75, 143, -15}),
+        ({"SIGINT asked": 1}, False, {75, 130, -2}),
+    ],
+)
+def test_a_run_ends_as_what_happened_to_it_may_cause(happened: dict[str, int], excused: bool, more: set[int]) -> None:
+    assert may_end(happened, excused=excused) == {0, 65} | more
+
+
+def test_each_of_the_calm_nights_is_looked_at(life: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is wrong in the first of them is not forgotten, as the last one ends well."""
+    codes, true = iter([Exit.BUG, Exit.DONE]), life.recorded
+
+    def recorded(code: int) -> None:
+        life.codes[f"run-{life._numbers}"] = next(codes)
+        true(code)
+
+    monkeypatch.setattr(life, "recorded", recorded)
+    life.incomplete = True
+    assert any("ended with 70" in what for what in life.end().untrue)

@@ -229,6 +229,18 @@ def the_marker_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Marker, "check", looked)
 
 
+def the_first_run_gives_up_for_nothing(patch: pytest.MonkeyPatch) -> None:
+    true, given_up = Marker.check, []
+
+    def looked(self: Marker) -> None:
+        if not given_up:
+            given_up.append(self)
+            raise TryAgain("the server is busy", "")
+        true(self)
+
+    patch.setattr(Marker, "check", looked)
+
+
 def another_server_is_called_busy(patch: pytest.MonkeyPatch) -> None:
     true = Marker.check
 
@@ -477,6 +489,7 @@ PLANTED: Mapping[str, Plant] = {
         a_report_says_that_the_watermark_is_further,
         the_watermark_runs_ahead,
         the_marker_is_not_looked_at,
+        the_first_run_gives_up_for_nothing,
         another_server_is_called_busy,
         what_is_to_be_retired_is_deleted,
         what_is_to_be_deleted_is_retired,

@@ -27,7 +27,7 @@ from store.queries import runs
 from store.upgrade import upgrade
 from tests.faults.checker import Verdict
 from tests.faults.conduct import Sent, Tenure, misconduct
-from tests.faults.life import ENDS, JOB, Life
+from tests.faults.life import JOB, Life
 from tests.faults.processes import CALM, PATIENCE, ROOT, Process, environment, folder_for_servers, tell
 from tests.faults.runner import ELSEWHEN, Door, Gate, Runner, Witness
 from tests.faults.servers import Faulty, Hour, World
@@ -36,6 +36,10 @@ from tests.sinks.disturbed_hapi import DisturbedHapi
 from tsi_fetch.errors import Exit
 
 HELD_UP = 60  # seconds after which one who waits for another that is paused is held up by it
+
+
+BESIDE = frozenset({Exit.DONE, Exit.QUARANTINE, Exit.TRY_AGAIN, Exit.SETTING})
+"""How either of two may end: nobody kills them here."""
 
 
 class TwoRunners(Process):
@@ -187,7 +191,7 @@ class TwoRunners(Process):
                 self._wrong.append(f"the {runner.name} never ended")
             assert runner.code is not None
             self.codes.update(dict.fromkeys(runner.witness.runs, runner.code))
-            if runner.code not in ENDS:
+            if runner.code not in BESIDE:
                 self._wrong.append(f"the {runner.name} ended with {runner.code}")
             if not runner.witness.runs and runner.code in (Exit.DONE, Exit.QUARANTINE):
                 self._wrong.append(f"the {runner.name} ended with {runner.code}, and asked nothing of the server")
