@@ -13,7 +13,8 @@ from tests.faults.facts import mismapped
 from tests.faults.records import false_ends, false_reports
 from tests.faults.seen import Did, Edition, Ended, Evidence, Facts, RowSeen, Verdict, Version, Written
 from tests.faults.versions import alike, doubled, out_of_order, removed_otherwise, strangers
-from tsi_fetch.words import DOUBTED, Ref, State
+from tsi_fetch.fhir.digest import canonical_digest
+from tsi_fetch.words import AWAITED, DOUBTED, FORGOTTEN, Ref, State
 
 __all__ = [
     "Did",
@@ -28,6 +29,9 @@ __all__ = [
     "look",
     "look_meanwhile",
 ]
+
+IN_DOUBT = frozenset({DOUBTED, FORGOTTEN, AWAITED})
+"""Digests of what is not believed, or never was there."""
 
 
 def look(e: Evidence) -> Verdict:
@@ -45,6 +49,7 @@ def look(e: Evidence) -> Verdict:
             *_whatever_happens(e),
             *(_unfinished(e) if finished else ()),
             *(_misremembered(e) if finished else ()),
+            *_remembered_otherwise(e, finished=finished),
             *(mismapped(e) if finished else ()),
         ),
     )
@@ -208,6 +213,25 @@ def _misremembered(e: Evidence) -> Iterator[str]:
         in_doubt = ref in aside and known.digest == DOUBTED and known.version is None
         if known.state is not State.DELETED and ref not in e.held and not in_doubt:
             yield f"{ref} is remembered, and is nowhere"
+
+
+def _remembered_otherwise(e: Evidence, *, finished: bool) -> Iterator[str]:
+    """What is remembered of a version is what it says, whatever the end of a run; and once the source was read to its
+    end, that it is alive, or over."""
+    for ref, known in e.known.items():
+        body = _last(e, ref)
+        if body is None or known.version != e.versions[ref] or known.digest in IN_DOUBT:
+            continue
+        if e.verbatim and known.digest != canonical_digest(body):
+            yield f"{ref} is remembered in version {known.version} as something else than it is"
+        if finished and ref not in e.kept and known.state is not (state := _state(e, ref, body)):
+            yield f"{ref} is remembered as {known.state}, and is {state}"
+
+
+def _state(e: Evidence, ref: Ref, body: bytes) -> State:
+    """Of what is there; where the source itself has it so, it is as alive as anything."""
+    said = any(all_of_it and ref in all_of_it[-1] for all_of_it in e.editions.values())
+    return State.RETIRED if is_retired(body) and not said else State.LIVE
 
 
 def _hidden(e: Evidence, *, green: bool) -> Iterator[str]:

@@ -16,7 +16,7 @@ from tests.faults.records import as_it_ended
 from tsi_fetch.fhir.digest import canonical_digest
 from tsi_fetch.fhir.retire import retired
 from tsi_fetch.fhir.tokens import dump
-from tsi_fetch.words import Known, Ref, State
+from tsi_fetch.words import AWAITED, DOUBTED, FORGOTTEN, Known, Ref, State
 
 PRODUCT, LIST = Ref("MedicinalProductDefinition", "p"), Ref("List", "l")
 GONE = Ref("List", "gone")
@@ -66,7 +66,11 @@ def test_the_truth_is_good() -> None:
 
 
 def held(e: Evidence, ref: Ref, *versions: Version) -> Evidence:
-    return replace(e, held={**e.held, ref: versions})
+    """These are there, and the last is remembered."""
+    last, number = versions[-1].body, str(len(versions))
+    state = State.DELETED if last is None else State.RETIRED if is_retired(last) else State.LIVE
+    remembered = {**e.known, ref: known(ref, number, last or LEFT, state)}
+    return replace(e, held={**e.held, ref: versions}, known=remembered, versions={**e.versions, ref: number})
 
 
 def not_written(e: Evidence) -> Evidence:
@@ -236,7 +240,6 @@ def test_what_the_feed_has_not_said_may_be_as_it_was_and_is_asked_for_again() ->
 
 def test_a_removal_that_a_person_was_told_of_is_kept_back_only_where_somebody_else_was_at_the_server() -> None:
     kept = replace(held(truth(), GONE, Version(LEFT, "r1")), troubles=[f"removal of {GONE}"], settled=frozenset())
-    kept = replace(kept, known={**kept.known, GONE: known(GONE, "2", LEFT)})
     assert look(replace(kept, tampered=True)).good
     assert look(kept).false_green
 
@@ -708,3 +711,24 @@ def test_what_a_refused_product_has_no_longer_is_gone() -> None:
     assert look(replace(seen, editions={**seen.editions, "1": left})).lost == (
         f"{LIST} is still there as if the source had it",
     )
+
+
+def test_what_is_remembered_of_a_version_is_what_it_says() -> None:
+    otherwise = replace(truth(), known={**truth().known, PRODUCT: known(PRODUCT, "2", OLD[PRODUCT])})
+    told = (f"{PRODUCT} is remembered in version 2 as something else than it is",)
+    assert look(otherwise).untrue == told
+    killed = replace(otherwise, runs=(FIRST, Ended("r2", -signal.SIGKILL, "lost", None)))
+    assert look(killed).untrue == told, "whatever the end of the run"
+    assert look(replace(otherwise, verbatim=False)).good, "the sink spells it anew"
+    for digest in (DOUBTED, FORGOTTEN, AWAITED):
+        doubted = replace(otherwise.known[PRODUCT], digest=digest)
+        assert look(replace(otherwise, known={**otherwise.known, PRODUCT: doubted})).good
+
+
+def test_what_is_over_is_remembered_so() -> None:
+    alive = replace(truth(), known={**truth().known, GONE: known(GONE, "2", retired(LEFT))})
+    assert look(alive).untrue == (f"{GONE} is remembered as live, and is retired",)
+    over = replace(truth(), known={**truth().known, LIST: known(LIST, "1", NEW[LIST], State.RETIRED)})
+    assert look(over).untrue == (f"{LIST} is remembered as retired, and is live",)
+    unread = replace(alive, runs=(FIRST, Ended("r2", 75, "failed", 75)))
+    assert not look(unread).untrue, "it came back, and the run did not come so far"

@@ -35,7 +35,20 @@ from tsi_fetch.http.failures import Unreachable
 from tsi_fetch.judge import ACKNOWLEDGED, Judged, Turned
 from tsi_fetch.marker import Marker
 from tsi_fetch.report import Report, Tally
-from tsi_fetch.words import Answer, Cursor, Doubt, Fault, Outcome, Result, Row, RunRecord, ScopeClaim, Settlement
+from tsi_fetch.words import (
+    Answer,
+    Cursor,
+    Doubt,
+    Fault,
+    Known,
+    Outcome,
+    Result,
+    Row,
+    RunRecord,
+    ScopeClaim,
+    Settlement,
+    State,
+)
 
 MOST_LIVES = 60
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -105,6 +118,26 @@ def nobody_looks_again(patch: pytest.MonkeyPatch) -> None:
 
 def what_is_set_aside_is_not_said(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Tally, "trouble", lambda self, key, fault: None)
+
+
+def what_is_retired_is_remembered_as_alive(patch: pytest.MonkeyPatch) -> None:
+    true = departures._after
+
+    def after(*arguments: Any) -> Known:
+        known = true(*arguments)
+        return replace(known, state=State.LIVE) if known.state is State.RETIRED else known
+
+    patch.setattr(departures, "_after", after)
+
+
+def the_digest_of_what_was_there_is_kept(patch: pytest.MonkeyPatch) -> None:
+    """Of what is retired: it is no longer what is at the sink."""
+    true = departures._after
+
+    def after(known: Known, *arguments: Any) -> Known:
+        return replace(true(known, *arguments), digest=known.digest)
+
+    patch.setattr(departures, "_after", after)
 
 
 def nothing_ever_leaves(patch: pytest.MonkeyPatch) -> None:
@@ -450,6 +483,8 @@ SEEDS: Mapping[str, int] = {
     "nobody looks again": 12,
     "what is set aside is not said": 2,
     "nothing ever leaves": 2,
+    "what is retired is remembered as alive": 2,
+    "the digest of what was there is kept": 2,
     "the clock may go back": 11,
     "equal content is written again": 22,
     "a run is done before it has ended": 1,
@@ -474,6 +509,8 @@ PLANTED: Mapping[str, Plant] = {
         nothing_is_noted_before_a_write,
         nobody_looks_again,
         what_is_set_aside_is_not_said,
+        what_is_retired_is_remembered_as_alive,
+        the_digest_of_what_was_there_is_kept,
         nothing_ever_leaves,
         what_could_not_be_fetched_is_forgotten,
         a_first_load_ends_with_its_first_slice,
