@@ -17,9 +17,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from sqlalchemy import select
+
 from store.handle import Stored, open_store
 from store.job_store import JobBook
 from store.queries import quarantine, runs
+from store.schema import Item
+from store.schema import work as items
 from tests.faults.bodies import identical
 from tests.faults.checker import (
     Ended,
@@ -43,7 +47,7 @@ from tests.sinks.fake_hapi import Version as Kept
 from tsi_fetch.errors import Exit
 from tsi_fetch.fhir.tokens import dump
 from tsi_fetch.marker import marker_name
-from tsi_fetch.words import Known, Ref, RunRecord
+from tsi_fetch.words import Cursor, Known, Ref, RunRecord, WorkList
 
 JOB, SINK, STREAM = "cima", "epi", "registroCambios"
 FHIR_FAULTS = ("429 at once", "502", "race", "cut", "reset", "lost by reset", "garbled", "bad gateway", "login", "500")
@@ -94,7 +98,7 @@ class Life:
 
     least_nights, most_nights = 1, 4
     began: datetime | None = None
-    """Where the register's clock stands at first; None: it goes."""
+    """Where the register's clock stands at first, until `pass_time` moves it; None: it goes."""
     fhir_faults: tuple[str, ...] = FHIR_FAULTS
     slow = 0.4
     """Share of nights in which what is late is done by nobody's next request."""
@@ -125,6 +129,9 @@ class Life:
         self._recorded: set[str] = set()
         self._nights = 0
         self._mended = False  # and `tampered`: by a person, before the last night
+        self._read: set[str] = (
+            set()
+        )  # rows that the feed had told when a run moved the watermark to their day or past it
         self._happened: Counter[str] = Counter()  # in the last night: faults and kills, by name
         self._refusals: list[str] = []  # what runs did on a server that is not the one they left
 
@@ -141,6 +148,14 @@ class Life:
     def between(self) -> list[str]:
         """What else happens between two nights, in words."""
         return []
+
+    def pass_time(self) -> None:
+        """A night is over: where the register's clock stands in the next."""
+
+    def cursor(self) -> Cursor | None:
+        """How far the feed was read."""
+        with self.opened() as stored:
+            return stored.reader(JOB, SINK).position(STREAM).cursor
 
     def mend(self) -> None:
         """What a person would do before the last, calm night."""
@@ -228,6 +243,7 @@ class Life:
 
     def _night(self, what: str, *, calm: bool, full: bool) -> None:
         self.reasons, before = (), self.all_counts
+        cursor, told = self.cursor(), len(self.story.feed)
         self.register.tonight(0.0 if calm else self.dice.choice([0, 0, 0.1]), self.dice.getrandbits(64))
         self.disturb(calm=calm)
         with self.watched() as began:
@@ -237,6 +253,8 @@ class Life:
             if not self.nights(self.ends[began:]):  # it died before it could begin
                 self.ends.append(Ended("none", code, None, None))
         self._happened = self.all_counts - before
+        self._read |= read_to(self.story.feed[:told], cursor, self.cursor())
+        self.pass_time()
         if any(words in str(self.reasons) for words in INCOMPLETE):
             self.incomplete = True
 
@@ -320,12 +338,13 @@ class Life:
         held = self.held()
         with self.opened() as stored:
             book = stored.reader(JOB, SINK)
-            position, work = book.position(STREAM), book.open_list(STREAM)
+            position, open_lists = book.position(STREAM), list(_open_lists(book))
             seen = position.cursor.seen if position.cursor else frozenset()
             unsaid = self.story.hidden.keys() | self._not_listed(held) | self._concealed(seen | position.checkpoint)
             lying = quarantine(stored, JOB)
             watermark = position.cursor.value if position.cursor else None
-            settled = set() if work else seen | position.checkpoint | self._passed(watermark, unsaid)
+            settled = seen | position.checkpoint | self._passed(watermark, unsaid)
+            settled -= self._of(_still_to_do(stored, open_lists))
             return Evidence(
                 editions=self.story.editions,
                 unusable=self.story.spoilt,
@@ -342,7 +361,7 @@ class Life:
                 unfetched=[row.key for row in lying if row.unfetched],
                 refusals=[f"{row.ref} of {row.key}" for row in lying if row.ref],
                 newly_troubled={row.key for row in lying if self.ends and row.run == self.ends[-1].run},
-                left=work.left if work else 0,
+                left=sum(work.left for work in open_lists),
                 runs=self.ends,
                 calm=calm,
                 tampered=self.tampered,
@@ -391,12 +410,17 @@ class Life:
         return removals | {f"{row.key} {row.ref}" if row.ref else row.key for row in rows if row.key not in removals}
 
     def _passed(self, watermark: str | None, unsaid: Set[str]) -> set[str]:
-        """Rows of the feed that are so old that no run will ask for them again; of those products that the source told
-        truly of."""
+        """Rows of the feed that the watermark has passed, and those that are so old that no run will ask for them
+        again; of those products that the source told truly of."""
         if watermark is None:
             return set()
         since = date.fromisoformat(watermark) - OVERLAP
-        return {row.key for row in self.story.feed if _day(row) < since and row.product not in unsaid}
+        old = {row.key for row in self.story.feed if _day(row) < since}
+        return (old | self._read) - self._of(unsaid)
+
+    def _of(self, products: Set[str]) -> set[str]:
+        """Rows of the feed that announced these."""
+        return {row.key for row in self.story.feed if row.product in products}
 
     def today(self) -> date:
         """At the register."""
@@ -426,6 +450,29 @@ class Life:
 def _day(row: RowSeen) -> date:
     """Of its stamp, at the register."""
     return datetime.fromtimestamp(json.loads(row.key)[1] / 1000, MADRID).date()
+
+
+def read_to(told: Sequence[RowSeen], before: Cursor | None, after: Cursor | None) -> set[str]:
+    """Of rows that the feed had told when a run began, those that it moved the watermark to, or past; the first
+    watermark is a listing's, and moved before the feed was read."""
+    if before is None or after is None or before == after:
+        return set()
+    return {row.key for row in told if _day(row) <= date.fromisoformat(after.value)}
+
+
+def _open_lists(book: JobBook) -> Iterator[WorkList]:
+    """Those that runs work off."""
+    work = book.open_list(STREAM)
+    while work is not None:
+        yield work
+        work = book.open_list(STREAM, work.id)
+
+
+def _still_to_do(stored: Stored, lists: Sequence[WorkList]) -> set[str]:
+    """Products on these lists that are not done."""
+    mine = (items.c.list.in_([work.id for work in lists]), items.c.state == Item.OPEN)
+    with stored.database.read() as conn:
+        return {key.partition("#")[0] for key in conn.scalars(select(items.c.key).where(*mine))}
 
 
 def _all_known(book: JobBook) -> Iterator[Known]:

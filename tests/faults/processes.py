@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -34,10 +35,13 @@ from tests.faults.life import JOB, Life
 from tests.faults.records import as_it_ended
 from tests.faults.servers import MOMENTS, Hour, World
 from tests.faults.trials import options, play
+from tsi_fetch.words import Cursor
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120  # seconds for one run
 OUTPUT = 3000  # characters of what the children said last
+LONG_AGO = timedelta(days=60)
+"""The register's clock is behind by that at first: more than passes in a life."""
 USUAL = 1.5  # seconds that a run takes, until one has
 
 LEASE_LOST = f"the lease of {JOB} is lost".encode()
@@ -93,6 +97,8 @@ class Process(Life):
     """Each run is a child."""
 
     def __init__(self, dice: random.Random, store: str, folder: Path, first: int = 70_000) -> None:
+        self.began = datetime.now(UTC) - LONG_AGO
+        self._steps = random.Random(repr(dice.getstate()))  # nothing else in the life is another for them
         super().__init__(dice, store, folder, first)
         self._usual = self._lasted = USUAL
         self._expiry = CALM  # seconds, of the lease of the last run
@@ -119,6 +125,14 @@ class Process(Life):
         if code >= 0 and not (self._alarm and self._alarm.rang):
             self._usual = time.monotonic() - began
         return self._of_python(code), str(self._alarm or hour)
+
+    def pass_time(self) -> None:
+        """The children's clocks go on; the register is behind them, and its days pass from night to night."""
+        register = self.story.register
+        register.date = (register.date or self.began) + timedelta(days=self._steps.choice([0, 0, 1, 1, 2, 3, 4]))
+
+    def cursor(self) -> Cursor | None:
+        return super().cursor() if state(self.store) == "current" else None
 
     def excuses(self, run: str) -> bool:
         """On a machine under load, a short lease is lost by itself; the run says so, and has lasted for long enough."""

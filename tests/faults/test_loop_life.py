@@ -6,16 +6,18 @@ import random
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from tests.faults.checker import RowSeen
 from tests.faults.inside import Inside, template
-from tests.faults.life import may_end
+from tests.faults.life import may_end, read_to
 from tests.faults.seams import HEARTBEAT, OF_SINK, OF_SOURCE, WAIT
 from tests.sinks.sudden_death import Death, Doom
 from tsi_fetch.errors import Exit
+from tsi_fetch.words import Cursor, CursorKind
 
 
 class Staged(Inside):
@@ -110,3 +112,25 @@ def test_each_of_the_calm_nights_is_looked_at(life: Staged, monkeypatch: pytest.
     monkeypatch.setattr(life, "recorded", recorded)
     life.incomplete = True
     assert any("ended with 70" in what for what in life.end().untrue)
+
+
+def test_the_watermark_has_read_what_was_told_before_it_moved_there() -> None:
+    today, before = date(2026, 3, 5), Cursor(CursorKind.DATE, "2026-03-03")
+    told = [_row("1", today - timedelta(days=1)), _row("2", today), _row("3", today + timedelta(days=1))]
+    moved = Cursor(CursorKind.DATE, today.isoformat())
+    assert read_to(told, before, moved) == {told[0].key, told[1].key}
+    assert read_to(told, before, before) == set()
+    assert read_to(told, None, moved) == set(), "of a listing, before the feed was read"
+
+
+def _row(product: str, day: date) -> RowSeen:
+    stamp = int(datetime(day.year, day.month, day.day, 12, tzinfo=UTC).timestamp() * 1000)
+    return RowSeen(f'["{product}",{stamp},3,["estado"]]', product, 0)
+
+
+def test_days_may_pass_without_a_run_and_not_while_something_is_late(life: Staged) -> None:
+    life.steps.seed(1)
+    steps = {life._until_the_next() for _ in range(30)}
+    assert {timedelta(days=n) for n in (2, 3, 4)} < steps
+    life.hapi.slow = True
+    assert {life._until_the_next() for _ in range(30)} == {timedelta(hours=1), timedelta(days=1)}

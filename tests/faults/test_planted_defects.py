@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -16,6 +17,7 @@ from sqlalchemy import select
 from sinks.fhir.server import FhirServer
 from sinks.fhir.wire import Wire
 from sources.cima import feed, mapping, product, source
+from sources.cima.dates import madrid_date
 from sources.cima.mapping.package import packages
 from store.claims import Claims
 from store.handle import Stored
@@ -37,6 +39,7 @@ from tsi_fetch.marker import Marker
 from tsi_fetch.report import Report, Tally
 from tsi_fetch.words import (
     Answer,
+    Batch,
     Cursor,
     Doubt,
     Fault,
@@ -64,6 +67,26 @@ def watermark_before_the_write(patch: pytest.MonkeyPatch) -> None:
         return number
 
     patch.setattr(run, "_note", before)
+
+
+def the_watermark_moves_in_spite_of_an_unsettled_row(patch: pytest.MonkeyPatch) -> None:
+    """A run that does not get through the feed says so, and that it has moved the watermark all the same."""
+    true = run.launch
+
+    def launched(running: Any, batch: Batch, in_pass: bool) -> None:
+        try:
+            true(running, batch, in_pass)
+        except TryAgain:
+            position = running.store.position(batch.stream)
+            days = [json.loads(key)[1] for row in batch.rows for key in row.settles]
+            if in_pass and days and position.cursor:
+                newest = max(position.cursor.value, madrid_date(max(days)).isoformat())
+                cursor = replace(position.cursor, value=newest, seen=position.cursor.seen | position.checkpoint)
+                running.store.advance(batch.stream, cursor, clear=True)
+                running.tally.watermark = (position.cursor, cursor)
+            raise
+
+    patch.setattr(run, "launch", launched)
 
 
 def _with_outcomes(patch: pytest.MonkeyPatch, change: Callable[[Outcome], Outcome]) -> None:
@@ -453,6 +476,15 @@ class Hurried(Working):
     hurried = broken = 1.0
 
 
+class Down(Inside):
+    """The server goes away in each night."""
+
+    least_nights = 4
+
+    def _bad_day(self) -> list[str | None]:
+        return [*[None] * self.dice.randint(0, 9), *["refused"] * 30]
+
+
 class Lossy(Inside):
     """What the server did, nobody hears of."""
 
@@ -460,6 +492,7 @@ class Lossy(Inside):
 
 
 KINDS: Mapping[str, type[Inside]] = {
+    "the watermark moves in spite of an unsettled row": Down,
     "claims are never lost": Visited,
     "what workers give up is over": Hurried,
     "the fence is not checked in the commit": Overtaken,
@@ -477,6 +510,7 @@ KINDS: Mapping[str, type[Inside]] = {
 
 SEEDS: Mapping[str, int] = {
     "watermark before the write": 12,
+    "the watermark moves in spite of an unsettled row": 22,
     "refusals are swallowed": 2,
     "the status of an entry is ignored": 20,
     "nothing is noted before a write": 11,
@@ -503,6 +537,7 @@ PLANTED: Mapping[str, Plant] = {
     plant.__name__.replace("_", " "): plant
     for plant in (
         watermark_before_the_write,
+        the_watermark_moves_in_spite_of_an_unsettled_row,
         refusals_are_swallowed,
         what_is_refused_takes_its_product_along,
         the_status_of_an_entry_is_ignored,
