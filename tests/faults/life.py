@@ -137,9 +137,10 @@ class Life:
 
     @property
     def all_counts(self) -> Counter[str]:
-        """Runs, kills and faults, by name."""
+        """Runs, kills, faults, and what happened at the register and came of it, by name."""
         sink = Counter({f"sink {fault}": number for fault, number in self.hapi.given.items()})
-        return self.counts + self.register.injected + sink + self.reaper.done + Counter(runs=len(self.ends))
+        happened = self.counts + self.story.counts + self.hapi.said
+        return happened + self.register.injected + sink + self.reaper.done + Counter(runs=len(self.ends))
 
     def run(self, *, calm: bool, full: bool) -> tuple[int, str]:
         """One run: its exit code (negative: killed by that signal), and what was done to it, in words."""
