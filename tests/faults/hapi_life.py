@@ -175,7 +175,7 @@ class OnHapi(Process):
         if self._copied and not self.tampered:
             return self._restored()
         if self._to_do:
-            return self._edited() if self._to_do.pop() == "edit" else self._deleted()
+            return self._somebody()
         if not self._meddled or self.dice.random() < 0.4:
             return []
         return self._edited() if self.dice.random() < 0.5 else self._deleted()
@@ -198,6 +198,13 @@ class OnHapi(Process):
         if there == (remembered.version if remembered else None):
             return False
         return not (intended and there is not None and _next(intended.version) == there)
+
+    def _somebody(self) -> list[str]:
+        """The next that is to do, as soon as there is anything to do it to."""
+        told = self._edited() if self._to_do[-1] == "edit" else self._deleted()
+        if told:
+            self._to_do.pop()
+        return told
 
     def _edited(self) -> list[str]:
         ref, last = self._somewhere(lambda ref: True)
@@ -232,6 +239,10 @@ class OnHapi(Process):
 
     def mend(self) -> None:
         """The way out after somebody else was at the server; it may be killed as well."""
+        if self._to_do:  # runs were killed before they wrote anything
+            self._night("a night before somebody comes", calm=True, full=False)
+        while self._to_do and self._somebody():
+            pass
         if not self.tampered:
             return
         if self._refused:
