@@ -13,6 +13,14 @@ FIRE_AT := $(BIN)/python -W ignore -m tests.faults
 FIRE_SUM = $(FIRE_AT).tally $(TALLY)
 FIRE_FROM = --seed $(or $(SEED),1) --tally $(TALLY)
 
+FIRE_KINDS = 'in process=$(1) overtaken' 'in process=$(1) workers' 'in process=$(1) somebody edits' \
+  'in process=$(1) somebody deletes' 'in process=$(1) the server is wiped' 'in process=$(1) the server is restored' \
+  'in process=$(1) a planned stop' 'in process=$(1) a vanishing held back' 'in process=$(1) days without a run' \
+  'real process, sqlite=$(1) kills' 'real process, postgres=$(1) kills' 'two runners=$(1) started together' \
+  'two runners=$(1) paused at' "two runners=$(1) woken in the middle of the other's run" 'two runners=$(1) store gone' \
+  'real servers=$(1) HAPI restarted' "real servers=$(1) HAPI's database restored" 'real servers=$(1) somebody edits' \
+  'real servers=$(1) somebody deletes' 'real servers=$(1) reconcile --fix'
+
 .PHONY: help demo test test-servers check lint hapi cima-server bench-sink bench-cima bench-memory bench-store bench-backfill load-cima lock \
 	fire fire-long fire-inside fire-processes fire-servers fire-runners fire-machine fire-hostile fire-crash \
 	schema recording wheel clean
@@ -78,14 +86,14 @@ bench-backfill: $(VENV)/ready-to-test ## a backfill by 1, 2, 4 and 8 workers; fi
 load-cima: $(VENV)/ready-to-test ## a first load of the made-up register, interrupted ten times, then checked (LOAD_ARGS=--help)
 	$(BIN)/python -m dev.load_cima $(LOAD_ARGS)
 
-fire: ## the promise under fire, ten minutes: four rings, and the sum of what was lost, doubled or falsely green
+fire: ## the promise under fire, a quarter of an hour: four rings, and the sum of what was lost, doubled or falsely green
 	-$(MAKE) fire-inside FIRE=500
 	-$(MAKE) fire-processes FIRE=6
 	-$(MAKE) fire-processes FIRE=6 STORE=postgres
 	-$(MAKE) fire-runners FIRE=6
 	-$(MAKE) fire-servers KILLS=25
 	$(FIRE_SUM) --need 'in process=500' 'real process, sqlite=6' 'real process, postgres=6' 'two runners=6' \
-	  'real servers=25 kills'
+	  'real servers=25 kills' $(call FIRE_KINDS,1)
 
 fire-long: ## the same for hours, hostile input and the state machine too, then docs/fire.md; ended, it goes on where it was
 	-$(MAKE) fire-servers KILLS=300
@@ -97,7 +105,8 @@ fire-long: ## the same for hours, hostile input and the state machine too, then 
 	-$(MAKE) fire-hostile MUTATIONS=100000
 	-$(MAKE) fire-crash
 	$(FIRE_SUM) --page docs/fire.md --need 'in process=10000' 'real process, sqlite=100' 'real process, postgres=100' \
-	  'two runners=100' 'real servers=300 kills' 'machine=500 examples' 'hostile=100000 mutations' 'crash=200 points'
+	  'two runners=100' 'real servers=300 kills' 'machine=500 examples' 'hostile=100000 mutations' 'crash=200 points' \
+	  $(call FIRE_KINDS,5)
 
 fire-inside: $(VENV)/ready-to-test ## ring 1: the loop in this process, dying at any seam (FIRE=500 trials, SEED=1)
 	$(FIRE_AT).inside --trials $(or $(FIRE),500) $(FIRE_FROM)

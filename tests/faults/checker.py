@@ -13,7 +13,8 @@ from tests.faults.facts import mismapped
 from tests.faults.records import false_ends, false_reports
 from tests.faults.seen import Did, Edition, Ended, Evidence, Facts, RowSeen, Verdict, Version, Written
 from tests.faults.versions import alike, doubled, out_of_order, removed_otherwise, strangers
-from tsi_fetch.words import DOUBTED, Ref, State
+from tsi_fetch.fhir.digest import canonical_digest
+from tsi_fetch.words import AWAITED, DOUBTED, FORGOTTEN, Ref, State
 
 __all__ = [
     "Did",
@@ -28,6 +29,9 @@ __all__ = [
     "look",
     "look_meanwhile",
 ]
+
+IN_DOUBT = frozenset({DOUBTED, FORGOTTEN, AWAITED})
+"""Digests of what is not believed, or never was there."""
 
 
 def look(e: Evidence) -> Verdict:
@@ -45,6 +49,7 @@ def look(e: Evidence) -> Verdict:
             *_whatever_happens(e),
             *(_unfinished(e) if finished else ()),
             *(_misremembered(e) if finished else ()),
+            *_remembered_otherwise(e, finished=finished),
             *(mismapped(e) if finished else ()),
         ),
     )
@@ -63,11 +68,18 @@ def _whatever_happens(e: Evidence) -> Iterator[str]:
 
 def _now(e: Evidence) -> dict[Ref, bytes]:
     """What the source says now, of all that can be used."""
-    return {
+    whole = {
         ref: body
         for key, all_of_it in e.editions.items()
         if key not in e.set_aside
         for ref, body in all_of_it[-1].items()
+    }
+    return whole | {
+        ref: body
+        for key in e.partly
+        if key in e.editions
+        for ref, body in e.editions[key][-1].items()
+        if not e.stays(ref)
     }
 
 
@@ -78,8 +90,7 @@ def _lacking(e: Evidence) -> Iterator[str]:
         last = _last(e, ref)
         if last is None or not alike(e, body, last):
             yield f"{ref} is {'not there' if last is None else 'not what the source says'}"
-    kept = {ref for key in e.set_aside for edition in e.editions.get(key, ()) for ref in edition}
-    for ref in e.held.keys() - now.keys() - kept:
+    for ref in e.held.keys() - now.keys() - e.kept:
         last = _last(e, ref)
         if e.held[ref][-1].run is None:
             continue  # somebody else's: what the source no longer has, they may have
@@ -128,8 +139,7 @@ def _is_over(e: Evidence, ref: Ref, last: bytes | None) -> bool:
 def _needed(e: Evidence, ref: Ref) -> bool:
     """It cannot be deleted: something that stays as it is, since its row cannot be used or as it is somebody else's,
     still refers to it."""
-    kept = {other for key in e.set_aside for edition in e.editions.get(key, ()) for other in edition}
-    kept = (kept | {other for other, versions in e.held.items() if versions and versions[-1].run is None}) - {ref}
+    kept = (e.kept | {other for other, versions in e.held.items() if versions and versions[-1].run is None}) - {ref}
     named = f'"reference":"{ref}"'.encode()
     return e.removal == "delete" and any(named in (_last(e, other) or b"") for other in kept)
 
@@ -151,6 +161,7 @@ def _unfinished(e: Evidence) -> Iterator[str]:
     for lying, times in Counter(e.refusals).items():
         if times > 1:
             yield f"{lying} lies in quarantine {times} times"
+    yield from _wrongly_refused(e)
     yield from (
         f"{key} is refused, and does not lie in quarantine" for key in sorted(e.refused - e.unsaid - set(e.troubles))
     )
@@ -160,6 +171,16 @@ def _unfinished(e: Evidence) -> Iterator[str]:
             f"{key} lies in quarantine, and is good"
             for key in sorted(set(e.troubles) - e.unusable - e.refused - kept_back)
         )
+
+
+def _wrongly_refused(e: Evidence) -> Iterator[str]:
+    """Each resource that the sink never takes lies there by itself, once."""
+    for key in sorted(e.partly & e.editions.keys()):
+        names = [refusal.partition(" of ") for refusal in e.refusals]
+        times = Counter(ref for ref, _, row in names if row.partition("#")[0] == key)
+        for ref in sorted(e.never & e.editions[key][-1].keys()):
+            if times[str(ref)] != 1:
+                yield f"{ref} of {key} is refused, and lies in quarantine {times[str(ref)]} times"
 
 
 def _times(e: Evidence, key: str) -> int:
@@ -192,6 +213,25 @@ def _misremembered(e: Evidence) -> Iterator[str]:
         in_doubt = ref in aside and known.digest == DOUBTED and known.version is None
         if known.state is not State.DELETED and ref not in e.held and not in_doubt:
             yield f"{ref} is remembered, and is nowhere"
+
+
+def _remembered_otherwise(e: Evidence, *, finished: bool) -> Iterator[str]:
+    """What is remembered of a version is what it says, whatever the end of a run; and once the source was read to its
+    end, that it is alive, or over."""
+    for ref, known in e.known.items():
+        body = _last(e, ref)
+        if body is None or known.version != e.versions[ref] or known.digest in IN_DOUBT:
+            continue
+        if e.verbatim and known.digest != canonical_digest(body):
+            yield f"{ref} is remembered in version {known.version} as something else than it is"
+        if finished and ref not in e.kept and known.state is not (state := _state(e, ref, body)):
+            yield f"{ref} is remembered as {known.state}, and is {state}"
+
+
+def _state(e: Evidence, ref: Ref, body: bytes) -> State:
+    """Of what is there; where the source itself has it so, it is as alive as anything."""
+    said = any(all_of_it and ref in all_of_it[-1] for all_of_it in e.editions.values())
+    return State.RETIRED if is_retired(body) and not said else State.LIVE
 
 
 def _hidden(e: Evidence, *, green: bool) -> Iterator[str]:

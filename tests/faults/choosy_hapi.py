@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,13 +17,22 @@ from tests.sinks.fake_hapi import Refusal
 from tsi_fetch.fhir.tokens import dump
 from tsi_fetch.words import Ref
 
+ANSWERS = {
+    "is not the current version": "stale",
+    "HAPI-0574": "refused",
+    "HAPI-109": "what it refers to is not there",
+    "Unable to delete": "still referred to",
+}
+"""What is in the words of a server that does not carry out a bundle: why."""
+
 
 @dataclass
 class ChoosyHapi(DisturbedHapi):
     """Never takes what has a certain word in it.  `written`: all that runs ever made here, wiped or restored since or
-    not."""
+    not.  `said`: why it did not carry out what it was asked for, by name."""
 
     written: list[Written] = field(default_factory=list)
+    said: Counter[str] = field(default_factory=Counter)
     _unheard: bool = False  # nobody is told of what is done now
     _before: int = 0  # how much was written before this request
 
@@ -53,6 +63,14 @@ class ChoosyHapi(DisturbedHapi):
             self.flaws.append(f"{run} removed {ref}, of which the last version was another's")
         if before and before.run == SOMEONE and did == "updated":
             self.flaws.append(f"{run} wrote over {ref}, of which the last version was somebody else's")
+
+    def _transaction(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return super()._transaction(request)
+        except Refusal as e:
+            why = next((name for words, name in ANSWERS.items() if words in e.words), "another refusal")
+            self.said[f"the sink says: {why}"] += 1
+            raise
 
     def _check(self, entry: dict[str, Any]) -> None:
         super()._check(entry)

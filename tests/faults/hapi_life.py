@@ -25,11 +25,12 @@ from tests.faults.processes import PATIENCE, ROOT, Process, environment
 from tests.faults.proxy import CUTS, Proxy
 from tests.faults.servers import Hour, World
 from tsi_fetch.errors import Exit
+from tsi_fetch.fhir.references import references
 from tsi_fetch.fhir.tokens import dump, parse
 from tsi_fetch.marker import marker_name
 from tsi_fetch.words import Ref
 
-Rare = Literal["HAPI restarted", "HAPI's database restored"] | None
+Rare = Literal["HAPI restarted", "HAPI's database restored", "somebody edits and deletes"]
 SHARED = Ref("Organization", "es-aemps-org-aemps")
 """What every register names; where a life ends without products, it is retired, and the next one finds it so."""
 
@@ -43,7 +44,7 @@ class OnHapi(Process):
     alone = verbatim = False  # trials share what several registers name, and HAPI spells anew what it is sent
 
     def __init__(
-        self, dice: random.Random, store: str, folder: Path, machine: Machine, first: int, rare: Rare = None
+        self, dice: random.Random, store: str, folder: Path, machine: Machine, first: int, rare: Rare | None = None
     ) -> None:
         super().__init__(dice, store, folder, first)
         self.machine, self.desk = machine, Desk(machine.url)
@@ -52,9 +53,11 @@ class OnHapi(Process):
         self._since = datetime.now(UTC)
         self._copy = f"copy_{first}"
         self._restarts, self._restores = rare == "HAPI restarted", rare == "HAPI's database restored"
-        self._meddled, self.least_nights = dice.random() < 0.3, 3 if self._restores else 1
+        self._meddled, self.least_nights = dice.random() < 0.3, 4 if rare else 1
+        self._to_do = ["edit", "delete"] if rare == "somebody edits and deletes" else []
         self._patience, self.removal = dice.choice(_PATIENCE), dice.choice(["retire", "retire", "delete"])
-        self.on_existing = "adopt" if self._meddled or self._restores else "refuse"
+        self.on_existing = dice.choice(["adopt", "refuse"]) if self._meddled or self._to_do else "refuse"
+        self.on_existing = "adopt" if self._restores else self.on_existing
         self._copied = self._refused = False  # refused: the marker is another one, so that every run must end with 77
         self._theirs: set[tuple[Ref, str]] = set()  # deletions that somebody else made
         self._flaws: list[str] = []
@@ -171,6 +174,8 @@ class OnHapi(Process):
             return []
         if self._copied and not self.tampered:
             return self._restored()
+        if self._to_do:
+            return self._somebody()
         if not self._meddled or self.dice.random() < 0.4:
             return []
         return self._edited() if self.dice.random() < 0.5 else self._deleted()
@@ -194,6 +199,13 @@ class OnHapi(Process):
             return False
         return not (intended and there is not None and _next(intended.version) == there)
 
+    def _somebody(self) -> list[str]:
+        """The next that is to do, as soon as there is anything to do it to."""
+        told = self._edited() if self._to_do[-1] == "edit" else self._deleted()
+        if told:
+            self._to_do.pop()
+        return told
+
     def _edited(self) -> list[str]:
         ref, last = self._somewhere(lambda ref: True)
         if ref is None or last is None:
@@ -204,13 +216,19 @@ class OnHapi(Process):
         return [f"somebody edits {ref}"]
 
     def _deleted(self) -> list[str]:
-        ref, _ = self._somewhere(lambda ref: ref.type in ("Bundle", "RegulatedAuthorization"))
+        named = self._referred()
+        ref, _ = self._somewhere(lambda ref: ref not in named)
         if ref is None or not self.desk.delete(ref):
             return []
         self._theirs.add((ref, self.held()[ref][-1].number))
         self.tampered = True
         self.counts["somebody deletes"] += 1
         return [f"somebody deletes {ref}"]
+
+    def _referred(self) -> set[Ref]:
+        """What others at the server refer to: it deletes none of that."""
+        bodies = [v[-1].said.body for v in self.held().values()]
+        return {ref for body in bodies if body for ref in references(body)}
 
     def _somewhere(self, fit: Callable[[Ref], bool]) -> tuple[Ref | None, bytes | None]:
         """Something of ours that is there; not what trials share."""
@@ -221,6 +239,10 @@ class OnHapi(Process):
 
     def mend(self) -> None:
         """The way out after somebody else was at the server; it may be killed as well."""
+        if self._to_do:  # runs were killed before they wrote anything
+            self._night("a night before somebody comes", calm=True, full=False)
+        while self._to_do and self._somebody():
+            pass
         if not self.tampered:
             return
         if self._refused:

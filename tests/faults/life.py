@@ -17,9 +17,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from sqlalchemy import select
+
 from store.handle import Stored, open_store
 from store.job_store import JobBook
 from store.queries import quarantine, runs
+from store.schema import Item
+from store.schema import work as items
 from tests.faults.bodies import identical
 from tests.faults.checker import (
     Ended,
@@ -34,6 +38,7 @@ from tests.faults.checker import (
 )
 from tests.faults.choosy_hapi import ChoosyHapi
 from tests.faults.facts import said
+from tests.faults.lines import faults, kills
 from tests.faults.records import not_refused
 from tests.faults.register_story import RegisterStory, names
 from tests.faults.servers import Faulty, Reaper
@@ -42,12 +47,9 @@ from tests.sinks.fake_hapi import Version as Kept
 from tsi_fetch.errors import Exit
 from tsi_fetch.fhir.tokens import dump
 from tsi_fetch.marker import marker_name
-from tsi_fetch.words import Known, Ref, RunRecord
+from tsi_fetch.words import Cursor, Known, Ref, RunRecord, WorkList
 
 JOB, SINK, STREAM = "cima", "epi", "registroCambios"
-ENDS = {0, 65, 75, 78, 130, 143, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}
-"""How a run may end in a disturbed night; 78: for a login page, which a person must look at."""
-
 FHIR_FAULTS = ("429 at once", "502", "race", "cut", "reset", "lost by reset", "garbled", "bad gateway", "login", "500")
 """Of those that `DisturbedHapi` knows, the ones that take no time."""
 
@@ -58,6 +60,26 @@ class Held(NamedTuple):
     number: str
     said: Version
 
+
+def may_end(happened: Mapping[str, int], *, excused: bool = False) -> Set[int]:
+    """The exit codes that a run may have to which this happened, by what is counted: a night in which nothing goes
+    wrong is done, or has put something into quarantine."""
+    given = [name for name, number in happened.items() if number > 0]
+    ends: set[int] = {Exit.DONE, Exit.QUARANTINE}
+    if excused or kills(happened) or any(number > 0 for number in faults(happened).values()):
+        ends.add(Exit.TRY_AGAIN)
+    for begins, codes in CAUSED.items():
+        ends |= codes if any(name.startswith(begins) for name in given) else set()
+    return ends
+
+
+CAUSED: Mapping[tuple[str, ...], Set[int]] = {
+    ("sink ", "register 410", "HAPI restarted", "PostgreSQL restarted"): {Exit.SETTING},
+    ("SIGINT",): {Exit.INTERRUPTED, -signal.SIGINT},
+    ("SIGTERM",): {Exit.TERMINATED, -signal.SIGTERM},
+    ("SIGKILL", "died ", "killed "): {-signal.SIGKILL},
+}
+"""Ends that only what begins so, where it is counted, may cause; 78: what answers is not what was looked for."""
 
 INCOMPLETE = ("listing was incomplete", "no listing of the source has been complete")
 """How a run says that rows may be missing, or that one before it should have said so."""
@@ -76,7 +98,7 @@ class Life:
 
     least_nights, most_nights = 1, 4
     began: datetime | None = None
-    """Where the register's clock stands at first; None: it goes."""
+    """Where the register's clock stands at first, until `pass_time` moves it; None: it goes."""
     fhir_faults: tuple[str, ...] = FHIR_FAULTS
     slow = 0.4
     """Share of nights in which what is late is done by nobody's next request."""
@@ -107,13 +129,18 @@ class Life:
         self._recorded: set[str] = set()
         self._nights = 0
         self._mended = False  # and `tampered`: by a person, before the last night
+        self._read: set[str] = (
+            set()
+        )  # rows that the feed had told when a run moved the watermark to their day or past it
+        self._happened: Counter[str] = Counter()  # in the last night: faults and kills, by name
         self._refusals: list[str] = []  # what runs did on a server that is not the one they left
 
     @property
     def all_counts(self) -> Counter[str]:
-        """Runs, kills and faults, by name."""
+        """Runs, kills, faults, and what happened at the register and came of it, by name."""
         sink = Counter({f"sink {fault}": number for fault, number in self.hapi.given.items()})
-        return self.counts + self.register.injected + sink + self.reaper.done + Counter(runs=len(self.ends))
+        happened = self.counts + self.story.counts + self.hapi.said
+        return happened + self.register.injected + sink + self.reaper.done + Counter(runs=len(self.ends))
 
     def run(self, *, calm: bool, full: bool) -> tuple[int, str]:
         """One run: its exit code (negative: killed by that signal), and what was done to it, in words."""
@@ -122,6 +149,14 @@ class Life:
     def between(self) -> list[str]:
         """What else happens between two nights, in words."""
         return []
+
+    def pass_time(self) -> None:
+        """A night is over: where the register's clock stands in the next."""
+
+    def cursor(self) -> Cursor | None:
+        """How far the feed was read."""
+        with self.opened() as stored:
+            return stored.reader(JOB, SINK).position(STREAM).cursor
 
     def mend(self) -> None:
         """What a person would do before the last, calm night."""
@@ -181,17 +216,26 @@ class Life:
                 return verdict
         self.mend()
         self._mended = True
-        if self.incomplete:
-            self._night("what is left of an incomplete list", calm=True, full=False)
-        full, self.incomplete = self.incomplete, False
-        self._night("the last night", calm=True, full=full)
-        if self.incomplete:  # of a list that a run had left which did not live to say so
-            self._night("a night with the whole list", calm=True, full=True)
-        verdict = self.look(calm=True)
+        if not (verdict := self._last_nights()).good:
+            return verdict
         expected = (0, 65) if self.story.spoilt | self._untaken(self.held()) or self._kept_back() else (0,)
-        if verdict.good and self.ends[-1].code not in expected:
+        if self.ends[-1].code not in expected:
             return Verdict(untrue=(f"the last run, which nothing disturbed, ended with {self.ends[-1].code}",))
         return verdict
+
+    def _last_nights(self) -> Verdict:
+        """As many as it takes until a complete list was worked off; each is looked at."""
+        if self.incomplete and not (verdict := self._calm("what is left of an incomplete list", full=False)).good:
+            return verdict
+        full, self.incomplete = self.incomplete, False
+        verdict = self._calm("the last night", full=full)
+        if self.incomplete and verdict.good:  # of a list that a run had left which did not live to say so
+            verdict = self._calm("a night with the whole list", full=True)
+        return verdict
+
+    def _calm(self, what: str, *, full: bool) -> Verdict:
+        self._night(what, calm=True, full=full)
+        return self.look(calm=True)
 
     def _kept_back(self) -> bool:
         """What somebody else wrote was to go: it stays, and a person is told."""
@@ -199,7 +243,8 @@ class Life:
         return any(key.startswith("removal of ") for key in lying)
 
     def _night(self, what: str, *, calm: bool, full: bool) -> None:
-        self.reasons = ()
+        self.reasons, before = (), self.all_counts
+        cursor, told = self.cursor(), len(self.story.feed)
         self.register.tonight(0.0 if calm else self.dice.choice([0, 0, 0.1]), self.dice.getrandbits(64))
         self.disturb(calm=calm)
         with self.watched() as began:
@@ -208,6 +253,9 @@ class Life:
             self.recorded(code)
             if not self.nights(self.ends[began:]):  # it died before it could begin
                 self.ends.append(Ended("none", code, None, None))
+        self._happened = self.all_counts - before
+        self._read |= read_to(self.story.feed[:told], cursor, self.cursor())
+        self.pass_time()
         if any(words in str(self.reasons) for words in INCOMPLETE):
             self.incomplete = True
 
@@ -282,24 +330,27 @@ class Life:
         seen, meanwhile = self.evidence(calm=calm), self.tampered and not self._mended
         verdict = look_meanwhile(seen) if meanwhile else look(seen)
         last = self.ends[-1]
-        may = (ENDS | {Exit.GUARDED} if meanwhile else ENDS) | self.also_ends  # whether it must, `_refusals` has
-        wrong = [] if last.code in may else [f"{last.run} ended with {last.code}"]
+        may = may_end(self._happened, excused=last.excused) | self.also_ends
+        may |= {Exit.GUARDED} if meanwhile else set()  # whether it must, `_refusals` has
+        wrong = [] if last.code in may else [f"{last.run} ended with {last.code}, and no cause for that was given"]
         return replace(verdict, untrue=(*verdict.untrue, *wrong, *self._refusals, *self.flaws()))
 
     def evidence(self, *, calm: bool) -> Evidence:
         held = self.held()
         with self.opened() as stored:
             book = stored.reader(JOB, SINK)
-            position, work = book.position(STREAM), book.open_list(STREAM)
+            position, open_lists = book.position(STREAM), list(_open_lists(book))
             seen = position.cursor.seen if position.cursor else frozenset()
             unsaid = self.story.hidden.keys() | self._not_listed(held) | self._concealed(seen | position.checkpoint)
             lying = quarantine(stored, JOB)
             watermark = position.cursor.value if position.cursor else None
-            settled = set() if work else seen | position.checkpoint | self._passed(watermark, unsaid)
+            settled = seen | position.checkpoint | self._passed(watermark, unsaid)
+            settled -= self._of(_still_to_do(stored, open_lists))
             return Evidence(
                 editions=self.story.editions,
                 unusable=self.story.spoilt,
                 refused=self._untaken(held),
+                never=self.story.never,
                 held={ref: [v.said for v in versions] for ref, versions in held.items()},
                 feed=self.story.feed,
                 settled=settled,
@@ -311,7 +362,7 @@ class Life:
                 unfetched=[row.key for row in lying if row.unfetched],
                 refusals=[f"{row.ref} of {row.key}" for row in lying if row.ref],
                 newly_troubled={row.key for row in lying if self.ends and row.run == self.ends[-1].run},
-                left=work.left if work else 0,
+                left=sum(work.left for work in open_lists),
                 runs=self.ends,
                 calm=calm,
                 tampered=self.tampered,
@@ -360,12 +411,17 @@ class Life:
         return removals | {f"{row.key} {row.ref}" if row.ref else row.key for row in rows if row.key not in removals}
 
     def _passed(self, watermark: str | None, unsaid: Set[str]) -> set[str]:
-        """Rows of the feed that are so old that no run will ask for them again; of those products that the source told
-        truly of."""
+        """Rows of the feed that the watermark has passed, and those that are so old that no run will ask for them
+        again; of those products that the source told truly of."""
         if watermark is None:
             return set()
         since = date.fromisoformat(watermark) - OVERLAP
-        return {row.key for row in self.story.feed if _day(row) < since and row.product not in unsaid}
+        old = {row.key for row in self.story.feed if _day(row) < since}
+        return (old | self._read) - self._of(unsaid)
+
+    def _of(self, products: Set[str]) -> set[str]:
+        """Rows of the feed that announced these."""
+        return {row.key for row in self.story.feed if row.product in products}
 
     def today(self) -> date:
         """At the register."""
@@ -395,6 +451,29 @@ class Life:
 def _day(row: RowSeen) -> date:
     """Of its stamp, at the register."""
     return datetime.fromtimestamp(json.loads(row.key)[1] / 1000, MADRID).date()
+
+
+def read_to(told: Sequence[RowSeen], before: Cursor | None, after: Cursor | None) -> set[str]:
+    """Of rows that the feed had told when a run began, those that it moved the watermark to, or past; the first
+    watermark is a listing's, and moved before the feed was read."""
+    if before is None or after is None or before == after:
+        return set()
+    return {row.key for row in told if _day(row) <= date.fromisoformat(after.value)}
+
+
+def _open_lists(book: JobBook) -> Iterator[WorkList]:
+    """Those that runs work off."""
+    work = book.open_list(STREAM)
+    while work is not None:
+        yield work
+        work = book.open_list(STREAM, work.id)
+
+
+def _still_to_do(stored: Stored, lists: Sequence[WorkList]) -> set[str]:
+    """Products on these lists that are not done."""
+    mine = (items.c.list.in_([work.id for work in lists]), items.c.state == Item.OPEN)
+    with stored.database.read() as conn:
+        return {key.partition("#")[0] for key in conn.scalars(select(items.c.key).where(*mine))}
 
 
 def _all_known(book: JobBook) -> Iterator[Known]:

@@ -15,19 +15,22 @@ from tests.faults.checker import Verdict
 
 ROOT = Path(__file__).parents[2]
 WRONG = ("lost", "doubled", "false_green", "untrue")
-KILLS = ("SIGKILL", "SIGTERM", "died ")
+KILLS = ("SIGKILL", "SIGTERM", "died ", "a worker died ")
 """How what was counted begins, where it is a kill; an interrupt is none."""
 
 UNDISTURBED = "undisturbed"
 NO_FAULTS = frozenset(
     {
-        *("runs", UNDISTURBED, "mutations", "examples", "points", "tests", "tests skipped"),
+        *("runs", "workers", UNDISTURBED, "mutations", "examples", "points", "tests", "tests skipped"),
         *("reconcile --fix", "a restored server refused", "another server refused", "not paused"),
-        *("a vanishing held back", "a vanishing accepted", "a planned stop"),
+        *("a vanishing held back", "a vanishing accepted", "a planned stop", "days without a run"),
         *("hit after its record was closed", "closed while the store went away"),
     }
 )
 """What is counted, and is neither a kill nor a fault."""
+
+LIFE = ("a product ", "a row ", "the sink says: ")
+"""How that begins that is of the register's life, or comes of a fault."""
 
 PAGE = "docs/fire.md"
 """Made from the tally: it says nothing about what was tried."""
@@ -55,7 +58,7 @@ def kills(counts: Mapping[str, int]) -> int:
 
 def faults(counts: Mapping[str, int]) -> dict[str, int]:
     """Everything that was done to the runs beside killing them, by name."""
-    return {name: n for name, n in counts.items() if not name.startswith(KILLS) and name not in NO_FAULTS}
+    return {name: n for name, n in counts.items() if not name.startswith(KILLS + LIFE) and name not in NO_FAULTS}
 
 
 def commit() -> str:

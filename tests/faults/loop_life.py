@@ -87,6 +87,7 @@ class Inside(Life):
     fhir_faults = (*NOTHING_DONE, "lost", "lost by reset", "garbled", "bad gateway", LATE, "500")
 
     def __init__(self, dice: random.Random, store: str, folder: Path, *, near: bool | None = None) -> None:
+        self.steps = random.Random(repr(dice.getstate()))  # nothing else in the life is another for them
         super().__init__(dice, store, folder)
         self.near = dice.random() < 0.7 if near is None else near
         self.register.faults |= SLOW_FAULTS
@@ -122,8 +123,17 @@ class Inside(Life):
             doom.instead = lambda: self._overtaken(clock)
             how.append("overtaken")
         code = self._run(clock, doom, full=full, limit=limit)
-        self.story.register.date = self._now + self.dice.choice([timedelta(hours=1), timedelta(days=1)])
+        self.story.register.date = self._now + self._until_the_next()
         return code, f"{doom.death}, {', '.join(filter(None, how))}, clock {days.days:+d} d"
+
+    def _until_the_next(self) -> timedelta:
+        """Runs may be days apart, so that the watermark passes what was told; not while something may still arrive
+        late: that is looked for during a day."""
+        usual, days = self.dice.choice([timedelta(hours=1), timedelta(days=1)]), self.steps.choice([0, 0, 2, 3, 4])
+        if not days or self.hapi.slow or self.hapi.late:
+            return usual
+        self.counts["days without a run"] += 1
+        return timedelta(days=days)
 
     @property
     def _now(self) -> datetime:

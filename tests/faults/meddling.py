@@ -39,11 +39,13 @@ class Meddler:
         return True
 
     def _deletes(self, ours: list[str]) -> bool:
-        name = self._dice.choice([n for n in ours if n.startswith("Bundle/")] or ours)
-        if self._referred(name):
-            return False
-        self._hapi.delete(name)
-        return True
+        """What nothing refers to: a server that keeps references in order deletes nothing else."""
+        free = [name for name in ours if not self._referred(name)]
+        if free:
+            self._hapi.delete(self._dice.choice(free))
+        return bool(free)
 
     def _referred(self, name: str) -> bool:
-        return any(f'"{name}"' in str(v[-1].resource).replace("'", '"') for v in self._hapi.resources.values())
+        """By another resource."""
+        others = (v[-1].resource for ref, v in self._hapi.resources.items() if ref != name)
+        return any(f'"{name}"' in str(resource).replace("'", '"') for resource in others)

@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -31,13 +32,20 @@ from store.queries import runs
 from store.upgrade import state, upgrade
 from tests.faults.checker import Ended, Verdict
 from tests.faults.life import JOB, Life
+from tests.faults.records import as_it_ended
 from tests.faults.servers import MOMENTS, Hour, World
 from tests.faults.trials import options, play
+from tsi_fetch.words import Cursor
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120  # seconds for one run
 OUTPUT = 3000  # characters of what the children said last
+LONG_AGO = timedelta(days=60)
+"""The register's clock is behind by that at first: more than passes in a life."""
 USUAL = 1.5  # seconds that a run takes, until one has
+
+LEASE_LOST = f"the lease of {JOB} is lost".encode()
+"""In what a child says that could not keep it."""
 
 _JOBS = """\
 stores: {{main: {{url: "{store}"}}}}
@@ -89,8 +97,12 @@ class Process(Life):
     """Each run is a child."""
 
     def __init__(self, dice: random.Random, store: str, folder: Path, first: int = 70_000) -> None:
+        self.began = datetime.now(UTC) - LONG_AGO
+        self._steps = random.Random(repr(dice.getstate()))  # nothing else in the life is another for them
         super().__init__(dice, store, folder, first)
         self._usual = self._lasted = USUAL
+        self._expiry = CALM  # seconds, of the lease of the last run
+        self._said_before = 0  # bytes of what its predecessors' children said
         self._alarm: Alarm | None = None
 
     def play(self) -> Verdict:
@@ -101,9 +113,10 @@ class Process(Life):
         hour = None if calm else self._hour()
         self._alarm = None if calm or hour or self.dice.random() < 0.3 else self._some_time()
         self.reaper.begin(hour)
-        began = time.monotonic()
+        began, self._expiry = time.monotonic(), CALM if calm else SHORT
         with (self.folder / "out").open("ab") as out:
-            command = self.command("jobs.yaml", self.world, CALM if calm else SHORT, full=full)
+            self._said_before = out.tell()
+            command = self.command("jobs.yaml", self.world, self._expiry, full=full)
             child = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env=environment())
             self.reaper.child = child
             with self._alarm.set_for(child) if self._alarm else nullcontext():
@@ -113,9 +126,19 @@ class Process(Life):
             self._usual = time.monotonic() - began
         return self._of_python(code), str(self._alarm or hour)
 
+    def pass_time(self) -> None:
+        """The children's clocks go on; the register is behind them, and its days pass from night to night."""
+        register = self.story.register
+        register.date = (register.date or self.began) + timedelta(days=self._steps.choice([0, 0, 1, 1, 2, 3, 4]))
+
+    def cursor(self) -> Cursor | None:
+        return super().cursor() if state(self.store) == "current" else None
+
     def excuses(self, run: str) -> bool:
-        """On a machine under load, a short lease is lost by itself."""
-        return self._lasted > SHORT * 2 / 3
+        """On a machine under load, a short lease is lost by itself; the run says so, and has lasted for long enough."""
+        with (self.folder / "out").open("rb") as out:
+            out.seek(self._said_before)
+            return lost_its_lease(out.read(), self._lasted, self._expiry)
 
     def _of_python(self, code: int) -> int:
         """Interrupted while it starts, before any code of ours, Python itself ends with 1."""
@@ -157,23 +180,23 @@ class Process(Life):
     def recorded(self, code: int) -> None:
         if self._alarm and self._alarm.rang:
             self.counts[f"{self._alarm.signal.name} at some time"] += 1
-            code = self._as_recorded(code)
+            code = self._as_recorded(code, self._alarm.signal)
         if state(self.store) == "current":
             super().recorded(code)
         else:  # it died before it could make its store
             self.ends.append(Ended("none", code, None, None))
 
-    def _as_recorded(self, code: int) -> int:
-        """A run that was hit between the end of its record and its own has ended as the record says; the checker then
-        holds it to that."""
+    def _as_recorded(self, code: int, by: int) -> int:
+        """Of a run that was hit between the end of its record and its own."""
         if state(self.store) != "current":
             return code
         with open_store(self.store) as stored:
             last = next(iter(runs(stored, JOB, 1)), None)
         if last is None or last.record.id in self._recorded or last.record.exit_code in (None, code):
             return code
-        self.counts["hit after its record was closed"] += 1
-        return int(last.record.exit_code)
+        ended = as_it_ended(code, by, last.record.exit_code)
+        self.counts["hit after its record was closed"] += code < 0 or ended != code
+        return ended
 
     def look(self, *, calm: bool = False) -> Verdict:
         if state(self.store) != "current":
@@ -181,6 +204,11 @@ class Process(Life):
                 untrue=() if not self.hapi.resources else ("something is at the sink, and there is no store",)
             )
         return super().look(calm=calm)
+
+
+def lost_its_lease(said: bytes, lasted: float, expiry: float) -> bool:
+    """A child says so, and it may have come about: it stops two thirds of an expiry after its last heartbeat."""
+    return lasted > expiry * 2 / 3 and LEASE_LOST in said
 
 
 def environment() -> dict[str, str]:

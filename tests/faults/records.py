@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tests.faults.seen import Ended, Evidence, Written
 from tsi_fetch.errors import Exit
@@ -11,11 +12,23 @@ from tsi_fetch.errors import Exit
 OUTCOMES = {0: ("done", "partial"), 65: ("quarantined", "partial")}
 """What the record of a run says that ended so."""
 
+INTERRUPTED: Mapping[int, int] = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
+"""How a process may end by itself that was asked to end, by the signal."""
+
 COUNTED = ("created", "updated", "retired", "deleted")
 """Words of a report that mean a version at the sink."""
 
 OVER = "updated or retired"
 """Both words together: of what is over it may be unclear who has said so."""
+
+
+def as_it_ended(code: int, by: int, recorded: int | None) -> int:
+    """The exit code of a process that the signal `by` met, which its record is held to.
+
+    Hit between the end of its record and its own, it may end as one who was interrupted; its run has ended as the
+    record says.  Any other code is its own, and the record has to say the same.
+    """
+    return recorded if recorded is not None and code == INTERRUPTED.get(by) else code
 
 
 def false_ends(e: Evidence) -> Iterator[str]:

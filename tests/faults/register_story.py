@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -54,6 +55,8 @@ class RegisterStory:
         self.register.feed_seed = self.dice.randint(0, 9)
         self.editions: dict[str, list[Edition]] = {}
         self.feed: list[RowSeen] = []
+        self.counts: Counter[str] = Counter()
+        """What has happened, by name."""
         self.spoilt: set[str] = set()
         self.refused: set[str] = set()
         self.hidden: dict[str, Any] = {}
@@ -80,7 +83,9 @@ class RegisterStory:
 
     def act(self, name: str) -> bool:
         """One of `ACTS` happens; False where nothing is as it must be for that."""
-        return ACTS[name][1](self)
+        happened = ACTS[name][1](self)
+        self.counts[f"a product {name}"] += happened
+        return happened
 
     def find_the_hidden(self) -> bool:
         """A night begins: what was hidden in the last is there again, and the feed says so."""
@@ -90,6 +95,12 @@ class RegisterStory:
             self.register.products[key] = product
             self._tell(key, NEW)
         return bool(found)
+
+    @property
+    def never(self) -> set[Ref]:
+        """Resources that the server never takes as they are now."""
+        now = [self.editions[key][-1] for key in self.refused]
+        return {ref for edition in now for ref, body in edition.items() if REFUSED.encode() in body}
 
     def number(self) -> int:
         """Another one each time."""
@@ -250,10 +261,12 @@ class RegisterStory:
 
     def _new_stamp(self, key: str, kind: int) -> int:
         late = timedelta(days=1) if self.dice.random() < 0.2 else timedelta(0)
+        self.counts["a row comes a day late"] += bool(late)
         now = self.register.date or datetime.now(UTC)
         stamp = int((now - late).timestamp() * 1000)
         if self._stamp is not None and self.dice.random() < 0.3:
             stamp = self._stamp
+            self.counts["a row ties with the one before"] += self.feed[-1].product != key
         told = {(row["nregistro"], row["fecha"]) for row in self.register.feed}
         while (key, stamp) in told:  # the same row twice would say nothing new
             stamp -= 1

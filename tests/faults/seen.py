@@ -99,7 +99,8 @@ class Evidence:
     """Everything seen of one job after a run.
 
     `editions`: of each product all so far, the last being the truth.  `unusable`: products whose rows cannot be used
-    now; `refused`: those of which the sink takes some resource never.  `held`: every version of everything at the sink
+    now; `refused`: those of which the sink takes some resource never; `never`: resources which it never takes as their
+    products have them now.  `held`: every version of everything at the sink
     that is the job's.  `settled`: keys of feed rows that the store takes for settled, in its watermark or its
     checkpoint, or as older than what is asked again.  `troubles`: row key of each open entry of quarantine;
     `unfetched`: of those that could not be fetched; `refusals`: product and resource of those that are one refused
@@ -113,6 +114,7 @@ class Evidence:
     unusable: Set[str]
     held: Mapping[Ref, Sequence[Version]]
     refused: Set[str] = frozenset()
+    never: Set[Ref] = frozenset()
     feed: Sequence[RowSeen] = ()
     settled: Set[str] = frozenset()
     known: Mapping[Ref, Known] = field(default_factory=dict)
@@ -141,6 +143,25 @@ class Evidence:
     def troubled(self) -> Set[str]:
         """Products of which something lies in quarantine: a row of some flags alone is `{product}#{flags}`."""
         return {key.partition("#")[0] for key in self.troubles}
+
+    @property
+    def partly(self) -> Set[str]:
+        """Products of which some resource is refused, and nothing else is wrong: all others are there."""
+        away = {key.partition("#")[0] for key in self.unfetched} if not self.calm else frozenset()
+        return self.refused - self.unusable - self.unsaid - away
+
+    def stays(self, ref: Ref) -> bool:
+        """It may be at the sink as it once was: it is refused itself, or waits for what is, or is somebody else's."""
+        versions = self.held.get(ref)
+        return ref in self.never or ref in self.waiting or bool(versions and versions[-1].run is None)
+
+    @property
+    def kept(self) -> Set[Ref]:
+        """What may be at the sink as it once was, of all that any product ever was."""
+        aside = self.set_aside - self.partly
+        every = {ref for key in aside for edition in self.editions.get(key, ()) for ref in edition}
+        some = {ref for key in self.partly for edition in self.editions.get(key, ()) for ref in edition}
+        return every | {ref for ref in some if self.stays(ref)}
 
     @property
     def set_aside(self) -> Set[str]:

@@ -13,7 +13,7 @@ import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ SKIPPED = {"real servers": "TSI_SKIP_SERVERS"}
 
 @dataclass(frozen=True)
 class Need:
-    """What a ring is to have tried: so many trials, or so much of something that it counts."""
+    """What a ring is to have tried: so many trials, or so much of something that it counts, by how that begins."""
 
     ring: str
     number: int
@@ -33,7 +33,7 @@ class Need:
 
     @classmethod
     def parse(cls, text: str) -> Need:
-        """`two runners=8`, `real servers=25 kills`."""
+        """`two runners=8`, `real servers=25 kills`, `two runners=1 store gone`."""
         ring, _, much = text.rpartition("=")
         number, _, unit = much.partition(" ")
         if not (ring and number.isdecimal()):
@@ -45,8 +45,13 @@ class Need:
         total = sums(lines).get(self.ring)
         if total is None:
             return f"{self.ring}: not tried"
-        had = kills(total) if self.unit == "kills" else total[self.unit]
+        had = kills(total) if self.unit == "kills" else self._counted(total)
         return f"{self.ring}: too few: {had:,} of {self.number:,} {self.unit}" if had < self.number else None
+
+    def _counted(self, total: Mapping[str, int]) -> int:
+        """Of one thing, whatever else is said of it: `paused at` is also `paused at written`."""
+        begins = (f"{self.unit} ", f"{self.unit},")
+        return sum(n for name, n in total.items() if name == self.unit or name.startswith(begins))
 
 
 def sums(lines: Iterable[Line]) -> dict[str, Counter[str]]:

@@ -11,10 +11,12 @@ import pytest
 
 from tests.faults.bodies import identical, is_retired, retires
 from tests.faults.checker import Ended, Evidence, Facts, RowSeen, Verdict, Version, Written, look, look_meanwhile
+from tests.faults.processes import lost_its_lease
+from tests.faults.records import as_it_ended
 from tsi_fetch.fhir.digest import canonical_digest
 from tsi_fetch.fhir.retire import retired
 from tsi_fetch.fhir.tokens import dump
-from tsi_fetch.words import Known, Ref, State
+from tsi_fetch.words import AWAITED, DOUBTED, FORGOTTEN, Known, Ref, State
 
 PRODUCT, LIST = Ref("MedicinalProductDefinition", "p"), Ref("List", "l")
 GONE = Ref("List", "gone")
@@ -64,7 +66,11 @@ def test_the_truth_is_good() -> None:
 
 
 def held(e: Evidence, ref: Ref, *versions: Version) -> Evidence:
-    return replace(e, held={**e.held, ref: versions})
+    """These are there, and the last is remembered."""
+    last, number = versions[-1].body, str(len(versions))
+    state = State.DELETED if last is None else State.RETIRED if is_retired(last) else State.LIVE
+    remembered = {**e.known, ref: known(ref, number, last or LEFT, state)}
+    return replace(e, held={**e.held, ref: versions}, known=remembered, versions={**e.versions, ref: number})
 
 
 def not_written(e: Evidence) -> Evidence:
@@ -234,7 +240,6 @@ def test_what_the_feed_has_not_said_may_be_as_it_was_and_is_asked_for_again() ->
 
 def test_a_removal_that_a_person_was_told_of_is_kept_back_only_where_somebody_else_was_at_the_server() -> None:
     kept = replace(held(truth(), GONE, Version(LEFT, "r1")), troubles=[f"removal of {GONE}"], settled=frozenset())
-    kept = replace(kept, known={**kept.known, GONE: known(GONE, "2", LEFT)})
     assert look(replace(kept, tampered=True)).good
     assert look(kept).false_green
 
@@ -622,3 +627,108 @@ def test_a_run_that_is_killed_after_its_record_was_closed_is_held_to_that() -> N
     assert look(replace(truth(), runs=(FIRST, killed))).good
     assert look(replace(not_written(truth()), runs=(FIRST, killed))).false_green
     assert look(replace(truth(), runs=(FIRST, replace(killed, recorded=None)))).false_green
+
+
+@pytest.mark.parametrize(
+    ("code", "by", "recorded", "ended"),
+    [
+        (143, signal.SIGTERM, 0, 0),
+        (130, signal.SIGINT, 65, 65),
+        (130, signal.SIGTERM, 0, 130),
+        (0, signal.SIGTERM, 143, 0),
+        (1, signal.SIGINT, 0, 1),
+        (143, signal.SIGTERM, None, 143),
+        (-signal.SIGKILL, signal.SIGKILL, 0, -signal.SIGKILL),
+    ],
+)
+def test_what_a_signal_excuses_of_an_exit_code(code: int, by: int, recorded: int | None, ended: int) -> None:
+    """Only that of one who was interrupted when the record was closed; exit code 0 is not made 143 by a record."""
+    assert as_it_ended(code, by, recorded) == ended
+
+
+def test_a_signal_does_not_excuse_a_code_that_is_not_the_recorded_one() -> None:
+    green = Ended("r2", as_it_ended(0, signal.SIGTERM, 143), "interrupted", 143)
+    assert look(replace(truth(), runs=(FIRST, green))).false_green
+
+
+@pytest.mark.parametrize(
+    ("said", "lasted", "expiry", "lost"),
+    [
+        (b"the lease of cima is lost", 1.4, 2, True),
+        (b"the lease of cima is lost", 1.4, 30, False),
+        (b"the lease of cima is lost", 1.3, 2, False),
+        (b"the server does not answer", 9.0, 2, False),
+    ],
+)
+def test_a_lease_is_lost_by_itself_where_the_run_says_so_and_had_the_time(
+    said: bytes, lasted: float, expiry: float, lost: bool
+) -> None:
+    assert lost_its_lease(said, lasted, expiry) is lost
+
+
+def partly_refused() -> Evidence:
+    """The product's own resource is one that the server never takes; its list changed, and is there."""
+    newer = {PRODUCT: body(PRODUCT, "never taken"), LIST: body(LIST, "another list")}
+    return replace(
+        held(truth(), LIST, Version(OLD[LIST], "r1"), Version(newer[LIST], "r2")),
+        editions={**truth().editions, "1": [OLD, NEW, newer]},
+        known={**truth().known, LIST: known(LIST, "2", newer[LIST])},
+        versions={**truth().versions, LIST: "2"},
+        refused={"1"},
+        never={PRODUCT},
+        troubles=["1"],
+        refusals=[f"{PRODUCT} of 1"],
+        newly_troubled={"1"},
+        runs=(FIRST, Ended("r2", 65, "quarantined", 65)),
+    )
+
+
+def test_beside_what_is_refused_all_of_a_product_is_there() -> None:
+    seen = partly_refused()
+    assert look(seen) == Verdict()
+    assert look(held(seen, LIST, Version(OLD[LIST], "r1"))).lost == (f"{LIST} is not what the source says",)
+    without = replace(seen, held={ref: v for ref, v in seen.held.items() if ref != LIST})
+    assert f"{LIST} is not there" in look(without).lost
+    waiting = look(replace(without, waiting={LIST: frozenset({Ref("List", "nowhere")})}))
+    assert not waiting.lost
+    theirs = replace(held(seen, LIST, Version(OLD[LIST], "r1"), Version(LEFT, None)), tampered=True)
+    assert not look(theirs).lost
+    busy = replace(held(seen, LIST, Version(OLD[LIST], "r1")), calm=False, unfetched=["1"])
+    assert not look(busy).lost, "nobody could ask"
+
+
+def test_each_refused_resource_lies_in_quarantine_once_by_itself() -> None:
+    seen, own = partly_refused(), f"{PRODUCT} of 1"
+    told = f"{PRODUCT} of 1 is refused, and lies in quarantine"
+    assert f"{told} 0 times" in look(replace(seen, refusals=[])).untrue
+    assert f"{told} 2 times" in look(replace(seen, refusals=[own, own], troubles=["1", "1"])).untrue
+    assert f"{told} 2 times" in look(replace(seen, refusals=[own, f"{own}#psum"], troubles=["1", "1#psum"])).untrue
+
+
+def test_what_a_refused_product_has_no_longer_is_gone() -> None:
+    seen = partly_refused()
+    left = [*seen.editions["1"][:2], {PRODUCT: seen.editions["1"][-1][PRODUCT]}]
+    assert look(replace(seen, editions={**seen.editions, "1": left})).lost == (
+        f"{LIST} is still there as if the source had it",
+    )
+
+
+def test_what_is_remembered_of_a_version_is_what_it_says() -> None:
+    otherwise = replace(truth(), known={**truth().known, PRODUCT: known(PRODUCT, "2", OLD[PRODUCT])})
+    told = (f"{PRODUCT} is remembered in version 2 as something else than it is",)
+    assert look(otherwise).untrue == told
+    killed = replace(otherwise, runs=(FIRST, Ended("r2", -signal.SIGKILL, "lost", None)))
+    assert look(killed).untrue == told, "whatever the end of the run"
+    assert look(replace(otherwise, verbatim=False)).good, "the sink spells it anew"
+    for digest in (DOUBTED, FORGOTTEN, AWAITED):
+        doubted = replace(otherwise.known[PRODUCT], digest=digest)
+        assert look(replace(otherwise, known={**otherwise.known, PRODUCT: doubted})).good
+
+
+def test_what_is_over_is_remembered_so() -> None:
+    alive = replace(truth(), known={**truth().known, GONE: known(GONE, "2", retired(LEFT))})
+    assert look(alive).untrue == (f"{GONE} is remembered as live, and is retired",)
+    over = replace(truth(), known={**truth().known, LIST: known(LIST, "1", NEW[LIST], State.RETIRED)})
+    assert look(over).untrue == (f"{LIST} is remembered as retired, and is live",)
+    unread = replace(alive, runs=(FIRST, Ended("r2", 75, "failed", 75)))
+    assert not look(unread).untrue, "it came back, and the run did not come so far"

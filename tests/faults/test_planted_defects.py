@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -16,6 +17,7 @@ from sqlalchemy import select
 from sinks.fhir.server import FhirServer
 from sinks.fhir.wire import Wire
 from sources.cima import feed, mapping, product, source
+from sources.cima.dates import madrid_date
 from sources.cima.mapping.package import packages
 from store.claims import Claims
 from store.handle import Stored
@@ -24,17 +26,32 @@ from store.leases import Fence
 from store.notes import Notes
 from store.schema import work as items
 from tests.faults.inside import NOWHERE, TAMPERING, Inside, room, template, tried
+from tests.faults.register_story import REFUSED
 from tests.faults.working import Working
 from tests.sinks.disturbed_hapi import LATE
 from tests.sinks.sudden_death import Death, Doom
-from tsi_fetch import decide, departures, late, run, write
+from tsi_fetch import decide, departures, judge, late, run, write
 from tsi_fetch.decide import decide_stale as stale
 from tsi_fetch.errors import Guarded, LeaseLost, TryAgain
 from tsi_fetch.http.failures import Unreachable
-from tsi_fetch.judge import ACKNOWLEDGED, Judged
+from tsi_fetch.judge import ACKNOWLEDGED, Judged, Turned
 from tsi_fetch.marker import Marker
 from tsi_fetch.report import Report, Tally
-from tsi_fetch.words import Answer, Cursor, Doubt, Outcome, Result, Row, RunRecord, ScopeClaim, Settlement
+from tsi_fetch.words import (
+    Answer,
+    Batch,
+    Cursor,
+    Doubt,
+    Fault,
+    Known,
+    Outcome,
+    Result,
+    Row,
+    RunRecord,
+    ScopeClaim,
+    Settlement,
+    State,
+)
 
 MOST_LIVES = 60
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -52,6 +69,26 @@ def watermark_before_the_write(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(run, "_note", before)
 
 
+def the_watermark_moves_in_spite_of_an_unsettled_row(patch: pytest.MonkeyPatch) -> None:
+    """A run that does not get through the feed says so, and that it has moved the watermark all the same."""
+    true = run.launch
+
+    def launched(running: Any, batch: Batch, in_pass: bool) -> None:
+        try:
+            true(running, batch, in_pass)
+        except TryAgain:
+            position = running.store.position(batch.stream)
+            days = [json.loads(key)[1] for row in batch.rows for key in row.settles]
+            if in_pass and days and position.cursor:
+                newest = max(position.cursor.value, madrid_date(max(days)).isoformat())
+                cursor = replace(position.cursor, value=newest, seen=position.cursor.seen | position.checkpoint)
+                running.store.advance(batch.stream, cursor, clear=True)
+                running.tally.watermark = (position.cursor, cursor)
+            raise
+
+    patch.setattr(run, "launch", launched)
+
+
 def _with_outcomes(patch: pytest.MonkeyPatch, change: Callable[[Outcome], Outcome]) -> None:
     true = FhirServer.write
 
@@ -67,6 +104,18 @@ def refusals_are_swallowed(patch: pytest.MonkeyPatch) -> None:
         return replace(outcome, result=Result.UPDATED, version="1") if outcome.result is Result.REFUSED else outcome
 
     _with_outcomes(patch, fine)
+
+
+def what_is_refused_takes_its_product_along(patch: pytest.MonkeyPatch) -> None:
+    """One resource that the server never takes, and the whole row lies in quarantine."""
+    true = judge._turn_row
+
+    def turned(*arguments: Any) -> Turned:
+        row = true(*arguments)
+        refused = any(REFUSED.encode() in upsert.body for upsert in row.upserts)
+        return Turned(row.row, row.raw, fault=Fault("refused", "$", "one of its resources is")) if refused else row
+
+    patch.setattr(judge, "_turn_row", turned)
 
 
 def the_status_of_an_entry_is_ignored(patch: pytest.MonkeyPatch) -> None:
@@ -92,6 +141,26 @@ def nobody_looks_again(patch: pytest.MonkeyPatch) -> None:
 
 def what_is_set_aside_is_not_said(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Tally, "trouble", lambda self, key, fault: None)
+
+
+def what_is_retired_is_remembered_as_alive(patch: pytest.MonkeyPatch) -> None:
+    true = departures._after
+
+    def after(*arguments: Any) -> Known:
+        known = true(*arguments)
+        return replace(known, state=State.LIVE) if known.state is State.RETIRED else known
+
+    patch.setattr(departures, "_after", after)
+
+
+def the_digest_of_what_was_there_is_kept(patch: pytest.MonkeyPatch) -> None:
+    """Of what is retired: it is no longer what is at the sink."""
+    true = departures._after
+
+    def after(known: Known, *arguments: Any) -> Known:
+        return replace(true(known, *arguments), digest=known.digest)
+
+    patch.setattr(departures, "_after", after)
 
 
 def nothing_ever_leaves(patch: pytest.MonkeyPatch) -> None:
@@ -212,6 +281,18 @@ def the_marker_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
     def looked(self: Marker) -> None:
         with suppress(Guarded):
             true(self)
+
+    patch.setattr(Marker, "check", looked)
+
+
+def the_first_run_gives_up_for_nothing(patch: pytest.MonkeyPatch) -> None:
+    true, given_up = Marker.check, []
+
+    def looked(self: Marker) -> None:
+        if not given_up:
+            given_up.append(self)
+            raise TryAgain("the server is busy", "")
+        true(self)
 
     patch.setattr(Marker, "check", looked)
 
@@ -395,6 +476,15 @@ class Hurried(Working):
     hurried = broken = 1.0
 
 
+class Down(Inside):
+    """The server goes away in each night."""
+
+    least_nights = 4
+
+    def _bad_day(self) -> list[str | None]:
+        return [*[None] * self.dice.randint(0, 9), *["refused"] * 30]
+
+
 class Lossy(Inside):
     """What the server did, nobody hears of."""
 
@@ -402,6 +492,7 @@ class Lossy(Inside):
 
 
 KINDS: Mapping[str, type[Inside]] = {
+    "the watermark moves in spite of an unsettled row": Down,
     "claims are never lost": Visited,
     "what workers give up is over": Hurried,
     "the fence is not checked in the commit": Overtaken,
@@ -419,12 +510,15 @@ KINDS: Mapping[str, type[Inside]] = {
 
 SEEDS: Mapping[str, int] = {
     "watermark before the write": 12,
+    "the watermark moves in spite of an unsettled row": 22,
     "refusals are swallowed": 2,
     "the status of an entry is ignored": 20,
     "nothing is noted before a write": 11,
     "nobody looks again": 12,
     "what is set aside is not said": 2,
     "nothing ever leaves": 2,
+    "what is retired is remembered as alive": 2,
+    "the digest of what was there is kept": 2,
     "the clock may go back": 11,
     "equal content is written again": 22,
     "a run is done before it has ended": 1,
@@ -443,11 +537,15 @@ PLANTED: Mapping[str, Plant] = {
     plant.__name__.replace("_", " "): plant
     for plant in (
         watermark_before_the_write,
+        the_watermark_moves_in_spite_of_an_unsettled_row,
         refusals_are_swallowed,
+        what_is_refused_takes_its_product_along,
         the_status_of_an_entry_is_ignored,
         nothing_is_noted_before_a_write,
         nobody_looks_again,
         what_is_set_aside_is_not_said,
+        what_is_retired_is_remembered_as_alive,
+        the_digest_of_what_was_there_is_kept,
         nothing_ever_leaves,
         what_could_not_be_fetched_is_forgotten,
         a_first_load_ends_with_its_first_slice,
@@ -463,6 +561,7 @@ PLANTED: Mapping[str, Plant] = {
         a_report_says_that_the_watermark_is_further,
         the_watermark_runs_ahead,
         the_marker_is_not_looked_at,
+        the_first_run_gives_up_for_nothing,
         another_server_is_called_busy,
         what_is_to_be_retired_is_deleted,
         what_is_to_be_deleted_is_retired,

@@ -11,13 +11,16 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from tests.faults import lines as module
 from tests.faults import tally, trials
 from tests.faults.checker import Verdict
+from tests.faults.hapi_life import Rare
 from tests.faults.lines import Line, Tally, commit, read
+from tests.faults.real_servers import RARE
 from tests.faults.tally import Need, in_all, page, red, sums, table
 
 GOOD = Line(
@@ -225,3 +228,24 @@ def test_edits_that_are_not_committed_are_told_apart_and_make_no_page(
     monkeypatch.setattr("sys.argv", ["tally", str(file), "--page", str(shown)])
     assert (tally.main(), shown.exists()) == (1, False)
     assert "no commit" in capsys.readouterr().err
+
+
+def test_a_kind_of_which_nothing_was_tried_is_named() -> None:
+    counts = {"paused at written, written late": 1, "HAPI restarted by SIGKILL": 2, "store gone": 0}
+    lines = [replace(GOOD, counts=counts)]
+    assert Need("in process", 1, "paused at").lacking(lines) is None
+    assert Need("in process", 2, "HAPI restarted").lacking(lines) is None
+    assert Need("in process", 1, "store gone").lacking(lines) == "in process: too few: 0 of 1 store gone"
+    assert Need("in process", 1, "HAPI rest").lacking(lines), "no word is cut"
+
+
+def test_what_is_rare_comes_with_the_first_seeds_on_real_servers() -> None:
+    assert set(RARE) == {1, 2, 3}
+    assert set(RARE.values()) == set(get_args(Rare))
+
+
+def test_workers_are_no_fault_and_what_they_die_of_is_a_kill_and_the_life_of_the_register_is_neither() -> None:
+    counts = {"workers": 3, "a worker died before settle": 2, "a product changes": 5, "the sink says: stale": 1}
+    assert in_all([replace(GOOD, counts={**counts, "a row comes a day late": 1, "sink 502": 1})]).startswith(
+        "In all: 1 trials, 2 kills, 1 faults;"
+    )
