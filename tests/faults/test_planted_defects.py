@@ -40,6 +40,7 @@ from tsi_fetch.report import Report, Tally
 from tsi_fetch.words import (
     Answer,
     Batch,
+    Brought,
     Cursor,
     Doubt,
     Fault,
@@ -60,10 +61,10 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 def watermark_before_the_write(patch: pytest.MonkeyPatch) -> None:
     note = run._note
 
-    def before(running: Any, judged: Any) -> int | None:
+    def before(running: Any, judged: Any, brought: Any) -> int | None:
         keys = tuple(key for t in judged.turned for key in t.row.settles)
         running.store.settle(Settlement(running.source.stream, checkpoint=keys))
-        number: int | None = note(running, judged)
+        number: int | None = note(running, judged, brought)
         return number
 
     patch.setattr(run, "_note", before)
@@ -73,13 +74,13 @@ def the_watermark_moves_in_spite_of_an_unsettled_row(patch: pytest.MonkeyPatch) 
     """A run that does not get through the feed says so, and that it has moved the watermark all the same."""
     true = run.launch
 
-    def launched(running: Any, batch: Batch, in_pass: bool) -> None:
+    def launched(running: Any, batch: Batch, brought: Brought) -> None:
         try:
-            true(running, batch, in_pass)
+            true(running, batch, brought)
         except TryAgain:
             position = running.store.position(batch.stream)
             days = [json.loads(key)[1] for row in batch.rows for key in row.settles]
-            if in_pass and days and position.cursor:
+            if brought is Brought.FEED and days and position.cursor:
                 newest = max(position.cursor.value, madrid_date(max(days)).isoformat())
                 cursor = replace(position.cursor, value=newest, seen=position.cursor.seen | position.checkpoint)
                 running.store.advance(batch.stream, cursor, clear=True)

@@ -9,6 +9,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -106,7 +107,7 @@ def test_on_a_terminal_a_person_is_asked(desk: Any, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_is_rewound_is_read_again_and_nothing_that_is_unchanged_is_written(desk: Any) -> None:
-    desk.changed("99001", f"{datetime.now(UTC):%Y-%m-%d}T08:00:00+01:00")
+    desk.changed("99001", f"{datetime.now(ZoneInfo('Europe/Madrid')):%Y-%m-%d}T08:00:00+01:00")
     desk.run("run", "cima", "--json")
     [before] = _streams(desk)
     assert _report(desk.run("run", "cima", "--json")[1])["rows"].get("read", 0) == 0
