@@ -56,8 +56,7 @@ class OnHapi(Process):
         self._meddled, self.least_nights = dice.random() < 0.3, 4 if rare else 1
         self._to_do = ["edit", "delete"] if rare == "somebody edits and deletes" else []
         self._patience, self.removal = dice.choice(_PATIENCE), dice.choice(["retire", "retire", "delete"])
-        self.on_existing = dice.choice(["adopt", "refuse"]) if self._meddled or self._to_do else "refuse"
-        self.on_existing = "adopt" if self._restores else self.on_existing
+        self.on_existing = "adopt" if self._meddled or self._to_do or self._restores else "refuse"
         self._copied = self._refused = False  # refused: the marker is another one, so that every run must end with 77
         self._theirs: set[tuple[Ref, str]] = set()  # deletions that somebody else made
         self._flaws: list[str] = []
