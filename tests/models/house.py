@@ -53,21 +53,24 @@ class House:
     def run(
         self,
         *,
+        job: str = "job",
+        source: TableSource | None = None,
         wrap_store: Callable[[JobStore], JobStore] = lambda s: s,
         wrap_sink: Callable[[Sink], Sink] = lambda s: s,
         **settings: object,
     ) -> Report:
+        """One run of the job, or of another one with a source of its own."""
         run_id = f"run-{next(self._numbers)}"
         self.sink.run = run_id
         with ExitStack() as stack:
             stored = stack.enter_context(open_store(self.url))
-            store = stack.enter_context(stored.lease("job", "memory", run_id, expiry=60, wait=lambda s: None))
-            record = RunRecord(run_id, "job", self.clock.now())
+            store = stack.enter_context(stored.lease(job, "memory", run_id, expiry=60, wait=lambda s: None))
+            record = RunRecord(run_id, job, self.clock.now())
             store.begin_run(record)
             made = wrap_store(store)
             sink = PlannedSink(self.sink, made.known) if settings.get("plan") else wrap_sink(self.sink)
-            ports = Ports(self.source, sink, made, self.clock, self.stop)
-            report = run_job(ports, Settings("job", run_id, **settings))  # type: ignore[arg-type]
+            ports = Ports(source or self.source, sink, made, self.clock, self.stop)
+            report = run_job(ports, Settings(job, run_id, **settings))  # type: ignore[arg-type]
             if not report.plan:
                 ended = {"ended": report.ended, "outcome": report.outcome, "exit_code": report.exit_code}
                 store.end_run(replace(record, **ended, report=report.to_json()))  # type: ignore[arg-type]

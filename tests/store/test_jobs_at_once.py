@@ -49,7 +49,7 @@ class Jobs:
         self._before_commit(second[0], go_on, None)
         with ThreadPoolExecutor(2) as pool:
             one = pool.submit(first[1])
-            there.wait(10)
+            assert there.wait(10)
             two = pool.submit(second[1])
             one.result()
             two.result()
