@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import Connection, column, func, insert, inspect, select, table
+from sqlalchemy.exc import OperationalError
 
 from store.bulk import is_postgres, now
-from store.engine import Database, connect, meant, parse
+from store.engine import BUSY_SECONDS, Database, connect, meant, parse
 from store.schema import HEAD, VERSION_TABLE, store
-from tsi_fetch.errors import SettingError
+from tsi_fetch.errors import SettingError, TryAgain
 
 SchemaState = Literal["current", "behind", "absent", "newer"]
 
@@ -101,12 +104,28 @@ def newer(where: str) -> SettingError:
 
 
 def _write_ahead(database: Database) -> None:
-    """Write-ahead logging is a property of the file, and cannot be set within a transaction."""
+    """Write-ahead logging is a property of the file, and cannot be set within a transaction.  SQLite does not wait for
+    somebody else who is setting it (sqlite.org, "PRAGMA busy_timeout"), so this does; TryAgain where it takes too long."""
     with meant(database.shown), database.engine.connect() as conn:
         raw = conn.connection.dbapi_connection
         assert raw is not None
+        until = time.monotonic() + BUSY_SECONDS
+        while not _set_ahead(raw):
+            if time.monotonic() > until:
+                raise TryAgain(f"the store {database.shown} is locked by another who makes it", "run again later")
+            time.sleep(0.02)
+
+
+def _set_ahead(raw: Any) -> bool:
+    """False where somebody else has the file locked."""
+    try:
         if raw.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             raw.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as e:
+        if "locked" not in str(e):
+            raise OperationalError("PRAGMA journal_mode", None, e) from e
+        return False
+    return True
 
 
 def _migrate(conn: Connection) -> None:

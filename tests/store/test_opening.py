@@ -108,6 +108,21 @@ def test_two_who_upgrade_at_once_take_turns(empty_url: str) -> None:
     assert sorted(results) == ["absent", "current"]
 
 
+def test_who_makes_an_embedded_store_waits_for_whoever_has_it_locked(tmp_path: Path) -> None:
+    """SQLite itself does not wait to set write-ahead logging; two who began at once met there, once in a hundred."""
+    url, holder = f"sqlite:///{tmp_path / 'store.db'}", sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+    holder.executescript("PRAGMA user_version = 1; BEGIN IMMEDIATE")
+    results: list[str] = []
+    other = threading.Thread(target=lambda: results.append(upgrade(url)))
+    other.start()
+    other.join(0.3)
+    assert (results, other.is_alive()) == ([], True)
+    holder.execute("COMMIT")
+    other.join()
+    holder.close()
+    assert (results, state(url)) == (["absent"], "current")
+
+
 @pytest.mark.parametrize(("revision", "expected"), [("0000", "behind"), ("9999", "newer")])
 def test_another_schema_is_a_setting_error(url: str, revision: str, expected: str) -> None:
     opened = database(url)
