@@ -188,7 +188,8 @@ def _all() -> Select[*tuple[Any, ...]]:
 
 
 def _backfill(conn: Connection, row: Row[*tuple[Any, ...]]) -> Backfill:
-    asked = json.loads(row.options or "{}") if row.kind == "backfill" else {}
+    options = json.loads(row.options or "{}")
+    asked = options if row.kind == "backfill" else {name: options[name] for name in ("again",) if name in options}
     there = progress(conn, row.id)
     if there.state == "closed" and not (there.done or there.aside):
         there = there._replace(done=row.total)  # its items were pruned; all of them are done

@@ -137,8 +137,8 @@ class JobBook:
     def unlisted(self, stream: str) -> Unlisted | None:
         return self._lists.unlisted(stream)
 
-    def begin_list(self, kind: ListKind, stream: str) -> int:
-        return self._lists.begin_list(kind, stream)
+    def begin_list(self, kind: ListKind, stream: str, *, again: bool = False) -> int:
+        return self._lists.begin_list(kind, stream, again=again)
 
     def forget_stream(self, stream: str) -> None:
         self._lists.forget_stream(stream)
@@ -148,6 +148,9 @@ class JobBook:
 
     def agree(self, list_id: int, number: int) -> bool:
         return self._lists.agree(list_id, number)
+
+    def ask_again(self, list_id: int) -> None:
+        self._lists.ask_again(list_id)
 
     def start_list(self, list_id: int, *, complete: bool, cursor: Cursor | None) -> WorkList:
         return self._lists.start_list(list_id, complete=complete, cursor=cursor)

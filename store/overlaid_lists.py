@@ -39,10 +39,13 @@ class OverlaidLists:
     def unlisted(self, stream: str) -> Unlisted | None:
         return (self._scratch if self._streams else self._inner).unlisted(stream)
 
-    def begin_list(self, kind: ListKind, stream: str) -> int:
-        number = -self._scratch.begin_list(kind, stream)
+    def begin_list(self, kind: ListKind, stream: str, *, again: bool = False) -> int:
+        number = -self._scratch.begin_list(kind, stream, again=again)
         self._streams[number] = stream
         return number
+
+    def ask_again(self, list_id: int) -> None:
+        """For runs to come; a plan knows what it was asked for itself."""
 
     def note_keys(self, list_id: int, number: int, keys: Sequence[str]) -> None:
         self._scratch.note_keys(-list_id, number, keys)

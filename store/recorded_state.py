@@ -31,7 +31,8 @@ def _open_lists(book: JobBook, stream: str) -> Iterator[dict[str, Json]]:
     """Oldest first, as they are worked off."""
     after = 0
     while work := book.open_list(stream, after):
-        yield {"kind": work.kind, "complete": work.complete, "keys": _left(book, work.id)}
+        keys = _left(book, work.id)
+        yield {"kind": work.kind, "complete": work.complete, "again": work.again, "keys": keys}
         after = work.id
 
 
@@ -54,7 +55,7 @@ def seed_state(book: JobBook, state: Mapping[str, Any]) -> None:
         book.advance(stream, cursor, clear=False)
     works = state.get("work") or []
     for work in [works] if isinstance(works, dict) else works:
-        number = book.begin_list(work["kind"], stream)
+        number = book.begin_list(work["kind"], stream, again=work.get("again", False))
         book.note_keys(number, 1, work["keys"])
         book.start_list(number, complete=work["complete"], cursor=None)
     rows = [Row(key, unfetched=_AGAIN) for key in state.get("unfetched", ())]

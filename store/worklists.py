@@ -90,14 +90,15 @@ class WorkLists:
             ended = exists().where(*whole, runs.c.ended.is_not(None))
             return Unlisted(found[0].created, bool(conn.scalar(select(ended))))
 
-    def begin_list(self, kind: ListKind, stream: str) -> int:
+    def begin_list(self, kind: ListKind, stream: str, *, again: bool = False) -> int:
         """A new list, not yet open; one that was begun and never opened is forgotten."""
         job = self._access.job_no
         with self._access.write() as conn:
             _forget_begun(conn, job, stream, kind)
             new = {"job": job, "stream": stream, "kind": kind, "state": "begun", "complete": False, "total": 0}
-            new["options"] = json.dumps({"run": self._access.run[0]}) if self._access.run else None
-            return int(conn.execute(insert(lists).values(**new, created=now(conn)).returning(lists.c.id)).scalar_one())
+            options = ({"run": self._access.run[0]} if self._access.run else {}) | ({"again": True} if again else {})
+            stored = {**new, "options": json.dumps(options) if options else None, "created": now(conn)}
+            return int(conn.execute(insert(lists).values(stored).returning(lists.c.id)).scalar_one())
 
     def forget_stream(self, stream: str) -> None:
         """Back to before the stream was ever read: no watermark, no checkpoint, no list, nothing undecided, nothing
@@ -114,6 +115,15 @@ class WorkLists:
                 conn.execute(delete(table).where(table.c.list.in_(of_stream)))
             for of_job in (lists, checkpoints, watermarks):
                 conn.execute(delete(of_job).where(of_job.c.job == job, of_job.c.stream == stream))
+
+    def ask_again(self, list_id: int) -> None:
+        """What is left of a list is to be mapped and written anew by whoever goes on with it, even where nothing has
+        changed."""
+        with self._access.write() as conn:
+            lock_list(conn, list_id)
+            options = json.loads(conn.scalar(select(lists.c.options).where(lists.c.id == list_id)) or "{}")
+            stored = {"options": json.dumps({**options, "again": True})}
+            conn.execute(update(lists).where(lists.c.id == list_id).values(stored))
 
     def note_keys(self, list_id: int, number: int, keys: Sequence[str]) -> None:
         """Keys seen in pass `number`; the same one twice counts once."""
@@ -186,10 +196,15 @@ class WorkLists:
 
 def read_list(conn: Connection, list_id: int) -> WorkList:
     """A list with what is left of it."""
-    columns = (lists.c.id, lists.c.kind, lists.c.stream, lists.c.complete, lists.c.total)
+    columns = (lists.c.id, lists.c.kind, lists.c.stream, lists.c.complete, lists.c.total, lists.c.options)
     row = conn.execute(select(*columns).where(lists.c.id == list_id)).one()
     left = conn.scalar(select(func.count()).where(work.c.list == list_id, work.c.state == Item.OPEN))
-    return WorkList(row.id, row.kind, row.stream, row.complete, row.total, left or 0)
+    return WorkList(row.id, row.kind, row.stream, row.complete, row.total, left or 0, asked_again(row.options))
+
+
+def asked_again(options: str | None) -> bool:
+    """Whether a list, by its options, was asked for `--again`."""
+    return bool(json.loads(options or "{}").get("again"))
 
 
 def finish(conn: Connection, job_no: int, stream: str, keys: Collection[str], *, again: bool) -> None:
@@ -198,7 +213,7 @@ def finish(conn: Connection, job_no: int, stream: str, keys: Collection[str], *,
     if keys:
         some = given(conn, keys)
         for number, options in _open_lists.all(conn, job=job_no, stream=stream):
-            if again or not json.loads(options or "{}").get("again"):
+            if again or not asked_again(options):
                 _done(conn, number=number, keys=some)
 
 

@@ -6,7 +6,7 @@ their order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,7 +16,7 @@ from tsi_fetch.identity import KEEP, Identity
 from tsi_fetch.marker import Marker
 from tsi_fetch.ports import JobStore, Progress, Sink, Source
 from tsi_fetch.report import Tally, Told
-from tsi_fetch.words import Held, Ref, Row
+from tsi_fetch.words import Held, Ref, Row, WorkList
 
 if TYPE_CHECKING:
     from tsi_fetch.flight import Air
@@ -88,6 +88,7 @@ class Run:
         self.held_back: frozenset[Ref] = frozenset()  # what waits, and may be older than what a killed run wrote
         self.replaying: dict[bytes, Replayed] = {}  # by the digest of the row
         self.said_incomplete = False  # that the listing which is worked off was not complete
+        self.again = settings.again  # --again, of this run or of the list that it works off
         self.said_to_wait: set[Ref] = set()  # what the report counts as waiting
         self.air: Air  # set for as long as the loop turns
         self.tally = Tally(settings.job, settings.run_id, self.started, plan=settings.plan, told=ports.told)
@@ -99,6 +100,11 @@ class Run:
             again=settings.again,
             shared=settings.shared,
         )
+
+    def works_off(self, work: WorkList | None) -> None:
+        """Nothing is in the air.  A list that was asked for `--again` is so for every run that goes on with it."""
+        self.again = self.settings.again or (work is not None and work.again)
+        self.policy = replace(self.policy, again=self.again)
 
     def wrote(self, held: Held) -> bool:
         """Did this job write what the sink holds?  Of a shared type, another job of this store may have."""

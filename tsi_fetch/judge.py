@@ -203,7 +203,7 @@ def _turn_row(row: Row, states: Mapping[str, ScopeState], run: Run) -> Turned:
         if not row.scopes:
             return Turned(row, fault=OVERTAKEN)
     raw = raw_digest(row, run) if row.scopes else None
-    if raw is not None and not run.settings.again and _mapped_before(row, raw, states, run):
+    if raw is not None and not run.again and _mapped_before(row, raw, states, run):
         return Turned(row, raw, skipped=True)
     try:
         changes = run.settings.identity.apply(run.source.to_changes(row))

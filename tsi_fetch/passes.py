@@ -66,6 +66,8 @@ def _goes_on(run: Run, work: WorkList) -> None:
         why = f"the {work.kind} load that is gone on with came of it"
         _incomplete(run, why, f"read it again with --full once {count(work.left, 'key')} of it {are(work.left)} done")
     if run.settings.full:
+        if run.settings.again and not work.again:
+            run.store.ask_again(work.id)
         run.tally.note(
             f"a {work.kind} load is under way ({work.left:,} of {count(work.total, 'key')} left) and is gone on with"
         )
@@ -117,10 +119,12 @@ def _lists(run: Run, work: WorkList) -> Batches:
     """The open lists, the oldest first: where a guard held back what was removed, several may be open again."""
     at: WorkList | None = work
     while at is not None:
+        run.works_off(at)
         yield from _slices(run, at)
         at = None if run.out_of_time() else run.store.open_list(run.source.stream, at.id)
         if at is not None:
             _goes_on(run, at)
+    run.works_off(None)
 
 
 def _slices(run: Run, work: WorkList) -> Batches:
@@ -144,7 +148,7 @@ def _slices(run: Run, work: WorkList) -> Batches:
             )
         before, after = before if after else items, items[-1][0]
         keys = [key for _, key in items]
-        known = {} if run.settings.again else _validators(run, keys)
+        known = {} if run.again else _validators(run, keys)
         for batch in _until_stopped(run, run.source.fetch(keys, known)):
             yield batch, Brought.LIST
             done += len(batch.rows)
@@ -229,7 +233,7 @@ def _out_of_time(run: Run, what: str) -> None:
 def _new_list(run: Run, kind: ListKind) -> WorkList:
     """Read the listing until two passes agree; a first load's list sets the watermark in the same transaction."""
     stream = run.source.stream
-    list_id = run.store.begin_list(kind, stream)
+    list_id = run.store.begin_list(kind, stream, again=run.settings.again)
     cursor: Cursor | None = None
     agreed, unreadable, seen = False, 0, 0
     for number in range(1, MOST_PASSES + 1):

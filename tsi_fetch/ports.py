@@ -264,8 +264,12 @@ class WorkLists(Protocol):
         """Since when no listing has been complete, where the last one was not; None where it was, or none was read."""
         ...
 
-    def begin_list(self, kind: ListKind, stream: str) -> int:
+    def begin_list(self, kind: ListKind, stream: str, *, again: bool = False) -> int:
         """A new list, not yet open; one that was begun and never opened is forgotten."""
+        ...
+
+    def ask_again(self, list_id: int) -> None:
+        """What is left of it is to be mapped and written anew (`--again`) by whoever goes on with it."""
         ...
 
     def note_keys(self, list_id: int, number: int, keys: Sequence[str]) -> None:

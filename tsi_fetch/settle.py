@@ -111,7 +111,7 @@ def remembered(flight: Flight, outcomes: Sequence[Outcome], run: Run) -> Settlem
         replayed=tuple(_replayed(judged, run)),
         asked=flight.brought is Brought.KEY,
         seen=tuple(_seen(judged, run)),
-        again=run.settings.again,
+        again=run.again,
         believed=believed(judged.known, {*judged.decisions, *judged.moved}, run),
     )
 

@@ -513,6 +513,7 @@ class WorkList:
     complete: bool  # the listing behind it was complete: two passes agreed
     total: int
     left: int
+    again: bool = False  # asked for `--again`: what has not changed is mapped and written anew, too
 
 
 class Claimed(NamedTuple):
