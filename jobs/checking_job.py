@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -15,7 +15,7 @@ from jobs.config.duration import show_duration
 from jobs.config.load import Configuration
 from jobs.disk import refuse_unwritable, room
 from jobs.findings import Finding, tried
-from jobs.wiring import Asked, Target, hastily, make_sink, make_source, new_run_id, source_class, target
+from jobs.wiring import Asked, Target, hastily, identity_of, make_sink, make_source, new_run_id, source_class, target
 from store import queries
 from store.handle import Stored
 from tsi_fetch.clock import Clock, StopSignal, SystemClock
@@ -37,6 +37,8 @@ def look(configuration: Configuration, job: str, stored: Stored | None, stop: St
     to = target(configuration, Asked(job), None)
     yield from _sink_lines(configuration, to, job, stored, clock)
     yield from _source_lines(configuration, job, clock)
+    if beside := _jobs_beside(configuration, job):
+        yield tried(f"{job}: types shared on {to.sink}", lambda: _shared(configuration, job, beside))
     if stored is not None:
         yield tried(f"{job}: lease", lambda: _lease(stored, job))
 
@@ -91,6 +93,27 @@ def _marker(sink: Any, stored: Stored | None, to: Target, job: str, run_id: str)
     if remembered is None:
         return "none yet; the first run that writes leaves one"
     return f"as run {remembered.run} left it"
+
+
+def _jobs_beside(configuration: Configuration, job: str) -> list[str]:
+    """Jobs that write resources of the same ids to the same sink."""
+    jobs, identity = configuration.settings.jobs, identity_of(configuration, job)
+    alike = [name for name in jobs if (jobs[name].sink, jobs[name].store) == (jobs[job].sink, jobs[job].store)]
+    return [name for name in alike if name != job and identity_of(configuration, name) == identity]
+
+
+def _shared(configuration: Configuration, job: str, beside: Sequence[str]) -> str:
+    """A job that does not share a type overwrites unseen what another job that does has settled of it meanwhile."""
+    jobs = configuration.settings.jobs
+    for other in beside:
+        written = source_class(configuration, job).types & source_class(configuration, other).types
+        if differs := sorted(written & (jobs[job].shared ^ jobs[other].shared)):
+            one, not_one = (job, other) if differs[0] in jobs[job].shared else (other, job)
+            raise SettingError(
+                f"{one} shares {differs[0]}, and {not_one}, which writes it too, does not",
+                f"add {differs[0]} to `shared` of {not_one}, too, or take it out of {one}'s",
+            )
+    return f"as {', '.join(beside)} {'has' if len(beside) == 1 else 'have'} them"
 
 
 def _source_lines(configuration: Configuration, job: str, clock: Clock) -> Iterator[Finding]:

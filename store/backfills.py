@@ -140,10 +140,11 @@ def workers(stored: Stored, number: int, limit: int = 100) -> Sequence[RunRow]:
 
 
 def cancel(stored: Stored, number: int, actor: str) -> None:
-    """Its workers end as soon as they look; who did it is in the audit trail."""
+    """Its workers end as soon as they look; who did it is in the audit trail.  A list that runs go on with is not
+    ended so: the watermark counts on it."""
     with stored.database.write() as conn:
         lock_list(conn, number)
-        mine = (lists.c.id == number, lists.c.state.in_(NOT_OVER))
+        mine = (lists.c.id == number, lists.c.state.in_(NOT_OVER), lists.c.kind == "backfill")
         over = conn.execute(update(lists).where(*mine).values(state="cancelled", closed=now(conn))).rowcount
         if over:
             job = conn.scalar(select(lists.c.job).where(lists.c.id == number))

@@ -120,6 +120,31 @@ def test_only_what_the_job_needs_must_be_set(desk: Any) -> None:
     assert (code, out, "did you mean cima?" in err) == (2, "", True)
 
 
+@pytest.mark.parametrize(
+    ("own", "other", "wrong"),
+    [
+        ("[Organization]", "[Organization]", ""),
+        ("[]", "[Organization]", "other shares Organization, and cima, which writes it too, does not"),
+        ("[Organization]", "[]", "cima shares Organization, and other, which writes it too, does not"),
+        ("[]", "[]", ""),
+    ],
+)
+def test_a_type_that_only_one_of_two_jobs_shares_is_wrong(desk: Any, own: str, other: str, wrong: str) -> None:
+    """What the other job settled meanwhile, the one that does not share it would overwrite unseen."""
+    file = desk.folder / "jobs.yaml"
+    text = file.read_text()
+    job = text[text.index("  cima:") :].rstrip("\n") + "\n"
+    file.write_text(
+        text.replace(job, job + f"    shared: {own}\n") + job.replace("  cima:", "  other:") + f"    shared: {other}\n"
+    )
+    code, found = findings(desk, "cima")
+    line = next(one for name, one in found.items() if "types shared on out" in name)
+    assert (code, line["wrong"]) == (78 if wrong else 0, wrong)
+    file.write_text(file.read_text().replace("  other:", "  other:\n    identity: prefix"))
+    code, found = findings(desk, "cima")
+    assert (code, [name for name in found if "types shared" in name]) == (0, []), "theirs have ids of their own"
+
+
 @contextmanager
 def fhir_server(device: int) -> Iterator[tuple[str, list[str]]]:
     """What answers `metadata` to anybody, and a Device with this status."""
