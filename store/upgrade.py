@@ -104,8 +104,9 @@ def newer(where: str) -> SettingError:
 
 
 def _write_ahead(database: Database) -> None:
-    """Write-ahead logging is a property of the file, and cannot be set within a transaction.  SQLite does not wait for
-    somebody else who is setting it (sqlite.org, "PRAGMA busy_timeout"), so this does; TryAgain where it takes too long."""
+    """Write-ahead logging is a property of the file, and cannot be set within a transaction.  Beside somebody
+    who is about to write, SQLite gives up at once, whatever its busy timeout: so this waits.  TryAgain where that takes
+    too long."""
     with meant(database.shown), database.engine.connect() as conn:
         raw = conn.connection.dbapi_connection
         assert raw is not None
