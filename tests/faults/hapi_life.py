@@ -56,7 +56,8 @@ class OnHapi(Process):
         self._meddled, self.least_nights = dice.random() < 0.3, 4 if rare else 1
         self._to_do = ["edit", "delete"] if rare == "somebody edits and deletes" else []
         self._patience, self.removal = dice.choice(_PATIENCE), dice.choice(["retire", "retire", "delete"])
-        self.on_existing = "adopt" if self._meddled or self._to_do or self._restores else "refuse"
+        self.on_existing = dice.choice(["adopt", "refuse"]) if self._meddled or self._to_do else "refuse"
+        self.on_existing = "adopt" if self._restores else self.on_existing
         self._copied = self._refused = False  # refused: the marker is another one, so that every run must end with 77
         self._theirs: set[tuple[Ref, str]] = set()  # deletions that somebody else made
         self._flaws: list[str] = []
@@ -230,9 +231,9 @@ class OnHapi(Process):
         return {ref for body in bodies if body for ref in references(body)}
 
     def _somewhere(self, fit: Callable[[Ref], bool]) -> tuple[Ref | None, bytes | None]:
-        """Something of ours that is there; not what trials share."""
+        """Something of ours that is there; not what trials share, also where this one was the first to write it."""
         there = {ref: v[-1].said.body for ref, v in self.held().items() if v[0].said.run and v[-1].said.body}
-        some = sorted(ref for ref in there if fit(ref))
+        some = sorted(ref for ref in there if ref != SHARED and fit(ref))
         ref = self.dice.choice(some) if some else None
         return ref, there[ref] if ref else None
 

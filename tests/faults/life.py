@@ -42,6 +42,7 @@ from tests.faults.lines import faults, kills
 from tests.faults.records import not_refused
 from tests.faults.register_story import RegisterStory, names
 from tests.faults.servers import Faulty, Reaper
+from tests.faults.versions import kept_by_others
 from tests.sinks.disturbed_hapi import LATE, SOMEONE
 from tests.sinks.fake_hapi import Version as Kept
 from tsi_fetch.errors import Exit
@@ -396,8 +397,8 @@ class Life:
         """Products of which something stays as it is, since the server does not take it, or as it is another's."""
         if not self.tampered or self.on_existing == "adopt":
             return set(self.story.refused)
-        others = {ref for ref, versions in held.items() if versions[-1].said.run is None}
-        return self.story.refused | {key for key, e in self.story.editions.items() if others & e[-1].keys()}
+        last = {ref: versions[-1].said for ref, versions in held.items()}
+        return self.story.refused | kept_by_others(self.story.editions, last, verbatim=self.verbatim)
 
     def _facts(self) -> dict[str, Facts]:
         """Of each product that can be used, whatever it is mapped to."""

@@ -151,9 +151,11 @@ class Evidence:
         return self.refused - self.unusable - self.unsaid - away
 
     def stays(self, ref: Ref) -> bool:
-        """It may be at the sink as it once was: it is refused itself, or waits for what is, or is somebody else's."""
+        """It may be at the sink as it once was: it is refused itself, or waits for what is, or somebody else wrote it;
+        what they deleted comes again."""
         versions = self.held.get(ref)
-        return ref in self.never or ref in self.waiting or bool(versions and versions[-1].run is None)
+        theirs = bool(versions) and versions[-1].run is None and versions[-1].body is not None
+        return ref in self.never or ref in self.waiting or theirs
 
     @property
     def kept(self) -> Set[Ref]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import random
 import signal
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import pytest
 
 from tests.faults.bodies import identical, is_retired, retires
 from tests.faults.checker import Ended, Evidence, Facts, RowSeen, Verdict, Version, Written, look, look_meanwhile
+from tests.faults.life import Held, Life
 from tests.faults.processes import lost_its_lease
 from tests.faults.records import as_it_ended
 from tsi_fetch.fhir.digest import canonical_digest
@@ -459,6 +462,36 @@ def test_what_somebody_elses_resource_refers_to_may_still_be_to_go() -> None:
     assert not [what for what in (*kept.lost, *kept.false_green, *kept.untrue) if str(GONE) in what]
 
 
+@pytest.mark.parametrize(
+    ("product", "refused"),
+    [
+        (Version(body(PRODUCT, "edited"), None), {"1"}),
+        (Version(OLD[PRODUCT], None), {"1"}),
+        (Version(NEW[PRODUCT], None), set()),
+        (Version(NEW[PRODUCT].replace(b":", b": "), None), set()),
+        (Version(None, None), set()),
+        (Version(OLD[PRODUCT], "r1"), set()),
+    ],
+    ids=["edited", "put back", "the same", "the same, spelt otherwise", "deleted", "ours"],
+)
+def test_somebody_elses_is_refused_where_it_is_not_what_the_source_says(
+    product: Version, refused: set[str], tmp_path: Path
+) -> None:
+    """What trials share is the same in all of them: the first has written it, and to the others it is unchanged (found
+    by `make fire-servers`, seed 2)."""
+    life = Life(random.Random(1), "sqlite://", tmp_path)
+    life.on_existing, life.tampered = "refuse", True
+    life.story.editions, life.story.refused = {"1": [OLD, NEW], "2": [{GONE: LEFT}]}, set()
+    there = {
+        PRODUCT: [Held("1", Version(OLD[PRODUCT], "r1")), Held("2", product)],
+        LIST: [Held("1", Version(body(LIST, "edited"), None))],
+    }
+    assert life._untaken({PRODUCT: there[PRODUCT]}) == refused
+    assert life._untaken(there) == {"1"}
+    life.on_existing = "adopt"
+    assert life._untaken(there) == set()
+
+
 def test_a_settled_row_of_what_the_source_removed_says_that_it_went() -> None:
     unsure = replace(held(truth(), GONE, Version(LEFT, "r1")), runs=(FIRST, Ended("r2", -signal.SIGKILL, "lost", None)))
     assert look(unsure).lost == ("f4 counts as settled, and what it announced is nowhere",)
@@ -693,6 +726,8 @@ def test_beside_what_is_refused_all_of_a_product_is_there() -> None:
     assert not waiting.lost
     theirs = replace(held(seen, LIST, Version(OLD[LIST], "r1"), Version(LEFT, None)), tampered=True)
     assert not look(theirs).lost
+    deleted = replace(held(seen, LIST, Version(OLD[LIST], "r1"), Version(None, None)), tampered=True)
+    assert look(deleted).lost == (f"{LIST} is not there",)
     busy = replace(held(seen, LIST, Version(OLD[LIST], "r1")), calm=False, unfetched=["1"])
     assert not look(busy).lost, "nobody could ask"
 

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tests.faults.bodies import can_be_retired, identical, is_retired, retires
-from tests.faults.seen import Evidence, Version
+from tests.faults.seen import Edition, Evidence, Version
 from tsi_fetch.fhir.equality import same as same_to_sinks
 from tsi_fetch.words import Ref
 
 
 def alike(e: Evidence, one: bytes, other: bytes) -> bool:
     """The same; where the sink spells anew what it is sent, by the only equality that knows how."""
-    return identical(one, other) or (not e.verbatim and same_to_sinks(one, other))
+    return _equal(one, other, verbatim=e.verbatim)
+
+
+def _equal(one: bytes, other: bytes, *, verbatim: bool) -> bool:
+    return identical(one, other) or (not verbatim and same_to_sinks(one, other))
+
+
+def kept_by_others(
+    editions: Mapping[str, Sequence[Edition]], held: Mapping[Ref, Version], *, verbatim: bool
+) -> set[str]:
+    """Products of which something is there that somebody else wrote, and that is not what the source says now: a job
+    that writes over nothing refuses that.  Where it is the same, nothing is to be written; what is gone comes again.
+
+    `held`: the last versions.
+    """
+    theirs = {ref: version.body for ref, version in held.items() if version.run is None and version.body is not None}
+    return {
+        key
+        for key, all_of_it in editions.items()
+        for ref in theirs.keys() & all_of_it[-1].keys()
+        if not _equal(all_of_it[-1][ref], theirs[ref], verbatim=verbatim)
+    }
 
 
 def doubled(e: Evidence) -> Iterator[str]:
