@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from tsi_fetch.counting import count
@@ -93,3 +95,15 @@ def _size(count: int) -> str:
         if count >= size:
             return f"{count / size:.1f} {unit}"
     return f"{count:,} bytes"
+
+
+@contextmanager
+def written(folder: Path) -> Iterator[None]:
+    """Writing an export: the system's errors as ours; a full disk may get better, a wrong path or right will not."""
+    try:
+        yield
+    except OSError as e:
+        why = e.strerror or type(e).__name__
+        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise TryAgain(f"{folder} cannot be written: {why}", "free some space, then export again") from e
+        raise SettingError(f"{folder} cannot be written: {why}", "name another folder") from e

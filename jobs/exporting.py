@@ -6,12 +6,11 @@ Everything is written under temporary names and gets its own at the end, the man
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -20,12 +19,13 @@ from typing import IO, Any
 import msgspec
 
 from jobs.config.load import Configuration
+from jobs.disk import written
 from jobs.looking import Figures
 from jobs.wiring import Asked, Target, make_sink, new_run_id, target
 from store.handle import open_store
 from store.job_store import JobBook
 from tsi_fetch.clock import StopSignal
-from tsi_fetch.errors import Exit, SettingError, TryAgain, Usage
+from tsi_fetch.errors import Exit, SettingError, Usage
 from tsi_fetch.ports import Progress, Sink
 from tsi_fetch.words import AWAITED, Held, Known, Ref, State
 
@@ -214,7 +214,7 @@ class _Lines:
         self._manifest = False
 
     def __enter__(self) -> _Lines:
-        with _named(self._folder):
+        with written(self._folder):
             self._made = not self._folder.exists()
             self._folder.mkdir(parents=True, exist_ok=True)
         return self
@@ -228,7 +228,7 @@ class _Lines:
             self._folder.rmdir()
 
     def add(self, kind: str, line: bytes) -> None:
-        with _named(self._folder):
+        with written(self._folder):
             if kind not in self._files:
                 self._files[kind] = self._part(_name(kind)).open("xb")  # closed by `__exit__`
                 self._figures[kind] = (0, 0, hashlib.sha256())
@@ -239,7 +239,7 @@ class _Lines:
 
     def publish(self, done: Exported) -> None:
         """What was written is on the disk before any of it gets its name, and the manifest gets its name last."""
-        with _named(self._folder):
+        with written(self._folder):
             for kind, file in self._files.items():
                 file.flush()
                 os.fsync(file.fileno())
@@ -264,15 +264,3 @@ class _Lines:
 
 def _name(kind: str) -> str:
     return f"{kind}.ndjson"
-
-
-@contextmanager
-def _named(folder: Path) -> Iterator[None]:
-    """The system's errors as ours: a full disk may get better, a wrong path or right will not."""
-    try:
-        yield
-    except OSError as e:
-        why = e.strerror or type(e).__name__
-        if e.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise TryAgain(f"{folder} cannot be written: {why}", "free some space, then export again") from e
-        raise SettingError(f"{folder} cannot be written: {why}", "name another folder") from e

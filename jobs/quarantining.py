@@ -15,6 +15,7 @@ from typing import Any
 from jobs import collecting
 from jobs.actor import actor
 from jobs.config.load import Configuration
+from jobs.disk import written
 from jobs.looking import Where, trouble_figures
 from jobs.running import Ran, noted, recorded
 from jobs.wiring import Asked, make_sink, make_source, new_run_id, settings_of, source_class, target, with_requests
@@ -146,7 +147,8 @@ def exported(where: Where, job: str | None, folder: Path) -> Figures:
     count = 0
     for name, stored in _stores(where, job):
         for entry in troubles.whole(stored, lying.get(name, ())):
-            _write(folder / f"{entry.job}-{entry.number}", entry)
+            with written(folder):
+                _write(folder / f"{entry.job}-{entry.number}", entry)
             count += 1
     return {"folder": str(folder), "entries": count}
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import stat
 from typing import Any
 
@@ -152,6 +154,22 @@ def test_drop_is_of_all_entries_or_of_none(troubled: Any) -> None:
     assert entries(troubled)["quarantine"] == [entry]
     code, out, _ = troubled.run("quarantine", "drop", number, number, "--why", "named twice", "--yes", "--json")
     assert (code, json.loads(out)["dropped"]) == (0, [entry["number"]])
+
+
+@pytest.mark.parametrize(("error", "code"), [(errno.ENOSPC, 75), (errno.EROFS, 78)])
+def test_an_export_that_cannot_be_written_says_so(
+    troubled: Any, monkeypatch: pytest.MonkeyPatch, error: int, code: int
+) -> None:
+    folder, opened = troubled.folder / "there", os.open
+
+    def full(path: Any, *given: Any, **options: Any) -> int:
+        if str(path).startswith(f"{folder}/"):
+            raise OSError(error, os.strerror(error))
+        return opened(path, *given, **options)
+
+    monkeypatch.setattr(os, "open", full)
+    told, _, err = troubled.run("quarantine", "export", str(folder))
+    assert (told, f"{folder} cannot be written" in err.replace("\n", " ")) == (code, True)
 
 
 def test_export_writes_the_answers_byte_for_byte_for_nobody_else_to_read(troubled: Any) -> None:
