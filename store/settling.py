@@ -301,7 +301,9 @@ def _written(new: Any) -> dict[str, ColumnElement[Any]]:
 
 
 def _decided_again(new: Any) -> dict[str, ColumnElement[Any]]:
+    """What a feed brings comes again where a guard refuses; a row that a list asked for has that list alone."""
     return {
+        "row": case((and_(new.list.is_(None), pending.c.list.is_not(None)), pending.c.row), else_=new.row),
         "accepted": pending.c.accepted,
         "decided": pending.c.decided,
         "list": func.coalesce(new.list, pending.c.list),

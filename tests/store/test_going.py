@@ -126,3 +126,14 @@ def test_an_unfinished_departure_decided_again_keeps_its_list(book: JobBook) -> 
     assert book.take(number, 1) == []
     book.discard(S)
     assert [key for _, key in book.take(number, 1)] == ["row-1"]
+
+
+def test_what_was_asked_for_by_key_is_so_again_where_a_feed_has_decided_the_same_since(book: JobBook) -> None:
+    """A part that could not be fetched, then its whole product: the part's own row is settled nowhere else."""
+    part = replace(scope("1", B, leaving=(A,)), row="row-1#part")
+    book.settle(Settlement(S, scopes=(part,), rows=("row-1#part",), asked=True))
+    book.settle(Settlement(S, scopes=(scope("1", B, leaving=(A,)),), rows=("row-1",), checkpoint=("1",)))
+    book.discard(S)
+    reopened = book.open_list(S)
+    assert reopened is not None
+    assert [key for _, key in book.take(reopened.id, 10)] == ["row-1#part"]
