@@ -16,7 +16,6 @@ FIRE_FROM = --seed $(or $(SEED),1) --tally $(TALLY)
 FIRE_KINDS = 'in process=$(1) overtaken' 'in process=$(1) workers' 'in process=$(1) somebody edits' \
   'in process=$(1) somebody deletes' 'in process=$(1) the server is wiped' 'in process=$(1) the server is restored' \
   'in process=$(1) a planned stop' 'in process=$(1) a vanishing held back' 'in process=$(1) days without a run' \
-  'in process=$(1) clock set within a run' \
   'real process, sqlite=$(1) kills' 'real process, postgres=$(1) kills' 'two runners=$(1) started together' \
   'two runners=$(1) paused at' "two runners=$(1) woken in the middle of the other's run" 'two runners=$(1) store gone' \
   'real servers=$(1) HAPI restarted' "real servers=$(1) HAPI's database restored" 'real servers=$(1) somebody edits' \

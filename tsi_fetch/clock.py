@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Protocol
 
 from tsi_fetch.errors import GO_ON, Stopped
@@ -42,19 +43,17 @@ class StopSignal:
 
 
 class SystemClock:
-    """The machine's clock, moved by `offset` onto the store's clock (zero for an embedded store).  It stands still
-    where the machine's is set back."""
+    """The machine's clock as it was when this one was made, moved by `offset` onto the store's clock (zero for an
+    embedded store).  It goes on by itself: whoever sets the machine's while a run is under way makes no answer too late
+    and no wait too long, and nothing that is fetched older than what was."""
 
     def __init__(self, stop: StopSignal | None = None, offset: timedelta = timedelta(0)) -> None:
         self._stop = stop or StopSignal()
         self.offset = offset
-        self._last = datetime.min.replace(tzinfo=UTC)
-        self._lock = threading.Lock()
+        self._made, self._began = monotonic(), datetime.now(UTC)
 
     def now(self) -> datetime:
-        with self._lock:
-            self._last = max(self._last, datetime.now(UTC) + self.offset)
-            return self._last
+        return self._began + timedelta(seconds=monotonic() - self._made) + self.offset
 
     def sleep(self, seconds: float) -> None:
         self._stop.wait(seconds)

@@ -32,7 +32,6 @@ from tests.faults.seams import (
     OF_SOURCE,
     WAIT,
     Beating,
-    Leap,
     MortalWire,
     Ticking,
     Waiting,
@@ -115,8 +114,7 @@ class Inside(Life):
     def dared(self, doom: Doom, days: timedelta, *, calm: bool, full: bool) -> tuple[int, str]:
         """A run to which this happens."""
         how = [self._disturb_register(calm=calm, lists=full or not self.ends)]
-        leap = None if calm or self.dice.random() > 0.15 else Leap(self.dice.randint(2, 80), self.dice.random() < 0.5)
-        clock = Waiting(self._not_behind(self._now + days), doom, leap)
+        clock = Waiting(self._not_behind(self._now + days), doom)
         self.counts["clock a day away"] += bool(days)
         limit = None if calm or self.dice.random() > self.hurried else self.dice.choice(SHORT)
         how += [f"planned to stop after {limit.microseconds // 1000} ms"] if limit else []
@@ -125,9 +123,6 @@ class Inside(Life):
             doom.instead = lambda: self._overtaken(clock)
             how.append("overtaken")
         code = self._run(clock, doom, full=full, limit=limit)
-        if leap and clock.leapt:
-            self.counts["clock set within a run"] += 1
-            how.append(f"clock set {'ahead' if leap.ahead else 'back'} with its question {leap.at}")
         self.story.register.date = self._now + self._until_the_next()
         return code, f"{doom.death}, {', '.join(filter(None, how))}, clock {days.days:+d} d"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from datetime import datetime
+from typing import Any
 
 import httpx
 from sqlalchemy import update
@@ -34,46 +34,22 @@ class Ticking(ReplayClock):
         return instant
 
 
-class Leap(NamedTuple):
-    """The machine's clock is set while a run is under way: a day ahead; or a day back, where the run's stands still.
-    `at`: with which question for the time."""
-
-    at: int
-    ahead: bool
-
-
 class Waiting(Ticking):
     """A clock of a run, which may die or be overtaken while it waits for source or sink; the lease is renewed in every
     wait, as its own thread would do it.  `beat`: does that, once there is a lease."""
 
-    def __init__(self, start: datetime, doom: Doom, leap: Leap | None = None) -> None:
+    def __init__(self, start: datetime, doom: Doom) -> None:
         super().__init__(start)
-        self._doom, self._leap, self._questions = doom, leap, 0
+        self._doom = doom
         self.beat: Callable[[], object] = int
-
-    def now(self) -> datetime:
-        self._questions += 1
-        if self._leap == Leap(self._questions, ahead=True):
-            ReplayClock.sleep(self, timedelta(days=1).total_seconds())
-        return ReplayClock.now(self) if self._stands() else super().now()
-
-    @property
-    def leapt(self) -> bool:
-        """Whether the run lived to see it."""
-        return self._leap is not None and self._questions >= self._leap.at
-
-    def _stands(self) -> bool:
-        return self.leapt and self._leap is not None and not self._leap.ahead
 
     def sleep(self, seconds: float) -> None:
         if seconds < SHORT:
-            if not self._stands():
-                super().sleep(seconds)
+            super().sleep(seconds)
             return
         self._doom.reached(WAIT, after=False)
         self.beat()
-        if not self._stands():
-            super().sleep(seconds)
+        super().sleep(seconds)
         self._doom.reached(WAIT, after=True)
 
 
