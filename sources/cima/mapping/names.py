@@ -5,9 +5,9 @@ number with a unit that the table of units knows.
 
 It is an *invented* one only of a product that the European Union has authorised, that is no generic, and where no word
 of the substances is part of it.  By law a name is an invented one, or the common name beside a firm's (Directive
-2001/83/EC, article 1(20)), and the Union uses the common name that the register gives as the substance's.  National
-names also are other words for a substance (`VITAMINA C` of ascorbic acid, `ADRENALINA` of epinephrine), which no list
-tells apart.
+2001/83/EC, article 1(20)), and the Union uses the common name that the register gives as the substance's, in whatever
+language it is spelled (`THALIDOMIDE`, talidomida).  National names also are other words for a substance (`VITAMINA C`
+of ascorbic acid, `ADRENALINA` of epinephrine), which no list tells apart.
 """
 
 from __future__ import annotations
@@ -20,6 +20,12 @@ from sources.cima.mapping.terms import known_units, normal
 _LETTERS = 5
 """So many first letters tell a word of a substance, whatever its ending; shorter words (`urea`, `agua`) are compared
 whole."""
+
+_SPELLINGS = {"ph": "f", "th": "t", "ch": "c", "qu": "c", "k": "c", "y": "i", "h": ""}
+"""Letters that a common name is written with in other languages, and the one by which both are compared."""
+
+_SPELLED = re.compile("|".join(_SPELLINGS))
+_DOUBLED = re.compile(r"(.)\1+")
 
 
 def _strength() -> re.Pattern[str]:
@@ -51,5 +57,7 @@ def invented_name(register: Medicamento) -> str | None:
 
 
 def _stems(text: str) -> set[str]:
-    """The words, each as far as it is compared."""
-    return {word[:_LETTERS] for word in re.findall(r"\w+", normal(text))}
+    """The words, each as far as it is compared, as they are spelled and as others spell them."""
+    given = normal(text)
+    elsewhere = _DOUBLED.sub(r"\1", _SPELLED.sub(lambda letters: _SPELLINGS[letters[0]], given))
+    return {word[:_LETTERS] for words in (given, elsewhere) for word in re.findall(r"\w+", words)}

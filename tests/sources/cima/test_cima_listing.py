@@ -49,6 +49,15 @@ def test_the_cursor_is_the_registers_own_date_in_madrid_at_the_first_request(ser
     assert second.cursor == first.cursor
 
 
+def test_where_the_registers_clock_is_ahead_of_ours_ours_counts() -> None:
+    """A watermark in the future would never be passed by anything."""
+    upstream, ours = crowded(1, 25), datetime(2026, 3, 2, 12, tzinfo=UTC)
+    upstream.date = datetime(2027, 1, 1, tzinfo=UTC)
+    (found,) = cima(upstream, StillClock(ours)).keys()
+    assert found.cursor is not None
+    assert found.cursor.value == "2026-03-02"
+
+
 def test_without_a_date_header_our_own_clock_counts() -> None:
     upstream = crowded(1, 25)
     upstream.instead("medicamentos?pagina=1", Reply(200, page([{"nregistro": "1"}]).body, {"Date": "soon"}))

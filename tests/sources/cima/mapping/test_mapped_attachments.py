@@ -204,6 +204,12 @@ def test_a_composition_on_its_own_is_the_bundles_first_entry(make_row: MakeRow) 
         ("UREA 10 % CREMA", "UREA", False, None),
         ("AGUA PARA INYECTABLES 10 ml", "AGUA", False, None),
         ("NUREA 10 % CREMA", "UREA", False, "NUREA"),
+        ("THALIDOMIDE BMS 50 mg CAPSULAS", "TALIDOMIDA", False, None),  # the Union's names come in any language
+        ("HYDROXYCARBAMIDE SUR 500 mg CAPSULAS", "HIDROXICARBAMIDA", False, None),
+        ("PHENYLBUTYRATE SUR 1 g GRANULADO", "FENILBUTIRATO DE SODIO", False, None),
+        ("KETOCONAZOLE SUR 200 mg COMPRIMIDOS", "CETTOCONAZOL", False, None),
+        ("CHLORPROM SUR 25 mg COMPRIMIDOS", "CHLOROMIDA", False, None),  # as they are spelled, too
+        ("CHENODEOXYCHOLIC ACID SUR 250 mg CAPSULAS", "QUENODESOXICOLICO ACIDO", False, None),
         ("NUBEX 50 mg COMPRIMIDOS", "UNA COSA", True, None),
         ("NUBEX 50 mg COMPRIMIDOS", "UNA COSA", None, None),
         ("NUBEX 3 COMPRIMIDOS", "UNA COSA", False, None),

@@ -225,6 +225,24 @@ def test_a_withdrawn_product_is_retired_everywhere_and_its_text_unchanged(make_r
                 assert r.get("statusDate", "2024-05-01") == "2024-05-01"
 
 
+@pytest.mark.parametrize(("susp", "rev", "day"), [(1, 2, "2024-05-02"), (2, 1, "2024-05-02"), (2, 2, "2024-05-02")])
+def test_a_product_that_was_suspended_and_is_withdrawn_is_withdrawn(
+    make_row: MakeRow, susp: int, rev: int, day: str
+) -> None:
+    """Suspended first, as a rule; in whatever order, a withdrawn product does not come back by itself."""
+    first = 1_714_514_400_000  # 2024-05-01, which is day 1
+    standing = {"aut": 1_466_978_400_000} | {n: first + (d - 1) * 86_400_000 for n, d in (("susp", susp), ("rev", rev))}
+    found = resources(to_changes(make_row("99001", estado=standing)))
+
+    product, authorization = one(found, "MedicinalProductDefinition"), one(found, "RegulatedAuthorization")
+    assert product["status"]["coding"][0]["code"] == authorization["status"]["coding"][0]["code"] == "retired"
+    assert "text" not in authorization["status"]
+    assert product["statusDate"] == authorization["statusDate"] == day
+    assert authorization["validityPeriod"]["end"] == f"2024-05-0{rev}"
+    packs = [r for r in found.values() if r["resourceType"] == "PackagedProductDefinition"]
+    assert {(p["status"]["coding"][0]["code"], p["statusDate"]) for p in packs} == {("retired", f"2024-05-0{rev}")}
+
+
 def test_a_pack_can_go_alone(make_row: MakeRow, body: Callable[[str], Any]) -> None:
     packs = body("medicamento_99001")["presentaciones"]
     packs[1]["estado"]["rev"] = 1_714_514_400_000
