@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import lru_cache
 from html import unescape
 from typing import Any
 
@@ -49,6 +50,8 @@ MOST_OPEN = 1_000
 
 _SELF_CLOSING = VOID | frozenset("p li td th tr dt dd option optgroup tbody thead tfoot input link meta base".split())
 _ANY_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)")
+_FOREIGN_PART = re.compile(r"<(?:svg|math)(?![^\s/<>])", re.IGNORECASE)
+_NAME = re.compile(r"<(/?)([A-Za-z][^\s/<>]{0,30})(?=[\s/>])")  # of formulas and drawings none is longer
 _MARKUP = re.compile(r"</?[A-Za-z][^<>]*>")
 
 
@@ -229,8 +232,23 @@ def _links_apart(body: Any) -> None:
 
 
 def _allowed(fragment: str, cleaner: nh3.Cleaner) -> str:
-    clean = cleaner.clean(fragment)
+    clean = cleaner.clean(_at_home(fragment))
     return _ILLEGAL.sub("", clean) if "&#" in fragment else clean  # `&#1;` has become a character by now
+
+
+def _at_home(fragment: str) -> str:
+    """Without names of parts of formulas and drawings, where there is neither: nh3 drops such elements (`<sin>`,
+    `<text>`) with all that they hold, and a reader sees what they hold."""
+    strange = {name for _, name in set(_NAME.findall(fragment)) if _loses_words(name.lower())}
+    if not strange or _FOREIGN_PART.search(fragment):
+        return fragment
+    return _NAME.sub(lambda tag: f"<{tag[1]}label" if tag[2] in strange else tag[0], fragment)
+
+
+@lru_cache(maxsize=1024)
+def _loses_words(name: str) -> bool:
+    """Does nh3 drop what stands in an element of this name, though a reader is shown it?"""
+    return name not in _DROPPED_WHOLE and "x" not in _BARE.clean(f"<p><{name}>x</{name}></p>")
 
 
 def _depth(clean: str) -> int:

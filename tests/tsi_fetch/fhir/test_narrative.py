@@ -222,6 +222,13 @@ def test_plain_text_becomes_one_paragraph() -> None:
     assert paragraph("4.8. <tomar> & usar\x00") == f"{DIV}<p>4.8. &lt;tomar&gt; &amp; usar</p></div>"
 
 
+@pytest.mark.parametrize("name", ["sin", "SIN", "real", "text", "mn", "g", "tomar", "x:y"])
+def test_words_beside_a_name_of_formulas_and_drawings_stay(name: str) -> None:
+    """Templates leave their choices behind (`con <con><sin> alimentos`), which nobody closes."""
+    assert xhtml(f"<p>con <{name}>dos</{name}> tres</p>").split() == xhtml("<p>con <x-x>dos</x-x> tres</p>").split()
+    assert letters(visible(xhtml(f"<div><p>con <con><{name}> agua</p><p>dos</p></div>"))) == "conaguados"
+
+
 words = st.text(st.characters(exclude_categories=["Cs", "Cc", "Cn"], exclude_characters="\ufeff"), max_size=6)
 TAGS = ["p", "div", "b", "u", "span", "center", "section", "blockquote", "em", "font", "o:p", "h2"]
 

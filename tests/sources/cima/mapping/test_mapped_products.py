@@ -97,7 +97,7 @@ def test_a_product_that_the_register_no_longer_knows_has_no_resources(answer: Ca
 
 
 def test_the_mapping_has_a_version() -> None:
-    assert MAPPING_VERSION == 4
+    assert MAPPING_VERSION == 5
 
 
 def test_the_product_definition_says_what_the_register_says(make_row: MakeRow) -> None:
