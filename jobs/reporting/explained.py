@@ -174,11 +174,15 @@ def _wait(wait: Figures, block: Figures) -> str:
 
 
 def _trouble(trouble: Figures) -> str:
-    state = f"closed: {trouble['why']}" if trouble["closed"] else "open"
     what = f" {trouble['resource']}" if trouble["resource"] else ""
     why = f"{trouble['code']} at {trouble['path'] or '$'}: {trouble['rule']}"
     see = f"tsi-fetch quarantine show {trouble['job']} {trouble['number']}"
-    return f"row {trouble['key']}{what}: {why}; {state}, since {minute(trouble['opened'])}: {see}"
+    opened = minute(trouble["opened"])
+    if trouble["closed"]:
+        state = f"lay there from {opened} to {minute(trouble['closed'])}: {trouble['why']}; {see}"
+    else:
+        state = f"open, since {opened}: {see}"
+    return f"row {trouble['key']}{what}: {why}; {state}"
 
 
 def _removal(removal: Figures) -> str:

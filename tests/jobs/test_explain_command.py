@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,17 @@ def test_a_row_in_quarantine_is_told_with_where_to_see_it(loaded: Any) -> None:
     [block] = _found(loaded, LEAFLET)
     assert block["quarantine"][0]["closed"] is None
     assert block["history"][0]["what"].startswith("quarantine 1: cima-")
+
+
+def test_what_is_closed_is_not_said_to_be_so_since_it_was_opened(loaded: Any) -> None:
+    name, product = loaded.register.products[SOME]["nombre"], loaded.register.products[SOME]
+    product["nombre"] = None
+    loaded.run("run", "cima", "--only", SOME, "--json")
+    assert "; open, since 20" in " ".join(loaded.run("explain", SOME)[1].split())
+    product["nombre"] = name
+    loaded.run("run", "cima", "--only", SOME, "--json")
+    told = " ".join(loaded.run("explain", SOME)[1].split())
+    assert re.search(r"; lay there from 20.{14} UTC to 20.{14} UTC: overtaken; tsi-fetch quarantine show cima 1", told)
 
 
 def _settle(desk: Any, *settlements: Settlement, doubt: Doubt | None = None) -> None:
