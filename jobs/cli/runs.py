@@ -65,7 +65,7 @@ def list_runs(
     for trouble in found.troubles:
         voice.error(trouble.message, trouble.hint, trouble.exit_code)
     told = {"job": job, "runs": found.rows, "exit_code": found.exit_code}
-    voice.show(told, runs_text(voice.clean(found.rows), job))
+    voice.show(told, runs_text(voice.clean(found.rows), job, whole=not found.troubles))
     return found.exit_code
 
 
