@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -136,3 +137,35 @@ def test_what_is_changed_without_a_question_is_said_before_also_beside_one_objec
     assert (code, json.loads(out)["done"], "The next run reads again" in err) == (0, True, True)
     _, _, err = desk.run("watermark", "reset", "cima", "--why", "x", "--yes", "--json", "--log", "json")
     assert "The next run is a first load" in json.loads(err.splitlines()[0])["what"]
+
+
+def test_what_was_asked_beside_the_keys_is_told_wherever_a_list_is_named(desk: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("99001\n"))
+    _, _, err = desk.run("backfill", "cima", "--keys", "-", "--again", "--later", "--log", "text")
+    assert "makes a list of the keys of stdin of cima" in err
+    what = "keys of stdin, --again"
+    assert what in words(desk.run("backfill", "list")[1])
+    assert f"into out: {what}\n" in desk.run("backfill", "show", "1")[1]
+    assert f"into out ({what}): " in desk.run("backfill", "resume", "1", "--log", "text")[2]
+    desk.run("run", "cima", "--full", "--again", "--json")
+    assert "first load, --again" in words(desk.run("backfill", "list")[1])
+
+
+def test_show_says_how_one_goes_on_that_nobody_works_on(desk: Any) -> None:
+    desk.run("backfill", "cima", "--all", "--later")
+    hint = "tsi-fetch backfill resume 1"
+    assert f"nobody works on it: {hint}\n" in desk.run("backfill", "show", "1")[1]
+    halted(desk)
+    assert (
+        f"a guard has halted it, and its worker says below why; then: {hint}\n" in desk.run("backfill", "show", "1")[1]
+    )
+    desk.run("backfill", "resume", "1")
+    assert hint not in desk.run("backfill", "show", "1")[1]
+
+
+def test_show_leaves_to_the_next_run_what_runs_go_on_with(desk: Any) -> None:
+    for key in desk.register.products:
+        desk.register.instead(f"medicamento?nregistro={key}", Reply(500, b""))
+    assert desk.run("run", "cima", "--json")[0] == 75
+    told = desk.run("backfill", "show", "1")[1]
+    assert "runs of cima go on with it, and so would: tsi-fetch backfill resume 1\n" in told
