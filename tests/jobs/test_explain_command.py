@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from served_fhir import ServedFhir
 
+from dev.cima_server import Reply
 from jobs.reporting.essence import essence
 from jobs.reporting.explained import explained_text
 from store.handle import open_store
@@ -216,6 +217,23 @@ def test_a_write_that_was_cut_off_and_a_removal_are_told(loaded: Any) -> None:
     assert "A run began to write it and never said how that ended" in first
     assert "It is to be removed." in first
     assert f"row {SOME} of cima no longer gives it" in " ".join(out.split())
+
+
+def test_of_a_row_too_it_is_told_what_is_to_be_removed(loaded: Any) -> None:
+    keys = loaded.folder / "keys"
+    keys.write_text(SOME)
+    loaded.register.instead(f"medicamento?nregistro={SOME}", Reply(204, b""))
+    assert loaded.run("backfill", "cima", "--keys", str(keys), "--json")[0] == 0
+    [block] = _found(loaded, SOME)
+    leaving = [removal for removal in block["to_be_removed"] if removal["resource"] == LEAFLET]
+    assert [(removal["key"], removal["accepted"]) for removal in leaving] == [(SOME, False)]
+    told = " ".join(loaded.run("explain", SOME)[1].split())
+    number = len(block["to_be_removed"])
+    assert f"{number} of them are to be removed." in told.partition(" source ")[0]
+    assert re.search(
+        rf" removal {number} that the row no longer gives, since 20.{{14}} UTC; not yet past the guard", told
+    )
+    assert "to be removed" not in loaded.run("explain", "1998001001")[1]
 
 
 def test_a_job_that_the_file_has_no_more_is_told_from_the_store_alone(loaded: Any) -> None:
