@@ -92,5 +92,6 @@ def show(voice: Voice, /, *, run: str, store: str | None, config: Path | None, a
     from jobs.run_list import run_of
 
     found = run_of(Where(config, voice.secrets, store), run)
+    voice.tell_of(found["job"])
     voice.show(found, voice.place.completed(run_text(voice.clean(found))))
     return 0

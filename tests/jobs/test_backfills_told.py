@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -169,3 +170,40 @@ def test_show_leaves_to_the_next_run_what_runs_go_on_with(desk: Any) -> None:
     assert desk.run("run", "cima", "--json")[0] == 75
     told = desk.run("backfill", "show", "1")[1]
     assert "runs of cima go on with it, and so would: tsi-fetch backfill resume 1\n" in told
+
+
+def two_stores(desk: Any) -> None:
+    """A second job, with a store and a sink of its own, that has a backfill 1 as well."""
+    file = desk.folder / "jobs.yaml"
+    text = file.read_text()
+    job = text.partition("jobs:\n")[2]
+    text = text.replace("sinks:\n", f'  other: {{url: "sqlite:///{desk.folder}/other.db"}}\nsinks:\n')
+    text = text.replace("jobs:\n", f'  away: {{kind: folder, path: "{desk.folder}/away"}}\njobs:\n')
+    other = job.replace("cima:", "dima:", 1).replace("sink: out", "sink: away").replace("store: main", "store: other")
+    file.write_text(text + other)
+    assert desk.run("backfill", "dima", "--all", "--later", "--json")[0] == 0
+
+
+def recommended(text: str) -> list[list[str]]:
+    """The commands about a backfill in it, by the words after `tsi-fetch`."""
+    found = re.findall(r"tsi-fetch (backfill (?:show|resume|work|cancel)[^:;,\n]* 1\b(?: --job \w+)?)", text)
+    return [words.split() for words in found]
+
+
+def test_what_is_recommended_names_the_job_where_several_stores_have_the_number(desk: Any) -> None:
+    two_stores(desk)
+    told = [desk.run("backfill", "cima", "--all", "--later", "--log", "text")[1]]
+    told.append(desk.run("backfill", "cima", "--all", "--log", "text")[2])
+    told.append(desk.run("backfill", "show", "1", "--job", "cima")[1])
+    halted(desk)
+    told += [desk.run("status")[1], desk.run("status", "cima")[1]]
+    told.append(desk.run("backfill", "work", "1", "--job", "cima", "--log", "text")[1])
+    told.append(desk.run("runs", "show", "1")[1])
+    for text in told:
+        assert recommended(text), text
+        assert all("--job cima" in " ".join(words) for words in recommended(text)), text
+    for words in recommended("\n".join(told)):
+        assert desk.run(*words, "--help")[0] == 0
+    assert recommended(desk.run("backfill", "show", "1", "--job", "dima")[1]) == [
+        ["backfill", "resume", "--job", "dima", "1"]
+    ]
