@@ -9,7 +9,7 @@ from typing import Any
 from jobs.actor import actor
 from jobs.backfilling import keys_text
 from jobs.config.duration import show_duration
-from jobs.crews import done_text, figures, rows_of, unread_text
+from jobs.crews import done_text, figures, leaving_text, rows_of, unread_text
 from jobs.looking import Where
 from jobs.reporting.status import SILENT
 from jobs.reporting.table import table_text
@@ -98,7 +98,8 @@ def whole(where: Where, number: int, job: str | None = None) -> Figures:
         ]
         shown = [_worker(row) for row in workers]
         unknown, first = backfills.unknown(stored, number, SHOWN)
-        more = {"set_aside": aside, "unknown": unknown, "not_known": first, "workers": shown}
+        more = {"set_aside": aside, "unknown": unknown, "not_known": first}
+        more |= {"to_be_removed": backfills.leaving(stored, number), "workers": shown}
         return figures(one) | {"seconds_left": _estimate(one, workers)} | more
     raise Usage(f"there is no backfill {number}", "tsi-fetch backfill list")
 
@@ -167,6 +168,8 @@ def text(found: Figures) -> str:
         parts.append(table_text(found["set_aside"]))
     if found["unknown"]:
         parts.append(_unknown_text(found["unknown"], found["not_known"]))
+    if found["to_be_removed"]:
+        parts.append(leaving_text(found["job"], found["to_be_removed"]))
     if troubles := sum(worker["quarantined"] for worker in found["workers"]):
         parts.append(f"{troubles:,} into quarantine: tsi-fetch quarantine list --job {found['job']}")
     if found["workers"]:

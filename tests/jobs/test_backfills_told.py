@@ -172,6 +172,21 @@ def test_show_leaves_to_the_next_run_what_runs_go_on_with(desk: Any) -> None:
     assert "runs of cima go on with it, and so would: tsi-fetch backfill resume 1\n" in told
 
 
+def test_what_is_to_leave_is_told_though_a_backfill_removes_nothing(desk: Any) -> None:
+    desk.run("run", "cima", "--json")
+    desk.register.instead(f"medicamento?nregistro={SOME}", Reply(204, b""))
+    keys = desk.folder / "keys.txt"
+    keys.write_text(SOME)
+    told = words(desk.run("backfill", "cima", "--keys", str(keys), "--log", "text")[1])
+    found = json.loads(desk.run("backfill", "show", "2", "--json")[1])
+    assert found["to_be_removed"] > 1
+    leaves = f"{found['to_be_removed']} resources that the source no longer gives are left to the next run"
+    assert f"{leaves}: tsi-fetch plan cima" in told
+    assert f"{leaves}: tsi-fetch plan cima" in words(desk.run("backfill", "show", "2")[1])
+    desk.run("run", "cima", "--json", "--accept-vanish", "50")
+    assert "left to the next run" not in words(desk.run("backfill", "show", "2")[1])
+
+
 def two_stores(desk: Any) -> None:
     """A second job, with a store and a sink of its own, that has a backfill 1 as well."""
     file = desk.folder / "jobs.yaml"
