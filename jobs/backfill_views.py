@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from jobs.actor import actor
+from jobs.backfilling import keys_text
 from jobs.config.duration import show_duration
-from jobs.crews import done_text, figures, rows_of, unread_text
+from jobs.crews import done_text, figures, leaving_text, rows_of, unread_text
 from jobs.looking import Where
 from jobs.reporting.status import SILENT
 from jobs.reporting.table import table_text
@@ -63,13 +64,17 @@ _OF_RUNS = {"first": "first load", "full": "--full", "reconcile": "to be read an
 
 
 def what_text(found: Figures) -> str:
-    """What is to be loaded, in a few words."""
+    """What is to be loaded, in a few words, and whether changed or not."""
+    return _keys_text(found) + (", --again" if found["asked"].get("again") else "")
+
+
+def _keys_text(found: Figures) -> str:
     asked = found["asked"]
     if found["kind"] in _OF_RUNS:
         return _OF_RUNS[found["kind"]]
     if "from" in asked:
         return f"from {asked['from']}" + (f" to {asked['to']}" if "to" in asked else "")
-    return f"keys in {asked['keys']}" if "keys" in asked else "all"
+    return keys_text(asked["keys"]) if "keys" in asked else "all"
 
 
 def located(where: Where, number: int, job: str | None = None) -> Backfill:
@@ -93,7 +98,8 @@ def whole(where: Where, number: int, job: str | None = None) -> Figures:
         ]
         shown = [_worker(row) for row in workers]
         unknown, first = backfills.unknown(stored, number, SHOWN)
-        more = {"set_aside": aside, "unknown": unknown, "not_known": first, "workers": shown}
+        more = {"set_aside": aside, "unknown": unknown, "not_known": first}
+        more |= {"to_be_removed": backfills.leaving(stored, number), "workers": shown}
         return figures(one) | {"seconds_left": _estimate(one, workers)} | more
     raise Usage(f"there is no backfill {number}", "tsi-fetch backfill list")
 
@@ -153,6 +159,7 @@ def text(found: Figures) -> str:
     about = found["seconds_left"]
     estimate = f" (about {show_duration(timedelta(seconds=about))})" if about else ""
     parts.append(f"{found['state']}: {done_text(found)}{left}{estimate}{unread_text(found)}")
+    parts += _then(found)
     if found["aside"]:
         more = f", the first {len(found['set_aside'])}" if found["aside"] > len(found["set_aside"]) else ""
         then = "" if found["kind"] == "backfill" else f"the next run of {found['job']} asks for them; "
@@ -161,11 +168,27 @@ def text(found: Figures) -> str:
         parts.append(table_text(found["set_aside"]))
     if found["unknown"]:
         parts.append(_unknown_text(found["unknown"], found["not_known"]))
+    if found["to_be_removed"]:
+        parts.append(leaving_text(found["job"], found["to_be_removed"]))
     if troubles := sum(worker["quarantined"] for worker in found["workers"]):
         parts.append(f"{troubles:,} into quarantine: tsi-fetch quarantine list --job {found['job']}")
     if found["workers"]:
         parts += ["\nworkers", table_text([_line(worker) for worker in found["workers"]])]
     return "\n".join(parts)
+
+
+def _then(found: Figures) -> Iterator[str]:
+    """How one goes on that is not over, and that no worker is at."""
+    resume = f"tsi-fetch backfill resume {found['id']}"
+    if found["state"] == "halted":
+        yield f"a guard has halted it, and its worker says below why; then: {resume}"
+    elif found["state"] == "open" and not any(_at_work(worker) for worker in found["workers"]):
+        of_runs = f"runs of {found['job']} go on with it, and so would: {resume}"
+        yield f"nobody works on it: {resume}" if found["kind"] == "backfill" else of_runs
+
+
+def _at_work(worker: Mapping[str, Any]) -> bool:
+    return worker["outcome"] == "running" and not worker["silent"]
 
 
 def _unknown_text(number: int, first: Sequence[str]) -> str:

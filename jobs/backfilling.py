@@ -52,6 +52,14 @@ LONGEST_KEY = 600
 """Characters; more may be longer than PostgreSQL's indexes take."""
 
 
+STDIN = "-"
+
+
+def keys_text(file: str) -> str:
+    """Where keys came from."""
+    return "keys of stdin" if file == STDIN else f"keys in {file}"
+
+
 @dataclass(frozen=True, slots=True)
 class Which:
     """What a backfill is to load: everything listed, a half-open span of days, or the keys of a file."""
@@ -75,7 +83,7 @@ class Which:
         """As a person says it."""
         if self.since:
             return f"what changed from {self.since} to {self.until or 'now'}"
-        return "everything that is listed" if self.everything else f"the keys in {self.keys}"
+        return "everything that is listed" if self.everything else f"the {keys_text(str(self.keys))}"
 
     def to_json(self) -> dict[str, Any]:
         given = {"all": self.everything, "from": self.since, "to": self.until, "keys": self.keys and str(self.keys)}
@@ -210,7 +218,7 @@ def _keys_of(file: Path) -> Iterator[str]:
     """The lines of a file (`-`: of stdin), without empty ones and comments: from a `#` on that begins the line, or
     comes after a blank.  Keys may have blanks inside.  Usage where it cannot be read, or a line is no key."""
     try:
-        with nullcontext(sys.stdin) if str(file) == "-" else file.open(encoding="utf-8-sig") as lines:
+        with nullcontext(sys.stdin) if str(file) == STDIN else file.open(encoding="utf-8-sig") as lines:
             for key in filter(None, (_COMMENT.sub("", line).strip() for line in lines)):
                 if len(key) > LONGEST_KEY:
                     raise Usage(f"a key in {file} is longer than {LONGEST_KEY} characters", "one key a line")

@@ -14,7 +14,7 @@ from jobs.config.secret import SecretUrl
 from jobs.disk import refuse_temporary, refuse_unwritable, room
 from jobs.findings import Finding, tried
 from store.handle import Stored, open_store
-from store.upgrade import state
+from store.upgrade import make_room, state
 from tsi_fetch.clock import StopSignal
 from tsi_fetch.counting import count
 from tsi_fetch.errors import SettingError, TsiFetchError
@@ -61,6 +61,7 @@ def _store(url: SecretUrl, environ: Mapping[str, str]) -> str:
         refuse_unwritable(_file(url))
     found = state(url.reveal())
     if found == "absent" and url.scheme.startswith("sqlite"):
+        make_room(_file(url))
         return "not there yet; the first run makes it"
     if found in ("absent", "behind"):
         rule = "has no tables yet" if found == "absent" else "has tables of an older version"

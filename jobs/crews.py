@@ -41,13 +41,14 @@ _SIGNALS = (Exit.INTERRUPTED, Exit.TERMINATED)
 @dataclass(frozen=True, slots=True)
 class Worked:
     """What came of working on a backfill: how it stands, its workers' reports, and what ended them.  `unknown`: items
-    that are done, since the source does not know them."""
+    that are done, since the source does not know them; `leaving`: resources that are left to the next run to remove."""
 
     found: Backfill
     reports: Sequence[Report]
     codes: frozenset[Exit]
     reasons: Sequence[Report] = ()
     unknown: int = 0
+    leaving: int = 0
 
     @property
     def exit_code(self) -> int:
@@ -61,8 +62,9 @@ def work_together(
     if effort.workers == 1:
         report = work_on(where, number, effort, stop, progress)
         with open_store(where.to.store.reveal()) as stored:
-            found, code = found_in(stored, number), Exit(report.exit_code)
-            return Worked(found, [report.to_json()], frozenset({code}), unknown=backfills.unknown(stored, number)[0])
+            found, codes = found_in(stored, number), frozenset({Exit(report.exit_code)})
+            unknown, leaving = _untold(stored, number)
+            return Worked(found, [report.to_json()], codes, unknown=unknown, leaving=leaving)
     with open_store(where.to.store.reveal()) as stored:
         return _Crew(where, number, effort, stored, log).work(stop, progress)
 
@@ -161,8 +163,12 @@ class _Crew:
         records = backfills.workers(self._stored, self._number)
         reports = [dict(row.record.report) for row in records if row.record.id in self._children]
         whole = [report for report in reports if "counts" in report]
-        unknown, _ = backfills.unknown(self._stored, self._number)
-        return Worked(found, whole, frozenset(codes), reasons, unknown)
+        return Worked(found, whole, frozenset(codes), reasons, *_untold(self._stored, self._number))
+
+
+def _untold(stored: Stored, number: int) -> tuple[int, int]:
+    """What no report says: how many items the source does not know, and how many resources are left to be removed."""
+    return backfills.unknown(stored, number)[0], backfills.leaving(stored, number)
 
 
 def merged(worked: Worked, listing: Mapping[str, Mapping[str, float]] = MappingProxyType({})) -> dict[str, Any]:
@@ -241,6 +247,12 @@ def unread_text(found: Mapping[str, Any]) -> str:
     return f"; {count(left, 'span')} of days {are(left)} still to be looked through" if left else ""
 
 
+def leaving_text(job: str, number: int) -> str:
+    """What a backfill found to be gone, and does not remove."""
+    gone = f"{count(number, 'resource')} that the source no longer gives"
+    return f"{gone} {are(number)} left to the next run: tsi-fetch plan {job}"
+
+
 def _iso(instant: datetime | None) -> str | None:
     return instant.isoformat(timespec="seconds") if instant else None
 
@@ -252,6 +264,8 @@ def _standing(worked: Worked) -> list[str]:
         told.append(f"{there.aside:,} {are(there.aside)} set aside: tsi-fetch backfill show {found.id}")
     if worked.unknown:
         told.append(f"the source does not know {worked.unknown:,} of them: tsi-fetch backfill show {found.id}")
+    if worked.leaving:
+        told.append(leaving_text(found.job, worked.leaving))
     if there.left and there.state == "cancelled":
         were, stay = ("was", "stays") if there.left == 1 else ("were", "stay")
         told.append(f"backfill {found.id} was cancelled: {count(there.left, 'item')} {were} left, and {stay} undone")

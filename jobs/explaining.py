@@ -14,7 +14,7 @@ from jobs.present import Asker, Present
 from jobs.reporting.essence import essence
 from store.explaining import MOST_COUNTED, MOST_REFS, places, trace_key, trace_ref
 from store.handle import NoStore, Stored, open_store
-from store.traces import KeyTrace, Made, Mention, RefTrace, RunBrief, ScopeRow, Waiter
+from store.traces import KeyTrace, Made, Mention, RefTrace, Removal, RunBrief, ScopeRow, Waiter
 from tsi_fetch.clock import StopSignal
 from tsi_fetch.errors import Exit, TsiFetchError, worst
 from tsi_fetch.words import AWAITED, DOUBTED, FORGOTTEN, Known, Order, Ref
@@ -129,10 +129,7 @@ def _resource(stored: Stored, trace: RefTrace, asker: Asker) -> Figures:
         "versions": asker.versions(stored, job, trace.sink, trace.ref),
         "begun": trace.noted,
         "waits": [_waiter(w) for w in trace.waits],
-        "to_be_removed": [
-            {"job": r.job, "scope": r.scope, "key": r.row, "accepted": r.accepted, "decided": _iso(r.decided)}
-            for r in trace.removals
-        ],
+        "to_be_removed": [_leaving(r) for r in trace.removals],
         "quarantine": [trouble_figures(t) for t in trace.troubles],
         "quarantine_searched": trace.searched,
         "history": _history({trace.wrote: "wrote what is remembered"} if trace.wrote else {}, trace),
@@ -198,6 +195,7 @@ def _row(stored: Stored, trace: KeyTrace, asker: Asker) -> Figures:
         "more_resources": trace.more,
         "most_resources": MOST_REFS,
         "waits": [_waiter(w) for w in trace.waits],
+        "to_be_removed": [_leaving(r) for r in trace.removals],
         "quarantine": [trouble_figures(t) for t in trace.troubles],
         "still_to_be_read": list(trace.work),
         "history": _history(_writers(trace.made), trace),
@@ -233,6 +231,11 @@ def _waiter(waiter: Waiter) -> Figures:
     wait = waiter.wait
     names = {"job": waiter.job, "resource": str(wait.ref), "key": wait.row}
     return {**names, "waits_for": [str(ref) for ref in sorted(wait.missing)], "since": _iso(wait.since)}
+
+
+def _leaving(removal: Removal) -> Figures:
+    told = {"resource": str(removal.ref), "job": removal.job, "scope": removal.scope, "key": removal.row}
+    return {**told, "accepted": removal.accepted, "decided": _iso(removal.decided)}
 
 
 def _brief(run: RunBrief | None) -> Figures | None:

@@ -19,7 +19,7 @@ from store.claims import UNKNOWN, left_to_runs, let_go, lock_list, locked, progr
 from store.handle import Stored
 from store.job_store import JobBook
 from store.queries import RunRow, run_rows
-from store.schema import Item, jobs, lists, runs, sinks, work
+from store.schema import Item, jobs, lists, pending, runs, sinks, work
 from store.signs import mark_lost
 from store.trail import Deed, note_deed
 from store.worklists import NOT_OVER
@@ -131,6 +131,14 @@ def unknown(stored: Stored, number: int, limit: int = 0) -> tuple[int, list[str]
         first = select(work.c.key).where(*these).order_by(work.c.id).limit(limit)
         counted = conn.scalar(select(func.count()).select_from(work).where(*these)) or 0
         return counted, list(conn.scalars(first))
+
+
+def leaving(stored: Stored, number: int) -> int:
+    """How many resources its rows let go of that no run has removed, or let be, since."""
+    job = select(lists.c.job).where(lists.c.id == number).scalar_subquery()
+    refs = select(func.count(pending.c.known.distinct())).where(pending.c.job == job, pending.c.list == number)
+    with stored.database.read() as conn:
+        return conn.scalar(refs) or 0
 
 
 def workers(stored: Stored, number: int, limit: int = 100) -> Sequence[RunRow]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
 
 from store.bulk import among
 from store.handle import Stored
@@ -96,7 +96,7 @@ def _ref_at(conn: Connection, ref: Ref, sink: int, some: Sequence[Place]) -> Ref
         since=None if row is None or row.run is None else _since(conn, row.job, row.run),
         scopes=tuple(held),
         more_scopes=more,
-        removals=() if row is None else tuple(_removals(conn, row.id)),
+        removals=() if row is None else tuple(_removals(conn, pending.c.known == row.id, MOST_SCOPES)),
         waits=waits,
         troubles=tuple(troubles),
         mentions=tuple(m for place in some for m in _mentions(conn, place, {s.row for s in held}, ref)),
@@ -136,11 +136,13 @@ def _scope_rows(conn: Connection, ids: Sequence[int]) -> list[ScopeRow]:
     return [ScopeRow(job, key, row or key, mapping, doubted) for job, key, row, mapping, doubted in found]
 
 
-def _removals(conn: Connection, number: int) -> Iterator[Removal]:
-    columns = (jobs.c.name, scopes.c.key, pending.c.row, pending.c.accepted, pending.c.decided)
+def _removals(conn: Connection, which: ColumnElement[bool], most: int) -> Iterator[Removal]:
+    named = (types.c.name, known.c.ident)
+    columns = (*named, jobs.c.name, scopes.c.key, pending.c.row, pending.c.accepted, pending.c.decided)
     joined = select(*columns).join(jobs, jobs.c.id == pending.c.job).join(scopes, scopes.c.id == pending.c.scope)
-    for row in conn.execute(joined.where(pending.c.known == number).order_by(pending.c.id).limit(MOST_SCOPES)):
-        yield Removal(*row)
+    joined = joined.join(known, known.c.id == pending.c.known).join(types, types.c.id == known.c.type)
+    for kind, ident, *row in conn.execute(joined.where(which).order_by(pending.c.id).limit(most)):
+        yield Removal(Ref(kind, ident), *row)
 
 
 def _waits_of(conn: Connection, place: Place, kind: int | None, ref: Ref) -> list[Waiter]:
@@ -183,6 +185,7 @@ def _key_of(conn: Connection, key: str, place: Place) -> KeyTrace:
         scopes=tuple(held),
         made=tuple(_made(conn, refs[:MOST_REFS])),
         more=len(refs) > MOST_REFS or not whole,
+        removals=tuple(_removals(conn, among(conn, pending.c.scope, ids), MOST_REFS)) if ids else (),
         waits=tuple(_waits_in(conn, place, [s.key for s in held] or [key])),
         troubles=tuple(_troubles(conn, place, keys)),
         mentions=tuple(_mentions(conn, place, keys, None)),

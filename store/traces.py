@@ -56,6 +56,7 @@ class ScopeRow:
 class Removal:
     """A removal that was decided and not carried out; `accepted`: past the guard."""
 
+    ref: Ref
     job: str
     scope: str
     row: str
@@ -116,7 +117,7 @@ class Made:
 @dataclass(frozen=True, slots=True)
 class KeyTrace:
     """A row of the source at one sink: its scopes, the resources they hold (`made`, and whether there are `more`), what
-    lies in quarantine, and open work lists that it still stands in, by their kind."""
+    of them is to be removed, what lies in quarantine, and open work lists that it still stands in, by their kind."""
 
     key: str
     job: str
@@ -124,6 +125,7 @@ class KeyTrace:
     scopes: tuple[ScopeRow, ...]
     made: tuple[Made, ...]
     more: bool
+    removals: tuple[Removal, ...]
     waits: tuple[Waiter, ...]
     troubles: tuple[QuarantineRow, ...]
     mentions: tuple[Mention, ...]

@@ -302,6 +302,7 @@ def show(
     from jobs.looking import Where
 
     found = backfill_views.whole(Where(config, voice.secrets, store), number, job)
+    voice.tell_of(found["job"])
     voice.show(found, voice.place.completed(backfill_views.text(voice.clean(found))))
     return 0
 
@@ -357,7 +358,9 @@ def _place(voice: Voice, job: str, config: Path | None, store: str | None, sink:
     from jobs.wiring import Asked
 
     asked = Asked(job, config=config, store=store, sink=sink)
-    return backfilling.place(asked, asked.configuration(voice.secrets))
+    configuration = asked.configuration(voice.secrets)
+    voice.tell_of(job)
+    return backfilling.place(asked, configuration)
 
 
 def _place_of(

@@ -61,6 +61,7 @@ def command(
 
     wanted = Asked(config=config, **asked)
     configuration = wanted.configuration(voice.secrets)
+    voice.tell_of(wanted.job)
     with closing(Listing(limit, diff=diff)) as listing:
         with listening("plan again") as stop, voice.progress() as progress:
             ran = plan(configuration, wanted, stop, progress, listing)

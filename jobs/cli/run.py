@@ -51,6 +51,7 @@ def command(
 
     wanted = Asked(config=config, max_duration=max_duration, **asked)
     configuration = wanted.configuration(voice.secrets)
+    voice.tell_of(wanted.job)
     with listening() as stop, voice.progress() as progress:
         ran = run(configuration, wanted, stop, progress)
     voice.place = ran.place(voice.place)

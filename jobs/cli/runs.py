@@ -65,7 +65,7 @@ def list_runs(
     for trouble in found.troubles:
         voice.error(trouble.message, trouble.hint, trouble.exit_code)
     told = {"job": job, "runs": found.rows, "exit_code": found.exit_code}
-    voice.show(told, runs_text(voice.clean(found.rows), job))
+    voice.show(told, runs_text(voice.clean(found.rows), job, whole=not found.troubles))
     return found.exit_code
 
 
@@ -92,5 +92,6 @@ def show(voice: Voice, /, *, run: str, store: str | None, config: Path | None, a
     from jobs.run_list import run_of
 
     found = run_of(Where(config, voice.secrets, store), run)
+    voice.tell_of(found["job"])
     voice.show(found, voice.place.completed(run_text(voice.clean(found))))
     return 0

@@ -41,6 +41,8 @@ def command(
     from jobs.standing import standing
 
     found = standing(Where(config, voice.secrets, store), job, everything=as_json)
+    if job:
+        voice.tell_of(job)
     text = status_text(voice.clean(found.jobs)) + waiting_text(voice.clean(found.waits), found.more)
     code = found.exit_code(fail_if_overdue=fail_if_overdue)
     voice.show({"jobs": found.jobs, "waits": found.waits, "exit_code": code}, voice.place.completed(text))

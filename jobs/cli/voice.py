@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TextIO
@@ -43,6 +44,15 @@ class Voice:
         self.as_json = as_json
         configure(self.log, self.secrets, sys.stderr)
         self._configured = True
+
+    def tell_of(self, job: str) -> None:
+        """What is recommended from now on is about this job: a number alone means nothing where there are several
+        stores."""
+        from jobs.config.load import Reach, load_configuration
+
+        jobs = load_configuration(self.place.config, reach=Reach(), secrets=self.secrets).settings.jobs
+        if len({one.store for one in jobs.values()}) > 1:
+            self.place = replace(self.place, job=job)
 
     def show(self, value: Any, text: str) -> None:
         """A result: `value` as JSON where that was asked for, else `text`."""

@@ -113,6 +113,8 @@ def _of_row(block: Block) -> Iterator[str]:
         yield f"Row {key} of {job} holds {held}{gone}; {_all_now(block)}."
     if dates := sorted(r["run"]["started"] for r in made if r["run"]):
         yield f"The last of them was written at {minute(dates[-1])}."
+    if leaving := len(block["to_be_removed"]):
+        yield f"{leaving:,} of them {are(leaving)} to be removed."
     yield from _troubles(block)
     if any(s["in_doubt"] for s in block["scopes"]):
         yield "Its answers are to be mapped again when they come."

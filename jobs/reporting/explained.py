@@ -82,8 +82,9 @@ def _facts(block: Figures) -> Iterator[tuple[str, Sequence[str]]]:
         yield from _of_resource(block)
     yield "waits", [_wait(wait, block) for wait in block["waits"][:NAMED]] or ["no"]
     yield "quarantine", [_trouble(t) for t in block["quarantine"]] or ["no"]
-    if block["kind"] == "resource":
-        yield "removal", [_removal(r) for r in block["to_be_removed"]] or ["no"]
+    leaving = block["to_be_removed"]
+    told = [_removal(r) for r in leaving] if block["kind"] == "resource" else list(_removals(leaving))
+    yield "removal", told or ["no"]
     yield "history", [f"{minute(e['at'])}  {_event(e)}" for e in block["history"]] or ["nothing is recorded"]
     yield "store", [block["store"]]
 
@@ -174,17 +175,30 @@ def _wait(wait: Figures, block: Figures) -> str:
 
 
 def _trouble(trouble: Figures) -> str:
-    state = f"closed: {trouble['why']}" if trouble["closed"] else "open"
     what = f" {trouble['resource']}" if trouble["resource"] else ""
     why = f"{trouble['code']} at {trouble['path'] or '$'}: {trouble['rule']}"
     see = f"tsi-fetch quarantine show {trouble['job']} {trouble['number']}"
-    return f"row {trouble['key']}{what}: {why}; {state}, since {minute(trouble['opened'])}: {see}"
+    opened = minute(trouble["opened"])
+    if trouble["closed"]:
+        state = f"lay there from {opened} to {minute(trouble['closed'])}: {trouble['why']}; {see}"
+    else:
+        state = f"open, since {opened}: {see}"
+    return f"row {trouble['key']}{what}: {why}; {state}"
+
+
+_STAGES = {True: "past the guard, the next run carries it out", False: "not yet past the guard"}
 
 
 def _removal(removal: Figures) -> str:
-    stage = "past the guard, the next run carries it out" if removal["accepted"] else "not yet past the guard"
     left = f"row {removal['key']} of {removal['job']} no longer gives it"
-    return f"{left}, since {minute(removal['decided'])}; {stage}"
+    return f"{left}, since {minute(removal['decided'])}; {_STAGES[removal['accepted']]}"
+
+
+def _removals(removals: Sequence[Figures]) -> Iterator[str]:
+    """Of a row: how many, for each of the stages that there are."""
+    for accepted, stage in _STAGES.items():
+        if decided := [removal["decided"] for removal in removals if removal["accepted"] is accepted]:
+            yield f"{len(decided):,} that the row no longer gives, since {minute(min(decided))}; {stage}"
 
 
 def _event(event: Figures) -> str:

@@ -19,15 +19,21 @@ _WRITING = frozenset(
     }
 )
 """Those that are given a store and a sink together, or neither."""
+_BY_NUMBER = frozenset({"backfill show", "backfill resume", "backfill work", "backfill cancel"})
+"""Those that are given a number, which is a store's own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The options that name a job file, a store and a sink, as they were given; None for what was not."""
+    """The options that name a job file, a store and a sink, as they were given; None for what was not.
+
+    `job`: the job that a command is about, where its job file has several stores; None where a number says enough.
+    """
 
     config: Path | None = None
     store: str | None = field(default=None, repr=False)  # a URL, perhaps with its password
     sink: str | None = None
+    job: str | None = None
 
     def completed(self, text: str) -> str:
         """The text with every command in it told where to look."""
@@ -39,4 +45,6 @@ class Place:
             given |= {"--store": self.store, "--sink": self.sink}
         elif command not in _WRITING | _OF_THE_FILE:
             given |= {"--store": self.store}
+        if command in _BY_NUMBER and not self.store:
+            given |= {"--job": self.job}
         return "".join(f" {name} {shlex.quote(str(value))}" for name, value in given.items() if value)

@@ -34,11 +34,12 @@ _WORKERS = {
 """The same of a worker, where it is another reason."""
 
 
-def runs_text(runs: Sequence[Run], job: str | None) -> str:
+def runs_text(runs: Sequence[Run], job: str | None, *, whole: bool = True) -> str:
     """One line a run; the job's name in front where runs of all jobs are listed.  Where the screen is narrow, what a
     run did comes below its line, cut off at the edge, and what the id says as well is left out, then how long it took;
-    number, outcome and exit code never are."""
+    number, outcome and exit code never are.  `whole`: whether every store could be asked."""
     none = f"{job} has not run yet" if job else "no job has run yet"
+    none = none if whole else "no run is known, as far as the stores could be asked"
     heads = [({} if job else {"job": run["job"]}) | _line(run) for run in runs]
     whats = [_what(run) for run in runs]
     if not runs or room_beside(heads) >= min(LEAST, max(len(what or "") for what in whats)):
@@ -62,7 +63,7 @@ def _line(run: Run) -> dict[str, Any]:
 
 
 def _what(run: Run) -> str | None:
-    """How it differs from a nightly run; why it did not end well, else what it did."""
+    """How it differs from a nightly run; why it did not end well, else what it did; how much it could not use."""
     return ": ".join(part for part in (how_text(run), _did(run)) if part) or None
 
 
@@ -89,17 +90,20 @@ def _did(run: Run) -> str | None:
         error: str | None = run["report"].get("error")
         return error
     report = _report(run)
-    return "; ".join(reason["what"] for reason in report["reasons"]) or headline(report)
+    did = "; ".join(reason["what"] for reason in report["reasons"]) or headline(report)
+    return f"{did.removesuffix('.')}; {report['troubles']:,} into quarantine" if report["troubles"] else did
 
 
 def _report(run: Run) -> Mapping[str, Any]:
-    """The run's report with every member that a report has: one of another version may have had fewer."""
+    """The run's report with every member that a report has: one of another version may have had fewer.  A worker's
+    without a watermark, which it neither reads nor moves."""
     told = {name: run[name] for name in ("job", "run", "outcome", "exit_code", "started", "ended")}
     none = {"plan": False, "remainder": 0, "troubles": 0, "watermark": {"before": None, "after": None}}
     mappings: dict[str, Any] = {name: {} for name in ("counts", "rows", "phases", "requests")}
     mappings["asked"] = run["asked"]
     lists: dict[str, Any] = {name: [] for name in ("quarantined", "reasons", "notes", "slowest", "retried")}
-    return {**told, **none, **mappings, **lists, **run["report"]}
+    worker = {} if run["list"] is None else {"watermark": None}
+    return {**told, **none, **mappings, **lists, **run["report"], **worker}
 
 
 def _took(run: Run) -> str | None:

@@ -103,13 +103,15 @@ def rough(seconds: float) -> str:
 
 
 def _wrong(rows: Sequence[Row]) -> Iterator[str]:
+    several = len({row["store"] for row in rows}) > 1
     for row in rows:
         if row["silent"]:
             lost = f"{row['job']}: the run of {minute(row['last_run'])} gives no sign of life: killed, or paused"
             yield _told(lost, f"the next one goes on where it was: tsi-fetch run {row['job']}")
         if number := row["halted_backfill"]:
             left = f"{count(row['left_of_backfill'], 'item')} {are(row['left_of_backfill'])} left of it"
-            why = f"why: tsi-fetch backfill show {number}; then: tsi-fetch backfill resume {number}"
+            it = f"--job {row['job']} {number}" if several else str(number)
+            why = f"why: tsi-fetch backfill show {it}; then: tsi-fetch backfill resume {it}"
             yield _told(f"{row['job']}: a guard has halted backfill {number}, and {left}", why)
         if not row["readable"]:
             yield _told(f"{row['job']}: {row['trouble']}", row["hint"])

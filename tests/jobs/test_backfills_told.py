@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -136,3 +138,87 @@ def test_what_is_changed_without_a_question_is_said_before_also_beside_one_objec
     assert (code, json.loads(out)["done"], "The next run reads again" in err) == (0, True, True)
     _, _, err = desk.run("watermark", "reset", "cima", "--why", "x", "--yes", "--json", "--log", "json")
     assert "The next run is a first load" in json.loads(err.splitlines()[0])["what"]
+
+
+def test_what_was_asked_beside_the_keys_is_told_wherever_a_list_is_named(desk: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("99001\n"))
+    _, _, err = desk.run("backfill", "cima", "--keys", "-", "--again", "--later", "--log", "text")
+    assert "makes a list of the keys of stdin of cima" in err
+    what = "keys of stdin, --again"
+    assert what in words(desk.run("backfill", "list")[1])
+    assert f"into out: {what}\n" in desk.run("backfill", "show", "1")[1]
+    assert f"into out ({what}): " in desk.run("backfill", "resume", "1", "--log", "text")[2]
+    desk.run("run", "cima", "--full", "--again", "--json")
+    assert "first load, --again" in words(desk.run("backfill", "list")[1])
+
+
+def test_show_says_how_one_goes_on_that_nobody_works_on(desk: Any) -> None:
+    desk.run("backfill", "cima", "--all", "--later")
+    hint = "tsi-fetch backfill resume 1"
+    assert f"nobody works on it: {hint}\n" in desk.run("backfill", "show", "1")[1]
+    halted(desk)
+    assert (
+        f"a guard has halted it, and its worker says below why; then: {hint}\n" in desk.run("backfill", "show", "1")[1]
+    )
+    desk.run("backfill", "resume", "1")
+    assert hint not in desk.run("backfill", "show", "1")[1]
+
+
+def test_show_leaves_to_the_next_run_what_runs_go_on_with(desk: Any) -> None:
+    for key in desk.register.products:
+        desk.register.instead(f"medicamento?nregistro={key}", Reply(500, b""))
+    assert desk.run("run", "cima", "--json")[0] == 75
+    told = desk.run("backfill", "show", "1")[1]
+    assert "runs of cima go on with it, and so would: tsi-fetch backfill resume 1\n" in told
+
+
+def test_what_is_to_leave_is_told_though_a_backfill_removes_nothing(desk: Any) -> None:
+    desk.run("run", "cima", "--json")
+    desk.register.instead(f"medicamento?nregistro={SOME}", Reply(204, b""))
+    keys = desk.folder / "keys.txt"
+    keys.write_text(SOME)
+    told = words(desk.run("backfill", "cima", "--keys", str(keys), "--log", "text")[1])
+    found = json.loads(desk.run("backfill", "show", "2", "--json")[1])
+    assert found["to_be_removed"] > 1
+    leaves = f"{found['to_be_removed']} resources that the source no longer gives are left to the next run"
+    assert f"{leaves}: tsi-fetch plan cima" in told
+    assert f"{leaves}: tsi-fetch plan cima" in words(desk.run("backfill", "show", "2")[1])
+    desk.run("run", "cima", "--json", "--accept-vanish", "50")
+    assert "left to the next run" not in words(desk.run("backfill", "show", "2")[1])
+
+
+def two_stores(desk: Any) -> None:
+    """A second job, with a store and a sink of its own, that has a backfill 1 as well."""
+    file = desk.folder / "jobs.yaml"
+    text = file.read_text()
+    job = text.partition("jobs:\n")[2]
+    text = text.replace("sinks:\n", f'  other: {{url: "sqlite:///{desk.folder}/other.db"}}\nsinks:\n')
+    text = text.replace("jobs:\n", f'  away: {{kind: folder, path: "{desk.folder}/away"}}\njobs:\n')
+    other = job.replace("cima:", "dima:", 1).replace("sink: out", "sink: away").replace("store: main", "store: other")
+    file.write_text(text + other)
+    assert desk.run("backfill", "dima", "--all", "--later", "--json")[0] == 0
+
+
+def recommended(text: str) -> list[list[str]]:
+    """The commands about a backfill in it, by the words after `tsi-fetch`."""
+    found = re.findall(r"tsi-fetch (backfill (?:show|resume|work|cancel)[^:;,\n]* 1\b(?: --job \w+)?)", text)
+    return [words.split() for words in found]
+
+
+def test_what_is_recommended_names_the_job_where_several_stores_have_the_number(desk: Any) -> None:
+    two_stores(desk)
+    told = [desk.run("backfill", "cima", "--all", "--later", "--log", "text")[1]]
+    told.append(desk.run("backfill", "cima", "--all", "--log", "text")[2])
+    told.append(desk.run("backfill", "show", "1", "--job", "cima")[1])
+    halted(desk)
+    told += [desk.run("status")[1], desk.run("status", "cima")[1]]
+    told.append(desk.run("backfill", "work", "1", "--job", "cima", "--log", "text")[1])
+    told.append(desk.run("runs", "show", "1")[1])
+    for text in told:
+        assert recommended(text), text
+        assert all("--job cima" in " ".join(words) for words in recommended(text)), text
+    for words in recommended("\n".join(told)):
+        assert desk.run(*words, "--help")[0] == 0
+    assert recommended(desk.run("backfill", "show", "1", "--job", "dima")[1]) == [
+        ["backfill", "resume", "--job", "dima", "1"]
+    ]

@@ -51,6 +51,16 @@ def test_before_the_first_run_all_is_well_and_nothing_is_made(desk: Any) -> None
     assert files(desk.folder) == before
 
 
+def test_a_store_whose_folder_is_not_there_is_wrong_before_the_first_run_says_so(desk: Any) -> None:
+    file = desk.folder / "jobs.yaml"
+    file.write_text(file.read_text().replace("store.db", "lost-mount/store.db"))
+    code, found = findings(desk)
+    wrong = found["store main"]
+    assert (code, wrong["code"], "lost-mount is not there" in wrong["wrong"]) == (78, 78, True)
+    ended, _, err = desk.run("run", "cima", "--log", "text")
+    assert (ended, wrong["wrong"] in err, wrong["fix"] in err) == (78, True, True)
+
+
 def test_after_a_run_marker_and_lease_are_told_and_nothing_is_written(desk: Any) -> None:
     desk.run("run", "cima", "--json")
     before = files(desk.folder)

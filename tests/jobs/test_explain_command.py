@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from served_fhir import ServedFhir
 
+from dev.cima_server import Reply
 from jobs.reporting.essence import essence
 from jobs.reporting.explained import explained_text
 from store.handle import open_store
@@ -169,6 +171,17 @@ def test_a_row_in_quarantine_is_told_with_where_to_see_it(loaded: Any) -> None:
     assert block["history"][0]["what"].startswith("quarantine 1: cima-")
 
 
+def test_what_is_closed_is_not_said_to_be_so_since_it_was_opened(loaded: Any) -> None:
+    name, product = loaded.register.products[SOME]["nombre"], loaded.register.products[SOME]
+    product["nombre"] = None
+    loaded.run("run", "cima", "--only", SOME, "--json")
+    assert "; open, since 20" in " ".join(loaded.run("explain", SOME)[1].split())
+    product["nombre"] = name
+    loaded.run("run", "cima", "--only", SOME, "--json")
+    told = " ".join(loaded.run("explain", SOME)[1].split())
+    assert re.search(r"; lay there from 20.{14} UTC to 20.{14} UTC: overtaken; tsi-fetch quarantine show cima 1", told)
+
+
 def _settle(desk: Any, *settlements: Settlement, doubt: Doubt | None = None) -> None:
     url = f"sqlite:///{desk.folder}/store.db"
     with (
@@ -204,6 +217,23 @@ def test_a_write_that_was_cut_off_and_a_removal_are_told(loaded: Any) -> None:
     assert "A run began to write it and never said how that ended" in first
     assert "It is to be removed." in first
     assert f"row {SOME} of cima no longer gives it" in " ".join(out.split())
+
+
+def test_of_a_row_too_it_is_told_what_is_to_be_removed(loaded: Any) -> None:
+    keys = loaded.folder / "keys"
+    keys.write_text(SOME)
+    loaded.register.instead(f"medicamento?nregistro={SOME}", Reply(204, b""))
+    assert loaded.run("backfill", "cima", "--keys", str(keys), "--json")[0] == 0
+    [block] = _found(loaded, SOME)
+    leaving = [removal for removal in block["to_be_removed"] if removal["resource"] == LEAFLET]
+    assert [(removal["key"], removal["accepted"]) for removal in leaving] == [(SOME, False)]
+    told = " ".join(loaded.run("explain", SOME)[1].split())
+    number = len(block["to_be_removed"])
+    assert f"{number} of them are to be removed." in told.partition(" source ")[0]
+    assert re.search(
+        rf" removal {number} that the row no longer gives, since 20.{{14}} UTC; not yet past the guard", told
+    )
+    assert "to be removed" not in loaded.run("explain", "1998001001")[1]
 
 
 def test_a_job_that_the_file_has_no_more_is_told_from_the_store_alone(loaded: Any) -> None:

@@ -43,6 +43,20 @@ def test_before_any_run_nothing_is_remembered_and_no_store_is_made(desk: Any) ->
     assert not (desk.folder / "store.db").exists()
 
 
+def test_that_the_store_beside_a_folder_was_put_back_is_noticed_by_reconcile_alone(desk: Any) -> None:
+    desk.run("run", "cima", "--json")
+    assert desk.run("db", "backup", str(desk.folder / "monday.db"))[0] == 0
+    desk.register.products["99001"]["nombre"] = "FANTASINA"
+    assert desk.run("run", "cima", "--full", "--json")[0] == 0
+    shutil.copy(desk.folder / "monday.db", desk.folder / "store.db")
+    for beside in ("store.db-wal", "store.db-shm"):
+        (desk.folder / beside).unlink(missing_ok=True)
+    assert desk.run("run", "cima", "--json")[0] == 0  # docs/operating.md says so
+    assert desk.run("reconcile", "cima", "--fix", "--yes")[0] == 0
+    assert desk.run("run", "cima", "--json")[0] == 0
+    assert desk.run("reconcile", "cima")[0] == 0
+
+
 def test_what_nobody_remembers_cannot_be_mended(desk: Any) -> None:
     code, out, err = desk.run("reconcile", "cima", "--fix", "--log", "text")
     assert (code, out) == (78, "")

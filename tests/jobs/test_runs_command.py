@@ -48,6 +48,12 @@ def test_the_runs_of_all_jobs_or_of_one_with_or_without_the_word_list(desk: Any)
     assert desk.run("runs", "cyma")[0] == 2
 
 
+def test_where_a_store_cannot_be_asked_nobody_says_that_no_job_has_run(desk: Any) -> None:
+    (desk.folder / "store.db").write_text("this is no database, and never was one")
+    code, out, _ = desk.run("runs")
+    assert (code, out) == (78, "no run is known, as far as the stores could be asked\n")
+
+
 def test_a_run_is_shown_whole_by_its_id_its_beginning_or_its_number(desk: Any) -> None:
     desk.run("run", "cima", "--json")
     _, out, _ = desk.run("runs", "--json")
@@ -203,6 +209,23 @@ def test_a_run_that_was_not_a_whole_one_says_what_it_was(desk: Any) -> None:
         expected = f"asked for with {how}" if how.startswith("--full") else f"not a whole run ({how})"
         assert expected in desk.run("runs", "show", str(no))[1]
     assert "whole run" not in desk.run("runs", "show", "1")[1]
+
+
+def test_a_worker_is_not_said_to_have_found_no_watermark(desk: Any) -> None:
+    desk.run("run", "cima", "--json")
+    desk.run("backfill", "cima", "--all", "--json")
+    assert "\nwatermark " in desk.run("runs", "show", "1")[1]
+    assert "\nwatermark " not in desk.run("runs", "show", "2")[1]  # it neither read nor moved one
+
+
+def test_a_red_run_says_in_its_line_how_many_went_into_quarantine(desk: Any) -> None:
+    desk.register.products["99001"]["nombre"] = None
+    desk.run("run", "cima", "--json")
+    desk.register.products["99001"]["nombre"] = "x"
+    desk.run("run", "cima", "--only", "99001", "--json")
+    told = " ".join(desk.run("runs")[1].split())
+    assert " created; 1 into quarantine" in told
+    assert told.count("into quarantine") == 1
 
 
 def test_what_a_run_was_asked_for_is_known_while_it_runs_and_after_it_was_killed(desk: Any) -> None:

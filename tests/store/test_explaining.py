@@ -125,6 +125,7 @@ def test_what_waits_lies_in_quarantine_or_is_to_be_removed_is_told(stored: Store
     [row] = rows_of(stored, "1")
     assert [m.known.ref for m in row.made] == [ref("a"), ref("b")]
     assert (len(row.troubles), len(row.waits)) == (2, 1)
+    assert [(r.ref, r.row, r.accepted) for r in row.removals] == [(ref("a"), "1", False)]
 
 
 def test_what_was_refused_before_it_was_ever_written_is_found(stored: Stored, book: JobBook) -> None:
