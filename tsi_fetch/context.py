@@ -89,6 +89,7 @@ class Run:
         self.replaying: dict[bytes, Replayed] = {}  # by the digest of the row
         self.said_incomplete = False  # that the listing which is worked off was not complete
         self.again = settings.again  # --again, of this run or of the list that it works off
+        self.leaves: bool | None = None  # whether something may have left its scope that no guard has let go; None: ask
         self.said_to_wait: set[Ref] = set()  # what the report counts as waiting
         self.air: Air  # set for as long as the loop turns
         self.tally = Tally(settings.job, settings.run_id, self.started, plan=settings.plan, told=ports.told)

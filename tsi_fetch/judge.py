@@ -6,7 +6,7 @@ Nothing here writes; `run` calls these in the only order that is right.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -116,12 +116,14 @@ class Judged:
         refs = (ref for t in self.turned if t.skipped for ref in sorted(self._mapped(t)))
         return [ref for ref in dict.fromkeys(refs) if ref not in self.decisions]
 
-    def orders(self) -> dict[Ref, Order]:
-        """Those of them whose order may move up, with the highest: rows without an order move none."""
+    def orders(self, leaving: Set[tuple[str, Ref]] = frozenset()) -> dict[Ref, Order]:
+        """Those of them whose order may move up, with the highest: rows without an order move none, and none moves what
+        its answers no longer named (`leaving`, with the scope that still holds it)."""
         highest: dict[Ref, Order] = {}
         for t in self.turned:
             if t.skipped and t.row.order is not None:
-                for ref in self._mapped(t):
+                held = ((claim.key, ref) for claim in t.row.scopes for ref in self.scopes[claim.key].refs)
+                for _, ref in (one for one in held if one not in leaving):
                     highest[ref] = max(t.row.order, highest.get(ref, t.row.order))
         return highest
 
@@ -260,7 +262,7 @@ def judge(judged: Judged, run: Run) -> None:
     for upsert in (u for t in judged.turned for u in t.upserts):
         by_ref.setdefault(upsert.ref, []).append(upsert)
     with run.tally.phase("lookup"):
-        orders = judged.orders()
+        orders = judged.orders(_leaving(judged, run))
         wanted = {**dict.fromkeys(by_ref), **dict.fromkeys(orders)}
         judged.known = {ref: k for ref, k in _recall(wanted, judged.recalled, run).items() if k.digest != AWAITED}
         judged.known |= {ref: k for ref, k in run.air.foreseen().items() if ref in wanted}
@@ -275,6 +277,16 @@ def judge(judged: Judged, run: Run) -> None:
     with run.tally.phase("validate"):
         _validate(judged, run)
     judged.writes = [d.write for d in judged.decisions.values() if d.action in WRITTEN]
+
+
+def _leaving(judged: Judged, run: Run) -> Set[tuple[str, Ref]]:
+    """What scopes of skipped rows hold only until a guard has let it go."""
+    refs = judged.skipped_refs()
+    if refs and run.leaves is None:
+        run.leaves = bool(run.store.pending())
+    if not refs or not run.leaves:
+        return frozenset()
+    return {(p.scope, p.ref) for p in run.store.pending(refs) if not p.accepted}
 
 
 def _recall(refs: Collection[Ref], recalled: Mapping[Ref, Known], run: Run) -> dict[Ref, Known]:

@@ -237,7 +237,9 @@ class Memory(Protocol):
 class Departures(Protocol):
     """Deletions and retirements decided and not yet carried out."""
 
-    def pending(self) -> Sequence[Pending]: ...
+    def pending(self, of: Sequence[Ref] | None = None) -> Sequence[Pending]:
+        """All, or those of these refs."""
+        ...
 
     def live(self) -> Mapping[str, int]:
         """How many refs of each type this job has alive at its sink."""

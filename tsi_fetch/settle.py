@@ -96,10 +96,13 @@ def remembered(flight: Flight, outcomes: Sequence[Outcome], run: Run) -> Settlem
     known += _awaited(judged, outcomes, run)
     known += _disbelieved(judged, outcomes)
     replays = run.settings.replays
+    scopes = tuple(s for t in judged.turned if not (t.fault or t.skipped) for s in _scopes(t, judged, unsure, run))
+    if any(s.leaving for s in scopes):
+        run.leaves = True
     return Settlement(
         stream=flight.batch.stream,
         known=tuple(known),
-        scopes=tuple(s for t in judged.turned if not (t.fault or t.skipped) for s in _scopes(t, judged, unsure, run)),
+        scopes=scopes,
         quarantined=tuple(quarantined),
         checkpoint=tuple(key for t in judged.turned for key in t.row.settles) if flight.brought is Brought.FEED else (),
         keys=() if run.settings.only or replays else tuple(fetched),
