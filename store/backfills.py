@@ -22,7 +22,7 @@ from store.queries import RunRow, run_rows
 from store.schema import Item, jobs, lists, pending, runs, sinks, work
 from store.signs import mark_lost
 from store.trail import Deed, note_deed
-from store.worklists import NOT_OVER
+from store.worklists import NOT_OVER, asked_again
 from tsi_fetch.errors import Usage
 from tsi_fetch.words import Json, ListKind, Progressed
 
@@ -198,7 +198,7 @@ def _all() -> Select[*tuple[Any, ...]]:
 
 def _backfill(conn: Connection, row: Row[*tuple[Any, ...]]) -> Backfill:
     options = json.loads(row.options or "{}")
-    asked = options if row.kind == "backfill" else {name: options[name] for name in ("again",) if name in options}
+    asked = options if row.kind == "backfill" else {"again": True} if asked_again(row.options) else {}
     there = progress(conn, row.id)
     if there.state == "closed" and not (there.done or there.aside):
         there = there._replace(done=row.total)  # its items were pruned; all of them are done

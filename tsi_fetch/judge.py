@@ -45,6 +45,11 @@ WRITTEN = frozenset({Action.CREATE, Action.UPDATE})
 WORDS = {Result.MISSING: "waiting"}
 """What a report calls an outcome, where it is not the outcome's own name."""
 
+Leaving = Mapping[str, Set[Ref]]
+"""By scope, what it holds only until a guard has let it go."""
+
+NOTHING_LEAVES: Leaving = {}
+
 
 @dataclass(slots=True)
 class Turned:
@@ -89,9 +94,10 @@ class Judged:
         named = {u.ref for t in self.turned for u in t.upserts}
         return frozenset(named.union(*(self._mapped(t) for t in self.turned if t.skipped)))
 
-    def _mapped(self, turned: Turned) -> frozenset[Ref]:
-        """What a skipped row's answers were mapped to."""
-        return frozenset[Ref]().union(*(self.scopes[claim.key].refs for claim in turned.row.scopes))
+    def _mapped(self, turned: Turned, leaving: Leaving = NOTHING_LEAVES) -> frozenset[Ref]:
+        """What a skipped row's answers were mapped to, but for what leaves its scopes."""
+        scopes = (self.scopes[claim.key] for claim in turned.row.scopes)
+        return frozenset[Ref]().union(*(state.refs - leaving.get(state.key, frozenset()) for state in scopes))
 
     def acknowledged(self, outcomes: Sequence[Outcome], policy: Policy) -> list[Known]:
         """What is known now of the refs that the sink acknowledged."""
@@ -116,14 +122,13 @@ class Judged:
         refs = (ref for t in self.turned if t.skipped for ref in sorted(self._mapped(t)))
         return [ref for ref in dict.fromkeys(refs) if ref not in self.decisions]
 
-    def orders(self, leaving: Set[tuple[str, Ref]] = frozenset()) -> dict[Ref, Order]:
+    def orders(self, leaving: Leaving) -> dict[Ref, Order]:
         """Those of them whose order may move up, with the highest: rows without an order move none, and none moves what
-        its answers no longer named (`leaving`, with the scope that still holds it)."""
+        its answers no longer named."""
         highest: dict[Ref, Order] = {}
         for t in self.turned:
             if t.skipped and t.row.order is not None:
-                held = ((claim.key, ref) for claim in t.row.scopes for ref in self.scopes[claim.key].refs)
-                for _, ref in (one for one in held if one not in leaving):
+                for ref in self._mapped(t, leaving):
                     highest[ref] = max(t.row.order, highest.get(ref, t.row.order))
         return highest
 
@@ -279,14 +284,15 @@ def judge(judged: Judged, run: Run) -> None:
     judged.writes = [d.write for d in judged.decisions.values() if d.action in WRITTEN]
 
 
-def _leaving(judged: Judged, run: Run) -> Set[tuple[str, Ref]]:
+def _leaving(judged: Judged, run: Run) -> Leaving:
     """What scopes of skipped rows hold only until a guard has let it go."""
-    refs = judged.skipped_refs()
-    if refs and run.leaves is None:
+    if run.leaves is None and any(t.skipped for t in judged.turned):
         run.leaves = bool(run.store.pending())
-    if not refs or not run.leaves:
-        return frozenset()
-    return {(p.scope, p.ref) for p in run.store.pending(refs) if not p.accepted}
+    found: dict[str, set[Ref]] = {}
+    for p in run.store.pending(judged.skipped_refs()) if run.leaves else ():
+        if not p.accepted:
+            found.setdefault(p.scope, set()).add(p.ref)
+    return found
 
 
 def _recall(refs: Collection[Ref], recalled: Mapping[Ref, Known], run: Run) -> dict[Ref, Known]:
