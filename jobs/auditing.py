@@ -7,19 +7,21 @@ from collections.abc import Mapping
 from itertools import starmap
 from typing import Any
 
+from jobs.asking import Answers
 from jobs.config.secret import SecretUrl
 from jobs.looking import Where
 from jobs.reporting.pruned import WORDS
 from store.handle import NoStore, open_store
 from store.trail import TrailRow, trail
 from tsi_fetch.counting import count
+from tsi_fetch.errors import TsiFetchError
 
 Figures = dict[str, Any]
 
 
-def audit_rows(where: Where, job: str | None, limit: int) -> list[Figures]:
+def audit_rows(where: Where, job: str | None, limit: int) -> Answers[Figures]:
     """The latest entries of all stores that are looked into, newest first.  `NoStore` where one was named and is not
-    there; one that no run has made yet has none."""
+    there; one that no run has made yet has none.  The only one raises what keeps it from being asked."""
     configuration = where.configuration(job)
     if where.store:
         urls = [SecretUrl(where.store)]
@@ -28,17 +30,20 @@ def audit_rows(where: Where, job: str | None, limit: int) -> list[Figures]:
     else:
         urls = list(dict.fromkeys(store.url for store in configuration.settings.stores.values()))
     found: list[TrailRow] = []
+    troubles: list[TsiFetchError] = []
     for url in urls:
         try:
-            stored = open_store(url.reveal())
+            with open_store(url.reveal()) as stored:
+                found += trail(stored, job, limit)
         except NoStore:
             if where.store:
                 raise
-            continue
-        with stored:
-            found += trail(stored, job, limit)
+        except TsiFetchError as e:
+            if len(urls) == 1:
+                raise
+            troubles.append(e)
     newest = sorted(found, key=lambda row: (row.at, row.id), reverse=True)
-    return [_figures(row) for row in newest[:limit]]
+    return Answers([_figures(row) for row in newest[:limit]], troubles)
 
 
 def _figures(row: TrailRow) -> Figures:

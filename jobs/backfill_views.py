@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from jobs.actor import actor
+from jobs.asking import Answers, ask_each
 from jobs.backfilling import keys_text
 from jobs.config.duration import show_duration
 from jobs.crews import done_text, figures, leaving_text, rows_of, unread_text
@@ -26,13 +27,17 @@ SHOWN = 20
 Figures = dict[str, Any]
 
 
-def rows(where: Where, job: str | None, limit: int) -> list[Figures]:
+def rows(where: Where, job: str | None, limit: int) -> Answers[Figures]:
     """Backfills of all jobs or one, the latest first of each store."""
-    found: dict[tuple[str, int], Figures] = {}
-    for stored, name in _stores(where, job):
-        for one in backfills.backfills(stored, name if job else None, limit):
-            found[stored.store_id, one.id] = figures(one)
-    return list(found.values())
+    seen: set[str] = set()
+
+    def of_store(stored: Stored, name: str) -> list[Figures]:
+        if stored.store_id in seen:  # two names may mean the same store
+            return []
+        seen.add(stored.store_id)
+        return [figures(one) for one in backfills.backfills(stored, name if job else None, limit)]
+
+    return ask_each(where, where.configuration(job), job, of_store, once=True)
 
 
 def lines(found: list[Figures]) -> list[Figures]:

@@ -52,34 +52,6 @@ class Where:
             yield stored
 
 
-def quarantine_rows(where: Where, job: str | None, *, everything: bool, most: int | None = None) -> list[Figures]:
-    """What lies in quarantine, of all jobs or one, without bodies: the first `most`, or all."""
-    rows: list[Figures] = []
-    for stored, name in _stores(where, job):
-        left = None if most is None else most - len(rows)
-        rows += [trouble_figures(row) for row in queries.quarantine(stored, name, state=_state(everything), most=left)]
-    return rows
-
-
-def quarantine_reasons(where: Where, job: str | None, *, everything: bool) -> list[queries.Reason]:
-    """Why it lies there, counted."""
-    return [one for stored, name in _stores(where, job) for one in queries.reasons(stored, name, _state(everything))]
-
-
-def _state(everything: bool) -> str:
-    return "all" if everything else "open"
-
-
-def _stores(where: Where, job: str | None) -> Iterator[tuple[Stored, str]]:
-    """Each job, or this one, with its store, where there is one."""
-    configuration = where.configuration(job)
-    for name in configuration.settings.jobs:
-        if job in (None, name):
-            with where.opened(configuration, name) as stored:
-                if stored:
-                    yield stored, name
-
-
 def quarantine_lines(rows: list[Figures], *, everything: bool) -> list[Figures]:
     """What a person reads first of each: what it is, why it is there, since when; `quarantine show` has the rest."""
     closed = ("closed", "why") if everything else ()

@@ -6,14 +6,15 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jobs import collecting
 from jobs.actor import actor
+from jobs.asking import Answers, ask_each
 from jobs.config.load import Configuration
 from jobs.disk import written
 from jobs.looking import Where, trouble_figures
@@ -54,7 +55,25 @@ class Chosen:
         return Which(job, sink, stream, self.numbers or None, self.code)
 
 
-def grouped(reasons: Sequence[Reason]) -> list[Figures]:
+class Lying(NamedTuple):
+    """What lies in the quarantine of one job, without bodies: `rows` perhaps only the first."""
+
+    reasons: list[Reason]
+    rows: list[Figures]
+
+
+def lying(where: Where, job: str | None, *, everything: bool, most: int | None) -> Answers[Lying]:
+    """What lies in quarantine, of all jobs or one, the first `most` rows of each; `everything`: the closed, too."""
+    state = "all" if everything else "open"
+
+    def of_job(stored: Stored, name: str) -> list[Lying]:
+        rows = [trouble_figures(row) for row in queries.quarantine(stored, name, state=state, most=most)]
+        return [Lying(queries.reasons(stored, name, state), rows)]
+
+    return ask_each(where, where.configuration(job), job, of_job)
+
+
+def grouped(reasons: Iterable[Reason]) -> list[Figures]:
     """How often each reason: by job, code, path and rule, whichever element of a list it was; the most often first."""
     counts: Counter[tuple[str, str, str, str]] = Counter()
     oldest: dict[tuple[str, str, str, str], str] = {}

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 
-from jobs.config.load import Configuration
+from jobs.asking import Answers, ask_each
 from jobs.looking import Figures, Where, iso
 from jobs.quarantining import QUARANTINE
 from jobs.running import ASKED
 from store import run_history
-from store.handle import NoStore
+from store.handle import Stored
 from store.queries import RunRow
-from tsi_fetch.errors import Exit, TsiFetchError, Usage, worst
+from tsi_fetch.errors import Usage
 from tsi_fetch.words import RunRecord
 
 MOST = 10_000
@@ -25,35 +24,11 @@ NAMED = 5
 _ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
-@dataclass(frozen=True, slots=True)
-class Runs:
-    """The latest runs, and the stores that could not be asked."""
-
-    rows: list[Figures]
-    troubles: list[TsiFetchError] = field(default_factory=list)
-
-    @property
-    def exit_code(self) -> int:
-        return int(worst({Exit(trouble.exit_code) for trouble in self.troubles}))
-
-
-def runs_of(where: Where, job: str | None, limit: int) -> Runs:
+def runs_of(where: Where, job: str | None, limit: int) -> Answers[Figures]:
     """The latest runs of all jobs, or of one, newest first, each with its report: `limit` in all."""
-    configuration = where.configuration(job)
-    found: dict[tuple[str, int], Figures] = {}
-    troubles: list[TsiFetchError] = []
-    for store, of_store in _stores(where, configuration, job):
-        try:
-            with where.opened(configuration, of_store) as stored:
-                rows = run_history.latest(stored, [job] if job else None, limit) if stored else []
-                # by the store's own id: two names may mean the same store
-                found |= {(stored.store_id, row.number): _figures(store, row) for row in rows if stored}
-        except TsiFetchError as e:
-            if job is not None or (where.store and isinstance(e, NoStore)):
-                raise
-            troubles.append(e)
-    latest = sorted(found.values(), key=lambda row: (row["started"], row["number"]), reverse=True)
-    return Runs(latest[:limit], troubles)
+    asked = _ask(where, job, lambda stored: run_history.latest(stored, [job] if job else None, limit))
+    latest = sorted(asked.told, key=lambda row: (row["started"], row["number"]), reverse=True)
+    return Answers(latest[:limit], asked.troubles)
 
 
 def run_of(where: Where, wanted: str) -> Figures:
@@ -63,39 +38,33 @@ def run_of(where: Where, wanted: str) -> Figures:
     """
     if not _ID.fullmatch(wanted):
         raise Usage(f"{wanted!r} is no run's id or number", "tsi-fetch runs list")
-    configuration = where.configuration(None)
-    found: dict[str, Figures] = {}
-    trouble: TsiFetchError | None = None
-    for store, job in _stores(where, configuration, None):
-        try:
-            with where.opened(configuration, job) as stored:
-                rows = run_history.matching(stored, wanted, NAMED + 1) if stored else []
-                found |= {row.record.id: _figures(store, row) for row in rows}
-        except TsiFetchError as e:
-            trouble = trouble or e
+    asked = _ask(where, None, lambda stored: run_history.matching(stored, wanted, NAMED + 1))
+    found = {row["run"]: row for row in asked.told}
     if wanted in found:
         return found[wanted]
     if len(found) == 1:
         return next(iter(found.values()))
-    if not found and trouble:
-        raise trouble
+    if not found and asked.troubles:
+        raise asked.troubles[0]
     if not found:
         raise Usage(f"there is no run {wanted}", "tsi-fetch runs list")
     named = ", ".join(list(found)[:NAMED]) + (", …" if len(found) > NAMED else "")
     raise Usage(f"{wanted} may be any of these runs: {named}", "write more of its id")
 
 
-def _stores(where: Where, configuration: Configuration, job: str | None) -> Iterator[tuple[str, str]]:
-    """The name of each store, and of a job whose store it is."""
-    jobs = configuration.settings.jobs
-    if where.store:
-        yield "", job or next(iter(jobs))
-        return
-    seen = set()
-    for name, settings in jobs.items():
-        if job in (None, name) and settings.store not in seen:
-            seen.add(settings.store)
-            yield settings.store, name
+def _ask(where: Where, job: str | None, rows: Callable[[Stored], Sequence[RunRow]]) -> Answers[Figures]:
+    """Runs of each store, each once: two names may mean the same store."""
+    configuration = where.configuration(job)
+    seen: set[tuple[str, int]] = set()
+
+    def of_store(stored: Stored, name: str) -> Iterator[Figures]:
+        store = "" if where.store else configuration.job(name).store
+        for row in rows(stored):
+            if (stored.store_id, row.number) not in seen:
+                seen.add((stored.store_id, row.number))
+                yield _figures(store, row)
+
+    return ask_each(where, configuration, job, of_store, once=True)
 
 
 def _figures(store: str, row: RunRow) -> Figures:

@@ -35,6 +35,8 @@ def command(
     from jobs.looking import Where
     from jobs.reporting.table import table_text
 
-    rows = audit_rows(Where(config, voice.secrets, store), job, limit)
-    voice.show({"audit": rows}, table_text(voice.clean(audit_lines(rows)), "nothing was changed by hand"))
-    return 0
+    found = audit_rows(Where(config, voice.secrets, store), job, limit)
+    voice.errors(found.troubles)
+    text = table_text(voice.clean(audit_lines(found.told)), found.nothing("nothing was changed by hand"))
+    voice.show({"audit": found.told, "exit_code": found.exit_code}, text)
+    return found.exit_code

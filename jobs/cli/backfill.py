@@ -278,9 +278,11 @@ def list_(
     from jobs.looking import Where
     from jobs.reporting.table import table_text
 
-    rows = backfill_views.rows(Where(config, voice.secrets, store), job, limit)
-    voice.show({"backfills": rows}, table_text(voice.clean(backfill_views.lines(rows)), "there is no backfill"))
-    return 0
+    found = backfill_views.rows(Where(config, voice.secrets, store), job, limit)
+    voice.errors(found.troubles)
+    text = table_text(voice.clean(backfill_views.lines(found.told)), found.nothing("there is no backfill"))
+    voice.show({"backfills": found.told, "exit_code": found.exit_code}, text)
+    return found.exit_code
 
 
 @command.command("show", short_help="Show one: how far it is, and what was set aside.")

@@ -96,21 +96,25 @@ def list_(
     """
     voice.speak(as_json=as_json, place=Place(config, store))
     job = one_job(job, by_option)
-    from jobs.looking import Where, quarantine_lines, quarantine_reasons, quarantine_rows
-    from jobs.quarantining import grouped
+    from jobs.looking import Where, quarantine_lines
+    from jobs.quarantining import grouped, lying
     from jobs.reporting.table import table_text
 
     where, most = Where(config, voice.secrets, store), limit or (None if as_json else SHOWN)
-    reasons = grouped(quarantine_reasons(where, job, everything=everything))
-    lying = sum(reason["entries"] for reason in reasons)
-    rows = quarantine_rows(where, job, everything=everything, most=most)
-    text = table_text(voice.clean(quarantine_lines(rows, everything=everything)), "nothing lies in quarantine")
-    if lying > 1:
+    found = lying(where, job, everything=everything, most=most)
+    voice.errors(found.troubles)
+    reasons = grouped(reason for of_job in found.told for reason in of_job.reasons)
+    entries = sum(reason["entries"] for reason in reasons)
+    rows = [row for of_job in found.told for row in of_job.rows][:most]
+    none = found.nothing("nothing lies in quarantine")
+    text = table_text(voice.clean(quarantine_lines(rows, everything=everything)), none)
+    if entries > 1:
         text = table_text(voice.clean(reasons)) + "\n" + text
-    if lying > len(rows):
-        text += f"{len(rows):,} of {lying:,} entries: --limit shows more\n"
-    voice.show({"reasons": reasons, "entries": lying, "quarantine": rows}, text)
-    return 0
+    if entries > len(rows):
+        text += f"{len(rows):,} of {entries:,} entries: --limit shows more\n"
+    told = {"reasons": reasons, "entries": entries, "quarantine": rows, "exit_code": found.exit_code}
+    voice.show(told, text)
+    return found.exit_code
 
 
 @command.command("show", short_help="Show one entry whole.")
@@ -180,7 +184,7 @@ def replay(
     from jobs.config.load import Reach, load_configuration
     from jobs.quarantining import Chosen
     from jobs.signals import listening
-    from tsi_fetch.errors import Exit, Usage, worst
+    from tsi_fetch.errors import Exit, Stopped, TsiFetchError, Usage, worst
 
     chosen = Chosen(frozenset(numbers), code)
     if job is None and (numbers or store or sink):
@@ -188,7 +192,18 @@ def replay(
     every = load_configuration(config, reach=Reach(), secrets=voice.secrets).settings.jobs
     with listening("replay again: what is not done yet still lies there") as stop:
         told = Asking(config, store, sink, accept_refusals)
-        codes = [_replayed(voice, name, chosen, told, stop) for name in ([job] if job else every)]
+        if job:
+            return _replayed(voice, job, chosen, told, stop)
+        codes = []
+        for name in every:
+            stop.check()
+            try:
+                codes.append(_replayed(voice, name, chosen, told, stop))
+            except Stopped:
+                raise
+            except TsiFetchError as e:  # the others are replayed all the same
+                voice.errors([e])
+                codes.append(e.exit_code)
     return int(worst({Exit(code) for code in codes}))
 
 

@@ -62,10 +62,11 @@ def list_runs(
     from jobs.run_list import runs_of
 
     found = runs_of(Where(config, voice.secrets, store), job, limit)
-    for trouble in found.troubles:
-        voice.error(trouble.message, trouble.hint, trouble.exit_code)
-    told = {"job": job, "runs": found.rows, "exit_code": found.exit_code}
-    voice.show(told, runs_text(voice.clean(found.rows), job, whole=not found.troubles))
+    voice.errors(found.troubles)
+    told = {"job": job, "runs": found.told, "exit_code": found.exit_code}
+    none = f"{job} has not run yet" if job else "no job has run yet"
+    none = found.nothing("no run is known") if found.troubles else none
+    voice.show(told, runs_text(voice.clean(found.told), job, none))
     return found.exit_code
 
 

@@ -18,6 +18,7 @@ from jobs.reporting.visible import visible, visible_all
 if TYPE_CHECKING:
     from jobs.planning import Listing
     from jobs.reporting.progress import Shown
+    from tsi_fetch.errors import TsiFetchError
 
 
 def _is_terminal(stream: TextIO) -> bool:
@@ -111,6 +112,11 @@ class Voice:
             return
         text = f"tsi-fetch: {message}\n" + (f"what to do: {hint}\n" if hint else "")
         self._write(sys.stderr, self._fit(text))
+
+    def errors(self, troubles: Sequence[TsiFetchError]) -> None:
+        """Beside what is shown all the same."""
+        for trouble in troubles:
+            self.error(trouble.message, trouble.hint, trouble.exit_code)
 
     def help(self, text: str) -> None:
         """What there is, for somebody who named no command: it is their mistake, so not among the results."""

@@ -34,12 +34,10 @@ _WORKERS = {
 """The same of a worker, where it is another reason."""
 
 
-def runs_text(runs: Sequence[Run], job: str | None, *, whole: bool = True) -> str:
+def runs_text(runs: Sequence[Run], job: str | None, none: str) -> str:
     """One line a run; the job's name in front where runs of all jobs are listed.  Where the screen is narrow, what a
     run did comes below its line, cut off at the edge, and what the id says as well is left out, then how long it took;
-    number, outcome and exit code never are.  `whole`: whether every store could be asked."""
-    none = f"{job} has not run yet" if job else "no job has run yet"
-    none = none if whole else "no run is known, as far as the stores could be asked"
+    number, outcome and exit code never are.  `none`: what is said where there is none."""
     heads = [({} if job else {"job": run["job"]}) | _line(run) for run in runs]
     whats = [_what(run) for run in runs]
     if not runs or room_beside(heads) >= min(LEAST, max(len(what or "") for what in whats)):

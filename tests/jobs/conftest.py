@@ -39,6 +39,23 @@ class Desk:
         fecha = int(datetime.fromisoformat(when).timestamp() * 1000)
         self.register.feed.insert(0, {"nregistro": nregistro, "fecha": fecha, "tipoCambio": 3, "cambio": list(flags)})
 
+    def add_second_job(self) -> None:
+        """A job named `a-first`, told before the other one, whose store cannot be asked."""
+        (self.folder / "old.db").write_text("no database at all, but long enough to look like something")
+        file = self.folder / "jobs.yaml"
+        old = f'stores:\n  old: {{url: "sqlite:///{self.folder}/old.db"}}\n'
+        file.write_text(file.read_text().replace("stores:\n", old).replace("jobs:\n", _SECOND))
+
+
+_SECOND = """\
+jobs:
+  a-first:
+    source: {kind: cima, base_url: "http://127.0.0.1:9/cima/rest"}
+    sink: out
+    store: old
+    schedule: "0 1 * * *"
+"""
+
 
 @pytest.fixture
 def desk(

@@ -135,17 +135,7 @@ def test_before_the_first_run_there_is_no_store_and_none_is_made(desk: Any) -> N
 
 
 def test_a_store_that_cannot_be_asked_hides_nothing_of_the_others(loaded: Any) -> None:
-    file = loaded.folder / "jobs.yaml"
-    second = """\
-  second:
-    source: {kind: cima, base_url: "http://127.0.0.1:9/cima/rest"}
-    sink: out
-    store: old
-    schedule: "0 1 * * *"
-"""
-    (loaded.folder / "old.db").write_text("no database at all, but long enough to look like something")
-    old = f'stores:\n  old: {{url: "sqlite:///{loaded.folder}/old.db"}}\n'
-    file.write_text(file.read_text().replace("stores:\n", old) + second)
+    loaded.add_second_job()
     code, out, _ = loaded.run("explain", LEAFLET)
     assert (code, out.startswith(LEAFLET)) == (78, True)
     assert "✗ store sqlite:" in out

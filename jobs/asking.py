@@ -1,0 +1,62 @@
+"""Several stores are asked in turn: what they told, and which of them could not be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from jobs.config.load import Configuration
+from jobs.looking import Where
+from store.handle import Stored
+from tsi_fetch.errors import Exit, TsiFetchError, worst
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Answers(Generic[T]):
+    """What the stores told.  `troubles`: one for each store that could not be asked."""
+
+    told: list[T] = field(default_factory=list)
+    troubles: list[TsiFetchError] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        return int(worst({Exit(trouble.exit_code) for trouble in self.troubles}))
+
+    def nothing(self, text: str) -> str:
+        """What a person reads where nothing was told."""
+        return f"{text}, as far as the stores could be asked" if self.troubles else text
+
+
+Ask = Callable[[Stored, str], Iterable[T]]
+"""Of an open store and a job: what is to be told."""
+
+
+def ask_each(
+    where: Where, configuration: Configuration, job: str | None, ask: Ask[T], *, once: bool = False
+) -> Answers[T]:
+    """Ask the store of each job for that job, or the store of this job.  `once`: a store is asked for one of its jobs.
+
+    A store that no run has made yet tells nothing.  Where one of several cannot be asked, the others are; the only one
+    raises what it raised (`TsiFetchError`; `NoStore` where it was named and is not there).
+    """
+    answers: Answers[T] = Answers()
+    passed: set[str] = set()  # names of stores that are not asked again
+    for name, settings in configuration.settings.jobs.items():
+        if job not in (None, name) or settings.store in passed:
+            continue
+        try:
+            with where.opened(configuration, name) as stored:
+                answers.told.extend(ask(stored, name) if stored else ())
+        except TsiFetchError as e:
+            if job is not None or where.store:
+                raise
+            answers.troubles.append(e)
+            passed.add(settings.store)
+        if where.store and once:
+            break
+        if once:
+            passed.add(settings.store)
+    return answers
