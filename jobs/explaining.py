@@ -14,7 +14,7 @@ from jobs.present import Asker, Present
 from jobs.reporting.essence import essence
 from store.explaining import MOST_COUNTED, MOST_REFS, places, trace_key, trace_ref
 from store.handle import NoStore, Stored, open_store
-from store.traces import KeyTrace, Made, Mention, RefTrace, Removal, RunBrief, ScopeRow, Waiter
+from store.traces import KeyTrace, Made, Mention, RefTrace, Removal, RunBrief, ScopeRow, SetAside, Waiter
 from tsi_fetch.clock import StopSignal
 from tsi_fetch.errors import Exit, TsiFetchError, worst
 from tsi_fetch.words import AWAITED, DOUBTED, FORGOTTEN, Known, Order, Ref
@@ -132,6 +132,7 @@ def _resource(stored: Stored, trace: RefTrace, asker: Asker) -> Figures:
         "to_be_removed": [_leaving(r) for r in trace.removals],
         "quarantine": [trouble_figures(t) for t in trace.troubles],
         "quarantine_searched": trace.searched,
+        "set_aside": [_aside(a) for a in trace.aside],
         "history": _history({trace.wrote: "wrote what is remembered"} if trace.wrote else {}, trace),
     }
 
@@ -198,6 +199,7 @@ def _row(stored: Stored, trace: KeyTrace, asker: Asker) -> Figures:
         "to_be_removed": [_leaving(r) for r in trace.removals],
         "quarantine": [trouble_figures(t) for t in trace.troubles],
         "still_to_be_read": list(trace.work),
+        "set_aside": [_aside(a) for a in trace.aside],
         "history": _history(_writers(trace.made), trace),
     }
 
@@ -236,6 +238,11 @@ def _waiter(waiter: Waiter) -> Figures:
 def _leaving(removal: Removal) -> Figures:
     told = {"resource": str(removal.ref), "job": removal.job, "scope": removal.scope, "key": removal.row}
     return {**told, "accepted": removal.accepted, "decided": _iso(removal.decided)}
+
+
+def _aside(aside: SetAside) -> Figures:
+    told = {"key": aside.key, "backfill": aside.list, "begun": _iso(aside.created)}
+    return {**told, "attempts": aside.attempts, "reason": aside.reason}
 
 
 def _brief(run: RunBrief | None) -> Figures | None:

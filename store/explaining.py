@@ -17,7 +17,19 @@ from store.queries import trouble_row as trouble_of
 from store.queries import troubles as trouble_query
 from store.schema import Item, holds, jobs, known, lists, notes, pending, runs, scopes, sinks, types, waiting, work
 from store.schema import quarantine as entries
-from store.traces import KeyTrace, Made, Mention, Place, RefTrace, Removal, RunBrief, ScopeRow, Since, Waiter
+from store.traces import (
+    KeyTrace,
+    Made,
+    Mention,
+    Place,
+    RefTrace,
+    Removal,
+    RunBrief,
+    ScopeRow,
+    SetAside,
+    Since,
+    Waiter,
+)
 from store.waits import Wait, missing_of
 from store.worklists import NOT_OVER
 from tsi_fetch.settle import removal_of
@@ -67,7 +79,7 @@ def trace_key(stored: Stored, key: str, among_places: Sequence[Place]) -> list[K
     """What is known of a row of the source, of each of these jobs; those that know nothing at all are left out."""
     with stored.database.read() as conn:
         found = [_key_of(conn, key, place) for place in among_places]
-    return [t for t in found if t.scopes or t.troubles or t.work or t.waits or t.mentions]
+    return [t for t in found if t.scopes or t.troubles or t.work or t.waits or t.mentions or t.aside]
 
 
 # -- a resource
@@ -100,6 +112,7 @@ def _ref_at(conn: Connection, ref: Ref, sink: int, some: Sequence[Place]) -> Ref
         waits=waits,
         troubles=tuple(troubles),
         mentions=tuple(m for place in some for m in _mentions(conn, place, {s.row for s in held}, ref)),
+        aside=tuple(a for place in some for a in _aside(conn, place, {s.row for s in held})),
         noted=any(_noted(conn, place, ref) for place in some),
         searched=all(whole for _, whole in searched),
     )
@@ -190,6 +203,7 @@ def _key_of(conn: Connection, key: str, place: Place) -> KeyTrace:
         troubles=tuple(_troubles(conn, place, keys)),
         mentions=tuple(_mentions(conn, place, keys, None)),
         work=tuple(_work(conn, place, keys)),
+        aside=tuple(_aside(conn, place, keys)),
     )
 
 
@@ -257,6 +271,15 @@ def _work(conn: Connection, place: Place, keys: set[str]) -> Iterator[str]:
 
 
 # -- what both have
+
+
+def _aside(conn: Connection, place: Place, keys: set[str]) -> Iterator[SetAside]:
+    """Of the latest lists that are not cancelled, those of which it was set aside, and has not been done since."""
+    latest = select(lists.c.id, lists.c.created).where(lists.c.job == place.number, lists.c.state != "cancelled")
+    for number, created in conn.execute(latest.order_by(lists.c.id.desc()).limit(MOST_SCOPES)).all():
+        these = (work.c.list == number, among(conn, work.c.key, keys), work.c.state == Item.ASIDE)
+        for row in conn.execute(select(work.c.key, work.c.attempts, work.c.reason).where(*these).order_by(work.c.id)):
+            yield SetAside(row.key, number, created, row.attempts, row.reason or "")
 
 
 def _troubles(conn: Connection, place: Place, keys: set[str]) -> list[QuarantineRow]:

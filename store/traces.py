@@ -73,6 +73,17 @@ class Waiter:
 
 
 @dataclass(frozen=True, slots=True)
+class SetAside:
+    """An item that the workers of a list could not do, and gave up.  `created`: when the list was."""
+
+    key: str
+    list: int
+    created: datetime
+    attempts: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Mention:
     """A run whose report names a key among what went to quarantine: with which code."""
 
@@ -102,6 +113,7 @@ class RefTrace:
     waits: tuple[Waiter, ...]
     troubles: tuple[QuarantineRow, ...]
     mentions: tuple[Mention, ...]
+    aside: tuple[SetAside, ...]
     noted: bool
     searched: bool
 
@@ -117,7 +129,8 @@ class Made:
 @dataclass(frozen=True, slots=True)
 class KeyTrace:
     """A row of the source at one sink: its scopes, the resources they hold (`made`, and whether there are `more`), what
-    of them is to be removed, what lies in quarantine, and open work lists that it still stands in, by their kind."""
+    of them is to be removed, what lies in quarantine, open work lists that it still stands in, by their kind, and lists
+    whose workers gave it up."""
 
     key: str
     job: str
@@ -130,3 +143,4 @@ class KeyTrace:
     troubles: tuple[QuarantineRow, ...]
     mentions: tuple[Mention, ...]
     work: tuple[str, ...]
+    aside: tuple[SetAside, ...]

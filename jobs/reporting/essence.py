@@ -38,6 +38,8 @@ def _of_resource(block: Block) -> Iterator[str]:
     yield from _troubles(block)
     if block["to_be_removed"]:
         yield "It is to be removed."
+    for aside in block["set_aside"][:1]:
+        yield f"Backfill {aside['backfill']} could not read its row again, and set that aside."
     if _older(block):
         yield f"An older mapping made it ({block['mapping']}; today's is {block['mapping_today']})."
 
@@ -120,6 +122,8 @@ def _of_row(block: Block) -> Iterator[str]:
         yield "Its answers are to be mapped again when they come."
     if block["still_to_be_read"]:
         yield f"It is still to be read, as part of a {' and a '.join(block['still_to_be_read'])} list."
+    for aside in block["set_aside"][:1]:
+        yield f"Backfill {aside['backfill']} could not read it, and set it aside."
     if any(_older({**r, "mapping_today": block["mapping_today"]}) for r in made):
         yield "An older mapping than today's made some of it."
     if made and not any(s["job"] == job for s in block["scopes"]):

@@ -82,6 +82,8 @@ def _facts(block: Figures) -> Iterator[tuple[str, Sequence[str]]]:
         yield from _of_resource(block)
     yield "waits", [_wait(wait, block) for wait in block["waits"][:NAMED]] or ["no"]
     yield "quarantine", [_trouble(t) for t in block["quarantine"]] or ["no"]
+    if block["set_aside"]:
+        yield "set aside", [_aside(a) for a in block["set_aside"][:NAMED]]
     leaving = block["to_be_removed"]
     told = [_removal(r) for r in leaving] if block["kind"] == "resource" else list(_removals(leaving))
     yield "removal", told or ["no"]
@@ -184,6 +186,12 @@ def _trouble(trouble: Figures) -> str:
     else:
         state = f"open, since {opened}: {see}"
     return f"row {trouble['key']}{what}: {why}; {state}"
+
+
+def _aside(aside: Figures) -> str:
+    tries = count(aside["attempts"], "try", "tries")
+    why = f"row {aside['key']}, by backfill {aside['backfill']} of {minute(aside['begun'])}, after {tries}"
+    return f"{why}: {aside['reason']}; tsi-fetch backfill resume {aside['backfill']}"
 
 
 _STAGES = {True: "past the guard, the next run carries it out", False: "not yet past the guard"}

@@ -103,7 +103,7 @@ def test_a_mistake_is_told_and_nothing_is_made(desk: Any, arguments: list[str], 
     code, _, err = desk.run("backfill", *arguments, *how)
     assert code == 2
     assert told in err
-    assert report(desk.run("backfill", "list", "--json")[1]) == {"backfills": []}
+    assert report(desk.run("backfill", "list", "--json")[1]) == {"backfills": [], "exit_code": 0}
 
 
 def test_several_workers_on_an_embedded_store_are_a_setting_error(desk: Any) -> None:
@@ -180,11 +180,28 @@ def test_what_cannot_be_fetched_is_set_aside_and_resumed(desk: Any, monkeypatch:
     assert [(item["key"], item["attempts"]) for item in found["set_aside"]] == [(SOME, 1)]
     text = desk.run("backfill", "show", "1")[1]
     assert "tries them anew" in text
+    code, out, _ = desk.run("explain", SOME)
+    told = " ".join(out.split())
+    assert (code, "Backfill 1 could not read it, and set it aside." in told) == (0, True)
+    assert "after 1 try: " in told
+    assert "; tsi-fetch backfill resume 1 " in told
     code, _, err = desk.run("backfill", "resume", "1", "--log", "text")
     assert code == 65, "and again"
     assert "goes on with list 1 of cima into out (all): 2 of 3 done, 0 left, 1 set aside, which are tried anew" in err
     code, out, _ = desk.run("backfill", "resume", "1", "--json")
     assert (code, report(out)["backfill"]["aside"]) == (0, 0)
+    assert "set aside" not in desk.run("explain", SOME)[1]
+
+
+def test_what_a_backfill_could_not_read_again_is_told_of_its_resources(desk: Any) -> None:
+    leaflet = f"Composition/es-aemps-comp-p-{SOME}"
+    assert desk.run("run", "cima", "--json")[0] == 0
+    desk.register.instead(f"medicamento?nregistro={SOME}", Reply(500, b""))
+    assert desk.run("backfill", "cima", "--all", "--attempts", "1", "--json")[0] == 65
+    [block] = json.loads(desk.run("explain", leaflet, "--json")[1])["found"]
+    [aside] = block["set_aside"]
+    assert (aside["key"], aside["attempts"]) == (SOME, 1)
+    assert block["essence"].endswith(f"Backfill {aside['backfill']} could not read its row again, and set that aside.")
 
 
 def test_one_at_a_time_and_a_cancelled_one_is_over(desk: Any) -> None:
