@@ -11,6 +11,7 @@ orders: nothing that one batch has read serves the next.
                       which are taken in the order in which they lie
     changed, new      one that is all written: its note, and its settlement; new ones lie between those that are there
     live              counts all that is alive, once a run: linear, and not part of the aim
+    explain           where one resource came from, and what one row holds: the store's part of `tsi-fetch explain`
 
 Printed: the median milliseconds per 1,000 keys at each size, and the ratio.  PostgreSQL is also asked how it would
 find what is looked up (EXPLAIN): by index, or the benchmark ends with an error.  docs/performance.md has figures.
@@ -32,7 +33,8 @@ from statistics import median
 
 from dev.bench_filling import JOB, LISTED, SINK, STREAM, Entry, fill, read_through
 from dev.bench_sink import stores
-from store.handle import open_store
+from store.explaining import places, trace_key, trace_ref
+from store.handle import Stored, open_store
 from store.job_store import JobBook
 from tsi_fetch.words import Doubt, Known, ScopeSettled, Settlement
 
@@ -46,6 +48,7 @@ class Size:
     """One filled store, and the seconds that each call took."""
 
     refs: int
+    stored: Stored
     book: JobBook
     spent: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
@@ -89,6 +92,15 @@ def written(book: JobBook, entries: Sequence[Entry], number: int) -> None:
     book.settle(Settlement(STREAM, known=known, scopes=scopes, keys=keys, closed=keys, arrived=arrived, doubt=doubt))
 
 
+def explained(size: Size, entry: Entry) -> None:
+    """Both questions of one thing."""
+    found: list[int] = []
+    size.took("explain", lambda: found.append(len(trace_ref(size.stored, entry.ref, places(size.stored)))))
+    size.took("explain, row", lambda: found.append(len(trace_key(size.stored, entry.key, places(size.stored)))))
+    if found != [1, 1]:
+        raise SystemExit(f"{entry.key} is known {found} times")
+
+
 def bench(kind: str, given: argparse.Namespace, folder: Path) -> list[dict[str, object]]:
     """Both sizes of one kind of store, in turn."""
     with ExitStack() as stack:
@@ -102,13 +114,17 @@ def bench(kind: str, given: argparse.Namespace, folder: Path) -> list[dict[str, 
             print(f"{kind}: {refs:,} refs, {room / refs:.0f} bytes each, filled in {seconds:.0f} s", flush=True)
             if kind == "postgres" and refs == given.refs:
                 see(read_through(stored, [Entry(n) for n in range(0, refs, max(1, refs // given.batch))]))
-            sizes.append(Size(refs, stack.enter_context(stored.lease(JOB, SINK, "measure", wait=time.sleep))))
+            book = stack.enter_context(stored.lease(JOB, SINK, "measure", wait=time.sleep))
+            sizes.append(Size(refs, stored, book))
         for number in range(1, given.rounds + WARM_UP + 1):
             for size in sizes:
                 one_round(size, number, given.batch)
         for size in sizes:
             for _ in range(WARM_UP + 2):
                 size.took("live", size.book.live)
+        for number in range(WARM_UP + given.rounds):
+            for size in sizes:
+                explained(size, Entry(random.Random(number).randrange(size.refs)))
         return list(figures(kind, sizes[0], sizes[1], given.batch))
 
 
@@ -129,8 +145,9 @@ def figures(kind: str, few: Size, many: Size, batch: int) -> Iterator[dict[str, 
         yield line(name, (name,))
     yield line("lookups together", LOOKUPS)
     yield line("commits together", COMMITS)
-    small, large = (1000 * median(size.spent["live"]) for size in (few, many))
-    yield {"store": kind, "what": "live, at once", "few": small, "many": large, "ratio": large / small}
+    for name in ("live", "explain", "explain, row"):
+        small, large = (1000 * median(size.spent[name][WARM_UP:]) for size in (few, many))
+        yield {"store": kind, "what": f"{name}, once", "few": small, "many": large, "ratio": large / small}
 
 
 def show(lines: Sequence[Mapping[str, object]], given: argparse.Namespace) -> None:
