@@ -92,8 +92,10 @@ def _some(run: Run, refs: Sequence[Ref]) -> None:
             foreign.append(ref)
     doubt = run.store.doubt(_doubt(run, writes)) if writes else None
     outcomes = _write(run, writes)
-    bodies = {w.ref: w.body for w in writes}
-    settled += [_after(known[o.ref], o, bodies[o.ref]) if _done(o) else known[o.ref] for o in outcomes]
+    by_ref = {w.ref: w for w in writes}
+    for o in outcomes:
+        before, write = known[o.ref], by_ref[o.ref]
+        settled.append(_after(before, o, write) if _done(o) else _kept(before, write))
     foreign += [o.ref for o in outcomes if o.result is Result.REFUSED]
     settled = [k for k in settled if k.ref not in foreign]
     others = [replace(live[ref], digest=DOUBTED, version=None) for ref in foreign]  # what is there is none of ours
@@ -178,11 +180,19 @@ def _done(outcome: Outcome) -> bool:
     return outcome.result in (Result.UPDATED, Result.UNCHANGED, Result.CREATED, Result.DELETED)
 
 
-def _after(known: Known, outcome: Outcome, body: bytes | None) -> Known:
+def _after(known: Known, outcome: Outcome, write: Write) -> Known:
     """A retired ref is remembered with what was written; a deletion leaves a tombstone."""
-    if body is None or outcome.result is Result.DELETED:
+    if write.body is None or outcome.result is Result.DELETED:
         return replace(known, state=State.DELETED, version=outcome.version)
-    return replace(known, state=State.RETIRED, version=outcome.version, digest=canonical_digest(body))
+    return replace(known, state=State.RETIRED, version=outcome.version, digest=canonical_digest(write.body))
+
+
+def _kept(known: Known, write: Write) -> Known:
+    """What the sink would not let go, in the version that was found there: another one than is remembered was written
+    by a lost run, and nobody knows what it says."""
+    if write.version == known.version:
+        return known
+    return replace(known, state=State.LIVE, version=write.version, digest=DOUBTED)
 
 
 def _word(outcome: Outcome) -> str:

@@ -56,6 +56,9 @@ class Night:
         assert set(arrive(self.house, self._lost)) <= {"created", "updated", "deleted"}
 
 
+THEIRS = (
+    b'{"resourceType":"Organization","id":"theirs","partOf":{"reference":"Organization/a"},"name":"somebody else\'s"}'
+)
 READ_AGAIN = "an overtaken run wrote after another had looked: 1 row is read again"
 EVERYTHING = {"a": "A", "s": "shared", "b": "B", "c": "C"}
 CHANGES = {
@@ -159,6 +162,20 @@ def test_a_release_that_comes_late_is_held_by_the_scope_that_let_go_of_it(tmp_pa
     assert arrive(house, release) == ["created"]
     assert house.run(removal="delete").exit_code == 0
     assert "x" not in house.names()
+
+
+def test_what_is_still_referred_to_is_remembered_in_the_version_that_was_found(tmp_path: Path) -> None:
+    """A killed run's write of it is in doubt, and its row no longer speaks of it: nothing else would learn its version
+    for as long as somebody refers to it."""
+    house = referential(tmp_path, {"p1": {"a": "A", "x": "X"}})
+    house.run()
+    house.sink.edit(org("theirs"), THEIRS)
+    house.source.change("p1", {"a": "A2", "x": "X"}, day(1))
+    lose(house, 9)
+    house.source.change("p1", {"x": "X"}, day(2))
+    assert house.run(removal="delete").counts["Organization"]["kept"] == 1
+    known = house.reader(lambda book: book.known([org("a")])[org("a")])
+    assert (known.state, known.version, house.names()["a"]) == (State.LIVE, "2", "A2")
 
 
 @pytest.mark.parametrize(("changed", "then"), [({"a": "A", "x": "X"}, {"a": "A"}), ({"a": "A2"}, {"y": "Y"})])
