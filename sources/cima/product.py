@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TypeVar
 
+from sources.cima import identity
 from sources.cima.answers import Unfetched, parsed
 from sources.cima.client import CimaClient
 from sources.cima.mapping import side_key, side_product
@@ -177,6 +178,8 @@ def _sides(client: CimaClient, nregistro: str, flags: Sequence[str]) -> Answers:
     medicine, product = _medicine(client, nregistro)
     yield medicine
     if product is not None:
+        if FLAGS[SUPPLY] in flags:
+            _must_have_codes(product)
         yield from _side_answers(client, product, nregistro, flags)
 
 
@@ -236,11 +239,21 @@ def _must_be(value: Json, field: str, expected: str, part: str) -> None:
         raise Unfetched(Fault("cima-other-answer", f"{part}: $.{field}", "not what was asked for"))
 
 
+def _must_have_codes(product: Json) -> None:
+    """Unfetched where a pack cannot be asked for: what is known of its supply would leave as if there were no more."""
+    packs = product.get("presentaciones") or []
+    codes = [p.get("cn") if isinstance(p, dict) else None for p in packs] if isinstance(packs, list) else [None]
+    for n, code in enumerate(codes):
+        if identity.number(code) is None:
+            raise Unfetched(Fault("cima-type", f"medicamento: $.presentaciones[{n}].cn", "a national code is expected"))
+
+
 def _presentations(product: Json) -> list[str]:
-    """The national codes, each once; what is not in the expected shape is for the mapping to refuse."""
+    """The national codes, each once; what is not in the expected shape, and no code that anybody could ask for, is for
+    the mapping to refuse."""
     rows = product.get("presentaciones")
     found = [row.get("cn") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    return list(dict.fromkeys(cn for cn in found if isinstance(cn, str) and cn))
+    return list(dict.fromkeys(cn for cn in map(identity.number, found) if cn is not None))
 
 
 def _documents(product: Json) -> list[int]:

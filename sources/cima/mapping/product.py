@@ -124,6 +124,8 @@ def _packs(row: Row, register: Medicamento, answers: Mapping[str, Answer]) -> li
         path = f"medicamento.presentaciones[{index}]"
         if not entry.cn.strip():
             opening.refuse("cima-missing", f"{path}.cn", "must not be empty")
+        if identity.number(entry.cn) is None:
+            opening.refuse("cima-type", f"{path}.cn", "must be a code of 100 characters at most, none of them control")
         standing = _standing(entry.estado, f"{path}.estado") if entry.estado else None
         clinical = opening.presentacion(row, answers, entry.cn)
         packs.setdefault(entry.cn, Pack(entry.cn, entry.nombre, entry.comerc, standing, clinical))

@@ -152,3 +152,31 @@ def test_a_flag_that_is_lost_where_it_is_asked_for_by_validators_holds_nothing_b
 
     assert (product.unfetched, product.unmodified) == (None, False)
     assert side.key == f"{A}#notasSeguridad"
+
+
+LONG = "<b>" * 30_000
+"""As a part of a URL it is longer than any client sends."""
+
+
+def test_a_national_code_that_no_request_can_carry_is_the_products_own_mistake(upstream: Register) -> None:
+    """It was told as a call that fails, with the code in its name, and the answer was not kept (hostile trial 13742)."""
+    upstream.products[A]["presentaciones"][0]["cn"] = LONG
+
+    (row,) = fetched(upstream)
+
+    assert row.unfetched is None
+    with pytest.raises(Unusable) as refused:
+        cima(upstream).to_changes(row)
+    assert (refused.value.fault.code, refused.value.fault.path) == ("cima-type", "medicamento.presentaciones[0].cn")
+
+
+@pytest.mark.parametrize("code", [LONG, "", None, 5])
+def test_the_supply_of_a_product_with_such_a_pack_stays_as_it_is(upstream: Register, code: Any) -> None:
+    """Nobody can ask how it is with that pack: its supply problem is not over."""
+    upstream.products[A]["presentaciones"][1]["cn"] = code
+
+    (row,) = rows_of(cima(upstream).fetch([f"{A}#psum"]))
+
+    assert (row.scopes, row.unfetched and row.unfetched.path) == ((), "medicamento: $.presentaciones[1].cn")
+    assert row.unfetched is not None
+    assert row.unfetched.code == "cima-type"

@@ -100,6 +100,16 @@ def test_a_national_code_that_holds_a_control_character_is_refused_where_it_stan
     assert (found.code, found.path) == ("cima-type", "medicamento.presentaciones[1].cn")
 
 
+@pytest.mark.parametrize("code", ["9" * 101, "\x7f", "99\t91"])
+def test_what_nobody_could_ask_for_as_a_national_code_is_refused_where_it_stands(
+    make_row: Make, body: Make, code: str
+) -> None:
+    packs = body("medicamento_99001")["presentaciones"]
+    found = fault(make_row("99001", presentaciones=[packs[0], {**packs[1], "cn": code}]))
+
+    assert (found.code, found.path) == ("cima-type", "medicamento.presentaciones[1].cn")
+
+
 @pytest.mark.parametrize("kind", ["principiosActivos", "excipientes"])
 @pytest.mark.parametrize("nothing", [{}, {"nombre": " ", "cantidad": "5", "unidad": "mg"}, {"codigo": "", "id": None}])
 def test_a_substance_without_a_name_or_a_code_is_refused(make_row: Make, kind: str, nothing: Any) -> None:
