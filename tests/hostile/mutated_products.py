@@ -272,6 +272,9 @@ def check_trial(trial: Trial) -> None:
         _nothing_left_out(trial)
 
 
+LONGEST_PLACE = 300  # characters
+
+
 def _told(product: Product, entry: Quarantined) -> None:
     """Code, place and rule, never the value; and the value is at that place of what is kept, as it was sent."""
     fault, mutation = entry.fault, product.mutation
@@ -279,6 +282,7 @@ def _told(product: Product, entry: Quarantined) -> None:
     assert fault.rule
     assert PLANTED not in fault.rule
     assert PLANTED not in fault.path or mutation.path.endswith(".cn")
+    assert len(fault.path) < LONGEST_PLACE, "that is no place; and pytest would compare it for half an hour"
     if entry.row.unfetched:  # what cannot be taken for an answer is not kept: it is asked for again
         assert fault.path.partition(": ")[0] == part_of(product.call)
         return
