@@ -159,7 +159,7 @@ LONG = "<b>" * 30_000
 
 
 def test_a_national_code_that_no_request_can_carry_is_the_products_own_mistake(upstream: Register) -> None:
-    """It was told as a call that fails, with the code in its name, and the answer was not kept (hostile trial 13742)."""
+    """It was told as a call that fails, with the code in its name, and the answer was lost (hostile trial 13742)."""
     upstream.products[A]["presentaciones"][0]["cn"] = LONG
 
     (row,) = fetched(upstream)
