@@ -55,8 +55,8 @@ def ask_each(
                 raise
             answers.troubles.append(e)
             passed.add(settings.store)
-        if where.store and once:
-            break
+        if once and where.store:
+            break  # all jobs are looked for in that one
         if once:
             passed.add(settings.store)
     return answers

@@ -15,9 +15,6 @@ from store.queries import RunRow
 from tsi_fetch.errors import Usage
 from tsi_fetch.words import RunRecord
 
-MOST = 10_000
-"""Runs listed at once: each comes with its report."""
-
 NAMED = 5
 """Runs named where several begin with what was asked for."""
 
