@@ -83,7 +83,7 @@ def _facts(block: Figures) -> Iterator[tuple[str, Sequence[str]]]:
     yield "waits", [_wait(wait, block) for wait in block["waits"][:NAMED]] or ["no"]
     yield "quarantine", [_trouble(t) for t in block["quarantine"]] or ["no"]
     if block["set_aside"]:
-        yield "set aside", [_aside(a) for a in block["set_aside"][:NAMED]]
+        yield "set aside", [_aside(a, block["job"]) for a in block["set_aside"][:NAMED]]
     leaving = block["to_be_removed"]
     told = [_removal(r) for r in leaving] if block["kind"] == "resource" else list(_removals(leaving))
     yield "removal", told or ["no"]
@@ -188,10 +188,10 @@ def _trouble(trouble: Figures) -> str:
     return f"row {trouble['key']}{what}: {why}; {state}"
 
 
-def _aside(aside: Figures) -> str:
+def _aside(aside: Figures, job: str) -> str:
     tries = count(aside["attempts"], "try", "tries")
     why = f"row {aside['key']}, by backfill {aside['backfill']} of {minute(aside['begun'])}, after {tries}"
-    return f"{why}: {aside['reason']}; tsi-fetch backfill resume {aside['backfill']}"
+    return f"{why}: {aside['reason']}; tsi-fetch backfill resume {aside['backfill']} --job {job}"
 
 
 _STAGES = {True: "past the guard, the next run carries it out", False: "not yet past the guard"}
