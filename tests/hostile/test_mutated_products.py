@@ -97,6 +97,13 @@ def test_a_trial_is_the_same_whenever_it_is_made() -> None:
     assert (one.number, one.call, one.mutation) == (two.number, two.call, two.mutation)
 
 
+@pytest.mark.parametrize(("trial", "code"), [(13_742, "cima-type"), (68_612, "cima-other-product")])
+def test_what_a_long_fire_has_found_holds(trial: int, code: str, tmp_path: Path) -> None:
+    """A national code of 90,000 characters; one that lost a digit, and is a part of the one that was asked for."""
+    (found,) = tried(World(tmp_path), 0, [product_of(trial)])
+    assert [trouble.fault.code for trouble in found.troubles] == [code]
+
+
 @pytest.mark.parametrize("trial", [1, 2, 3, 4, 5, 6])
 def test_a_register_without_a_change_is_mapped_whole(trial: int, tmp_path: Path) -> None:
     product = product_of(trial)
