@@ -12,7 +12,7 @@ from tsi_fetch.decide import FOREIGN
 from tsi_fetch.fhir.digest import canonical_digest
 from tsi_fetch.fhir.equality import same
 from tsi_fetch.fhir.references import references
-from tsi_fetch.fhir.retire import retirable, retired
+from tsi_fetch.fhir.retire import parts, retirable, retired
 from tsi_fetch.fhir.tokens import NotJson
 from tsi_fetch.settle import believed, removal_of
 from tsi_fetch.words import (
@@ -79,9 +79,10 @@ def _some(run: Run, refs: Sequence[Ref]) -> None:
         _remember(run, known=_learnt(run, live), departed=refs)
         return
     held = run.sink.find(list(live), bodies=True)
+    living = _living(run, held)
     writes, settled, foreign = [], [], []
     for ref, k in live.items():
-        step = _step(run, k, held.get(ref))
+        step = _step(run, k, held.get(ref), living)
         if isinstance(step, Write):
             writes.append(step)
         elif isinstance(step, Known):
@@ -138,12 +139,26 @@ def _wait_on(run: Run, outcomes: Sequence[Outcome]) -> frozenset[Ref]:
     return referred | lacking
 
 
+def _living(run: Run, held: Mapping[Ref, Held]) -> frozenset[Ref]:
+    """Of what documents among these have as entries: what a scope still holds."""
+    inner = frozenset[Ref]().union(*(_parts(h) for ref, h in held.items() if ref.type == "Bundle"))
+    holders = run.store.holders(sorted(inner)) if inner else {}
+    return frozenset(ref for ref, scopes in holders.items() if scopes)
+
+
+def _parts(held: Held) -> frozenset[Ref]:
+    try:
+        return parts(held.body) if held.body else frozenset()
+    except NotJson:
+        return frozenset()
+
+
 def _may_be_there(known: Known) -> bool:
     """Alive, or a run that was to bring it back may have been killed before it could remember."""
     return known.state is State.LIVE or known.digest in (FORGOTTEN, DOUBTED)
 
 
-def _step(run: Run, known: Known, held: Held | None) -> Write | Known | None:
+def _step(run: Run, known: Known, held: Held | None, living: frozenset[Ref]) -> Write | Known | None:
     """What to do with one live ref: a guarded write, nothing more (it is as it should be), or None: not ours."""
     if held is None or held.deleted:
         version = held.version if held else None
@@ -155,7 +170,7 @@ def _step(run: Run, known: Known, held: Held | None) -> Write | Known | None:
     if not retirable(known.ref.type):
         run.tally.note(f"a {known.ref.type} cannot be retired: kept as it is")
         return replace(known, version=held.version, state=State.RETIRED) if ours else None
-    body = retired(held.body or b"{}")
+    body = retired(held.body or b"{}", living)
     if same(body, held.body or b"{}"):  # whoever made it so: nothing is overwritten
         return replace(known, version=held.version, state=State.RETIRED, digest=canonical_digest(body))
     return Write(known.ref, WriteAction.PUT, held.version, body) if ours else None

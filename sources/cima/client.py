@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
 from threading import Lock
@@ -31,6 +33,7 @@ class CimaClient:
     def __init__(self, http: httpx.Client, base_url: str) -> None:
         self._http, self._base = http, base_url
         self._kept: dict[str, Answer] = {}
+        self._asking: dict[str, Lock] = {}
         self._size = 0
         self._lock = Lock()
 
@@ -71,13 +74,18 @@ class CimaClient:
 
     def unmodified(self, part: str, nregistro: str, validator: str) -> Answer | None:
         """Ask whether a part is still what this validator stands for: the answer that says so (304), or None where it
-        is not; what is there instead is kept, and given when it is asked for."""
+        is not; what is there instead is kept, and given when it is asked for.  What this run has asked for already is
+        not asked again: it is compared."""
         call = call_of(part, nregistro)
-        answer = self._get(part, call, {"If-None-Match": validator})[0]
-        if answer.status == 304:
-            return answer
-        self._keep(call, answer)
-        return None
+        with self._alone(call) as kept:
+            if kept is not None:
+                same = kept.validator is not None and _opaque(kept.validator) == _opaque(validator)
+                return replace(kept, status=304, body=b"") if same else None
+            answer = self._get(part, call, {"If-None-Match": validator})[0]
+            if answer.status == 304:
+                return answer
+            self._keep(call, answer)
+            return None
 
     def forget(self) -> None:
         """What is asked from now on is asked anew: something has been learnt that older answers may not know of."""
@@ -86,12 +94,30 @@ class CimaClient:
             self._size = 0
 
     def _once(self, part: str, call: str) -> Answer:
+        with self._alone(call) as kept:
+            if kept is not None:
+                return kept
+            answer = self._get(part, call)[0]
+            self._keep(call, answer)
+            return answer
+
+    @contextmanager
+    def _alone(self, call: str) -> Iterator[Answer | None]:
+        """What is kept of a call, while nobody else asks it: who comes meanwhile waits for the answer."""
         with self._lock:
             kept = self._kept.get(call)
-        if kept is None:
-            kept = self._get(part, call)[0]
-            self._keep(call, kept)
-        return kept
+            asking = None if kept else self._asking.setdefault(call, Lock())
+        if asking is None:
+            yield kept
+            return
+        try:
+            with asking:
+                with self._lock:
+                    kept = self._kept.get(call)
+                yield kept
+        finally:
+            with self._lock:
+                self._asking.pop(call, None)
 
     def _keep(self, call: str, answer: Answer) -> None:
         if not _says_something(answer):
@@ -121,6 +147,11 @@ def _says_something(answer: Answer) -> bool:
     the next time."""
     unknown = answer.part.startswith(f"{SUPPLY}/") and unknown_pack(answer)
     return answer.status in (200, 204) or unknown
+
+
+def _opaque(validator: str) -> str:
+    """A weak ETag stands for the same as the strong one (RFC 9110, 8.8.3.2)."""
+    return validator.removeprefix("W/")
 
 
 def call_of(part: str, nregistro: str) -> str:

@@ -85,11 +85,18 @@ def document(nregistro: str, part: str) -> str:
 
 
 def photo(nregistro: str, part: str) -> str:
-    return _fit(f"{PREFIX}-foto-{key(nregistro)}-{part}")
+    return _fit(f"{PREFIX}-foto-{_before(nregistro)}{part}")
 
 
 def safety_note(nregistro: str, part: str) -> str:
-    return _fit(f"{PREFIX}-nota-{key(nregistro)}-{part}")
+    return _fit(f"{PREFIX}-nota-{_before(nregistro)}{part}")
+
+
+def _before(nregistro: str) -> str:
+    """A number before a part that may hold hyphens, one at a time: `95-0312` and `3` never give what `95` and `0312-3`
+    do."""
+    number = key(nregistro)
+    return f"{number}--" if "-" in number else f"{number}-"
 
 
 def material(nregistro: str, url: str) -> str:

@@ -64,8 +64,7 @@ def _is_over(resource: Any) -> bool:
         return resource.get("active") is False
     if kind == "Bundle":
         inner = [entry["resource"] for entry in resource.get("entry", []) if "resource" in entry]
-        ends = [r for r in inner if r["resourceType"] in _RETIRABLE and r["resourceType"] != "Organization"]
-        return bool(ends) and all(map(_is_over, ends))
+        return bool(inner) and _is_over(inner[0])
     return can_be_retired(kind) and _code(resource.get("status")) == _ENDS.get(kind, "retired")
 
 

@@ -523,6 +523,16 @@ def test_what_is_over_says_so_in_the_words_of_its_type(kind: str, status: str) -
     assert is_retired(document)
 
 
+def test_a_document_is_over_when_what_it_begins_with_is_whatever_it_is_about() -> None:
+    def document(text: str, product: str) -> bytes:
+        entries = [{"resourceType": "Composition", "status": text}, {"resourceType": "List", "status": product}]
+        return dump({"resourceType": "Bundle", "entry": [{"resource": resource} for resource in entries]})
+
+    assert is_retired(document("deprecated", "current"))
+    assert is_retired(document("deprecated", "retired"))
+    assert not is_retired(document("final", "retired"))
+
+
 def test_a_planned_stop_may_leave_work_and_may_not_hide_what_it_set_aside() -> None:
     stopped = replace(not_written(truth()), settled=frozenset({"f1", "f2", "f4"}), unusable=frozenset({"3"}))
     stopped = replace(stopped, runs=(FIRST, Ended("r2", 0, "partial", 0)))

@@ -69,7 +69,7 @@ _DROPPED_WHOLE = {"script", "style", "template", "iframe", "noframes", "noembed"
 
 _CELL = {"colspan", "rowspan", "align", "valign", "headers", "scope", "abbr", "width"}
 _ATTRIBUTES = {
-    "*": {"style", "class", "id", "title", "lang", "dir"},
+    "*": {"style", "class", "id", "title", "lang", "dir", "hidden"},
     "a": {"href", "name"},
     "img": {"src", "alt", "width", "height"},
     "table": {"border", "cellpadding", "cellspacing", "summary", "width", "frame", "rules"},

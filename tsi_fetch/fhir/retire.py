@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tsi_fetch.fhir.equality import without_added_text
 from tsi_fetch.fhir.tokens import dump, parse
-from tsi_fetch.words import Json
+from tsi_fetch.words import Json, Ref
 
 RETIRED_STATUS = {
     "MedicinalProductDefinition": {"coding": [{"system": "http://hl7.org/fhir/publication-status", "code": "retired"}]},
@@ -32,30 +32,48 @@ def retirable(resource_type: str) -> bool:
     return resource_type in RETIRED_STATUS or resource_type in ("Organization", "Bundle")
 
 
-def retired(body: bytes) -> bytes:
+def retired(body: bytes, living: frozenset[Ref] = frozenset()) -> bytes:
     """The body of a retired resource, made from what the sink holds; generated narratives are left out at every depth.
+    Of a Bundle all entries but those of `living` refs: a document that ends does not end the product that it is about.
 
-    One that stayed would be sent as ours, and what is held later could not be told from what was written.
+    A narrative that stayed would be sent as ours, and what is held later could not be told from what was written.
     Idempotent.  NotJson where the body is not JSON; ValueError where the type cannot be retired.
     """
-    return dump(_retired(without_added_text(parse(body), None)))
+    return dump(_retired(without_added_text(parse(body), None), living))
 
 
-def _retired(resource: Json) -> Json:
+def parts(body: bytes) -> frozenset[Ref]:
+    """What a Bundle has as entries, by type and id; nothing of any other resource.  NotJson where it is not JSON."""
+    resource = parse(body)
+    entries = resource.get("entry", []) if resource.get("resourceType") == "Bundle" else []
+    return frozenset(ref for entry in entries if (ref := _ref(_of_entry(entry))) is not None)
+
+
+def _retired(resource: Json, living: frozenset[Ref]) -> Json:
     kind = resource.get("resourceType")
     if not retirable(str(kind)):
         raise ValueError(f"a {kind} cannot be retired")
     if kind == "Bundle":
-        return {**resource, "entry": [_retired_entry(e) for e in resource.get("entry", [])]}
+        return {**resource, "entry": [_retired_entry(e, living) for e in resource.get("entry", [])]}
     if kind == "Organization":
         return {**resource, "active": False}
     return {**resource, "status": RETIRED_STATUS[str(kind)]}
 
 
-def _retired_entry(entry: Json) -> Json:
-    resource = entry.get("resource") if isinstance(entry, dict) else None
-    if not isinstance(resource, dict):
+def _retired_entry(entry: Json, living: frozenset[Ref]) -> Json:
+    resource = _of_entry(entry)
+    if resource is None:
         return entry
     kept = resource.get("resourceType") == "Organization" or not retirable(str(resource.get("resourceType")))
     # An Organization inside a document says who published it; that does not end with the document.
-    return entry if kept else {**entry, "resource": _retired(resource)}
+    return entry if kept or _ref(resource) in living else {**entry, "resource": _retired(resource, living)}
+
+
+def _of_entry(entry: Json) -> Json:
+    resource = entry.get("resource") if isinstance(entry, dict) else None
+    return resource if isinstance(resource, dict) else None
+
+
+def _ref(resource: Json) -> Ref | None:
+    kind, ident = (resource.get("resourceType"), resource.get("id")) if resource else (None, None)
+    return Ref(kind, ident) if isinstance(kind, str) and isinstance(ident, str) else None

@@ -44,7 +44,14 @@ _LINK = re.compile(r"https?://[^/]|mailto:|tel:|#.", re.IGNORECASE)
 _MUTE = frozenset("hidden checkbox radio password file range color".split())
 """Types of fields whose value nobody is shown (HTML, 4.10.5 and 15.5)."""
 
-_STYLE_VALUE = re.compile(r"[A-Za-z0-9 -]+")
+_STYLE_VALUE = re.compile(r"[A-Za-z0-9 .%-]+")
+_IMPORTANT = re.compile(r"\s*!\s*important$")
+_HIDDEN = frozenset({("display", "none"), ("visibility", "hidden"), ("visibility", "collapse")})
+_SHIFT = re.compile(r"(-?)([0-9]*\.?[0-9]+(?:pt|px|em|ex|mm))")
+_MARKERS = frozenset(
+    "none disc circle square decimal decimal-leading-zero lower-alpha upper-alpha lower-latin upper-latin lower-roman "
+    "upper-roman lower-greek".split()
+)
 LONGEST_REMEMBERED = 400  # characters of attributes; Word gives thousands of elements the same ones
 
 Pairs = Sequence[tuple[str, str]]
@@ -61,7 +68,8 @@ def written(tag: str, given: Pairs) -> str:
     """The same, for what comes once."""
     look = LOOKS.get(tag) or Look(tag)
     kept = [(name, value) for name, value in given if _kept(tag, name, value)]
-    style = ";".join(filter(None, (look.style, _style(dict(given).get("style", "")))))
+    hidden = "display:none" if any(name == "hidden" for name, _ in given) else ""
+    style = ";".join(filter(None, (look.style, _style(dict(given).get("style", "")), hidden)))
     if style:
         kept.append(("style", style))
     return f"<{look.tag}{attributes(kept)}{'/' if tag in VOID else ''}>"
@@ -108,19 +116,36 @@ def _quoted(value: str) -> str:
 
 
 def _kept(tag: str, name: str, value: str) -> bool:
-    if name == "style" or (name == "href" and not _LINK.match(" ".join(value.split()))):
+    if name in ("style", "hidden") or (name == "href" and not _LINK.match(" ".join(value.split()))):
         return False
     return bool(value.strip()) or name == "alt"
 
 
 def _style(declared: str) -> str:
     kept = []
+    given = {}
     for declaration in declared.split(";"):
         name, _, value = (part.strip().lower() for part in declaration.partition(":"))
+        given[name] = value = _IMPORTANT.sub("", value)
+        if name == "list-style":
+            name, value = "list-style-type", next((word for word in value.split() if word in _MARKERS), "")
         # What its author hides stays hidden: shown, it would be a text that nobody published.
-        if (name in _STYLES and _STYLE_VALUE.fullmatch(value)) or (name, value) == ("display", "none"):
+        if (name in _STYLES and _STYLE_VALUE.fullmatch(value)) or (name, value) in _HIDDEN:
             kept.append(f"{name}:{' '.join(value.split())}")
+    if "vertical-align" not in given and (raised := _raised(given)):
+        kept.append(f"vertical-align:{raised}")
     return ";".join(kept)
+
+
+def _raised(given: Mapping[str, str]) -> str:
+    """How far words stand above their line, where they were moved there: an exponent that comes down to it would be a
+    digit of its number."""
+    if given.get("position") != "relative":
+        return ""
+    top, bottom = (_SHIFT.fullmatch(given.get(side, "")) for side in ("top", "bottom"))
+    if top:
+        return top[2] if top[1] else f"-{top[2]}"
+    return bottom[0] if bottom else ""
 
 
 def unwrapped(out: list[str], ends: dict[int, int]) -> list[str]:

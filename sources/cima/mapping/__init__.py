@@ -24,7 +24,7 @@ from sources.cima.mapping.side import FLAGS, side_resources
 from tsi_fetch.fhir.tokens import dump
 from tsi_fetch.words import Change, Json, Ref, Row, Upsert
 
-MAPPING_VERSION = 5
+MAPPING_VERSION = 6
 """Raised by hand whenever `to_changes` would give another result for the same row."""
 
 

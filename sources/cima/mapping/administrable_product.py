@@ -13,7 +13,7 @@ from sources.cima.mapping.register import Item
 from sources.cima.mapping.terms import normal, route_coding
 from tsi_fetch.words import Json
 
-_SOLID = ("polvo", "granulado", "liofilizado")
+_SOLID = ("polvo", "granulado", "liofilizado", "equipo")
 _USE = re.compile(
     r"(inhalacion|nebulizacion|pulverizacion|chupar|masticar|perfusion|inyeccion|irrigacion|lavado|dialisis|hemodialisis"
     r"|hemofiltracion|hemodiafiltracion|gargarismos|iontoforesis|pruebas?|puncion)\b"
@@ -62,7 +62,7 @@ def must_be_prepared(product: Product) -> bool:
 
 
 def is_solid(product: Product) -> bool:
-    """True of powders and granules, whatever they become: a volume on their pack is not theirs."""
+    """True of powders and granules, whatever they become, and of kits: a volume on their pack is not theirs."""
     form = product.register.formaFarmaceutica
     return normal((form.nombre if form else None) or "").startswith(_SOLID)
 

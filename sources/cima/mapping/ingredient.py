@@ -13,13 +13,16 @@ from sources.cima.mapping.datatypes import coded, concept, present, profile, ref
 from sources.cima.mapping.product import Product
 from sources.cima.mapping.quantities import Amount, amount, nothing, written
 from sources.cima.mapping.register import Sustancia
-from sources.cima.mapping.terms import normal
+from sources.cima.mapping.terms import normal, unit_of_presentation
 from tsi_fetch.words import Json
 
 ENOUGH = "cantidad suficiente"
 """Where a unit should be: as much as is needed; the number beside it is what it is filled up to (`1 ml`)."""
 
 UNKNOWN = "-"
+
+FILLED = frozenset({"unit-syringe", "unit-pen", "unit-cartridge"})
+"""What is counted, and holds a liquid."""
 
 
 def ingredients(product: Product) -> list[Json]:
@@ -65,7 +68,7 @@ def _ingredient(product: Product, part: str, substance: Sustancia, role: str) ->
             "role": concept("active-role" if role == "active" else "excipient"),
             "comment": _filled_up(substance),
             "substance": present(
-                {"code": {"concept": _substance(substance, role)}, "strength": _strengths(substance, role)}
+                {"code": {"concept": _substance(substance, role)}, "strength": _strengths(product, substance, role)}
             ),
         }
     )
@@ -85,14 +88,23 @@ def _filled_up(substance: Sustancia) -> str | None:
     return f"{substance.unidad}: {written(substance.cantidad)}" if _enough(substance) else None
 
 
-def _strengths(substance: Sustancia, role: str) -> Json:
+def _strengths(product: Product, substance: Sustancia, role: str) -> Json:
     count, spelled = written(substance.cantidad), (substance.unidad or "").strip()
-    if nothing(count) or spelled == UNKNOWN or _enough(substance):
+    if nothing(count) or UNKNOWN in (count, spelled) or _enough(substance):
         return None
     found = amount(count, spelled)
+    certain = found is not None and (found.concentration or _is_a_piece(product))
+    strength = _quantity(found) if found and certain else {"textPresentation": f"{count} {spelled}".strip()}
     basis = concept("basis-of-strength") if role == "active" else None
-    strength = _quantity(found) if found else {"textPresentation": f"{count} {spelled}".strip()}
     return [present({**strength, "basis": basis})]
+
+
+def _is_a_piece(product: Product) -> bool:
+    """Does a bare `1.0 mg` say what one item holds?  Of tablets it does; of what is poured or injected the register
+    means a millilitre as well as a syringe, and does not say which."""
+    form = product.register.formaFarmaceutica
+    unit = unit_of_presentation(form.nombre or "") if form else None
+    return unit is not None and unit not in FILLED
 
 
 def _quantity(found: Amount) -> Json:

@@ -12,6 +12,7 @@ from sources.cima.mapping.datatypes import coded, concept, identifier, present, 
 from sources.cima.mapping.names import invented_name
 from sources.cima.mapping.product import Product
 from sources.cima.mapping.register import Atc, Item, Medicamento
+from sources.cima.mapping.terms import normal
 from tsi_fetch.words import Json
 
 
@@ -75,7 +76,7 @@ def _classification(register: Medicamento) -> Iterator[Json]:
 
 def _contacts(product: Product) -> Iterator[Json]:
     yield {"type": concept("holder"), "contact": reference(product.holder)}
-    if product.representative:
+    if product.representative and product.representative != product.holder:
         yield {"type": {"text": "Local representative"}, "contact": reference(product.representative)}
 
 
@@ -91,9 +92,13 @@ def _code(item: Item) -> str:
     return "" if item.id is None else str(item.id).strip()
 
 
+SEVERAL = "multicomponente"
+"""What the register has in place of a substance's name for combinations that have none of their own."""
+
+
 def _name(register: Medicamento) -> Json:
     form = register.formaFarmaceutica.nombre if register.formaFarmaceutica else None
-    scientific = register.vtm.nombre if register.vtm else None
+    scientific = register.vtm.nombre if register.vtm and normal(register.vtm.nombre or "") != SEVERAL else None
     invented = ("invented-name-part", invented_name(register))
     parts = (invented, ("scientific-name-part", scientific), ("strength-part", register.dosis), ("form-part", form))
     return present(

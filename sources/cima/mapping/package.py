@@ -18,8 +18,7 @@ def packages(product: Product, *, embedded: bool = False) -> list[Json]:
 
 
 def _package(product: Product, pack: Pack, *, embedded: bool) -> Json:
-    withdrawn = _withdrawn(product, pack)
-    authorised = (pack.standing or product.standing).authorised
+    status, day = _status(product, pack)
     said = size(product.register.nombre, pack.name)
     return present(
         {
@@ -28,8 +27,8 @@ def _package(product: Product, pack: Pack, *, embedded: bool) -> Json:
             "identifier": [identifier("cn", pack.cn)],
             "name": pack.name,
             "packageFor": [reference(product.ref)],
-            "status": concept("retired" if withdrawn else "active"),
-            "statusDate": (withdrawn or authorised).isoformat(),
+            "status": status,
+            "statusDate": day.isoformat(),
             "containedItemQuantity": [said.items or said.counted] if said else None,
             "marketingStatus": None if embedded else _marketing(pack),
             "packaging": _packaging(product, said or Size()),
@@ -37,10 +36,15 @@ def _package(product: Product, pack: Pack, *, embedded: bool) -> Json:
     )
 
 
-def _withdrawn(product: Product, pack: Pack) -> date | None:
-    """A pack goes by itself, or with its product."""
-    own = pack.standing.withdrawn if pack.standing else None
-    return own or product.standing.withdrawn
+def _status(product: Product, pack: Pack) -> tuple[Json, date]:
+    """With its day.  A pack goes by itself, or with its product; that it alone is suspended nothing else would tell
+    (a product's suspension stands in its authorisation)."""
+    own = pack.standing or product.standing
+    if withdrawn := own.withdrawn or product.standing.withdrawn:
+        return concept("retired"), withdrawn
+    if pack.standing and (suspended := pack.standing.suspended):
+        return concept("active", text="Suspended"), suspended
+    return concept("active"), own.authorised
 
 
 def _marketing(pack: Pack) -> Json:

@@ -50,10 +50,18 @@ def size(product_name: str, pack_name: str | None) -> Size | None:
         if found is None or (len(rest) > found.end() and rest[found.end()] != " "):
             continue
         after = rest[found.end() :].strip()
+        if _parted(match["notes"], one=not word.item and count == 1):
+            return None
         if word.item:
             return None if after else Size(items=_counted(count, rest, word), type=_noted(match["notes"]))
         return _contained(count, found[0], word, after)
     return None
+
+
+def _parted(notes: str, *, one: bool) -> bool:
+    """May what is counted be of several kinds (`28 comprimidos (24 activos y 4 placebo)`)?  Any number in brackets may
+    say so; the one beside a single container is what that holds (`1 inhalador (120 pulsaciones)`)."""
+    return len(re.findall("[0-9]+", notes)) > (1 if one else 0)
 
 
 def _said(product_name: str, pack_name: str) -> str:
@@ -93,7 +101,9 @@ def _contained(count: int, spelled: str, word: PackWord, after: str) -> Size | N
             items = _counted(count * each, inner["rest"], other)
             return Size(items, count, word.type, counted, _counted(each, inner["rest"], other))
     extent = _EXTENT.fullmatch(after)
-    return Size(containers=count, type=word.type, counted=counted, each=_extent(extent, word)) if extent else None
+    if extent is None or unit(extent["unit"].lower()) is None:
+        return None  # `10 blister de 5 ampollas`, `1 frasco de 200 pulsaciones`
+    return Size(containers=count, type=word.type, counted=counted, each=_extent(extent, word))
 
 
 def _extent(match: re.Match[str], word: PackWord) -> Json:

@@ -6,7 +6,7 @@ which another row maps; an answer without rows, and 204, is none: what was there
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 
 from sources.cima import identity
@@ -71,29 +71,36 @@ def materials(nregistro: str, answer: Answer) -> list[Json]:
     """One per document of `materiales`; one for patients and professionals says so."""
     body = opening.opened(answer)
     found = opening.typed(body, tuple[Material, ...], answer.part) if body is not None else ()
-    papers: dict[str, tuple[DocumentoMaterial, list[str], str]] = {}
+    papers: dict[str, tuple[list[DocumentoMaterial], list[str], list[str]]] = {}
     for n, material in enumerate(found):
         for name, audience in (("listaDocsPaciente", "pacientes"), ("listaDocsProfesional", "profesionales")):
             for m, paper in enumerate(getattr(material, name) or ()):
                 url = usable(paper.url)
                 if url:
-                    _, audiences, _ = papers.setdefault(url, (paper, [], f"{answer.part}[{n}].{name}[{m}]"))
+                    listed, audiences, paths = papers.setdefault(url, ([], [], []))
+                    listed.append(paper)
+                    paths.append(f"{answer.part}[{n}].{name}[{m}]")
                     audiences.extend([audience] if audience not in audiences else [])
     return [_material(nregistro, url, *paper) for url, paper in papers.items()]
 
 
-def _material(nregistro: str, url: str, paper: DocumentoMaterial, audiences: list[str], path: str) -> Json:
-    day = _day(paper.fecha, f"{path}.fecha")
-    kind = {"contentType": "text/html"} if paper.video else {}  # a page that plays it, not the film itself
+def _material(
+    nregistro: str, url: str, papers: Sequence[DocumentoMaterial], audiences: list[str], paths: Sequence[str]
+) -> Json:
+    """One document, however often it is listed: under all its names, of the latest day."""
+    days = [day for paper, path in zip(papers, paths, strict=True) if (day := _day(paper.fecha, f"{path}.fecha"))]
+    names = [(paper.nombre or "").strip() for paper in papers]
+    day, name = max(days, default=None), " / ".join(dict.fromkeys(filter(None, names)))
+    kind = {"contentType": "text/html"} if any(p.video for p in papers) else {}  # a page that plays it, no film
     audience = f"Material informativo para {' y '.join(audiences)}"
     return _document(
         (identity.material(nregistro, url), identity.product(nregistro)),
         [identifier("material", url)],
         day,
-        attachment(url, _title(paper.nombre, audience), day, language="es", **kind),
-        category={**concept(_use(paper.nombre or "")), "text": audience},
+        attachment(url, _title(name, audience), day, language="es", **kind),
+        category={**concept(_use(name)), "text": audience},
         type={"text": audience},
-        description=f"{paper.nombre} ({audience})" if (paper.nombre or "").strip() else audience,
+        description=f"{name} ({audience})" if name else audience,
     )
 
 

@@ -66,6 +66,13 @@ def test_the_unions_number_is_read_from_ten_or_eight_digits(number: str, union: 
     assert identity.eu_number(number) == union
 
 
+def test_a_part_that_holds_hyphens_is_no_part_of_another_number() -> None:
+    (note,) = identity.apart(["0312/3"])
+    assert identity.safety_note("95", note) != identity.safety_note("95-0312", "3")
+    assert identity.photo("1", "a-b") != identity.photo("1-a", "b")
+    assert identity.photo("1", "a-b") == "es-aemps-foto-1-a-b"
+
+
 def test_parts_of_ids_are_apart_whatever_their_order() -> None:
     texts = ["A/1", "A 1", "B", "A/1", "Ω"]
 

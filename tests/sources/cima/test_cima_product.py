@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from threading import Barrier, BrokenBarrierError
 from typing import Any
 
 import httpx
@@ -285,6 +287,21 @@ def test_a_presentation_that_is_listed_twice_is_asked_for_once() -> None:
     upstream.products[A]["presentaciones"] *= 2
     (row,) = fetched(upstream)
     assert parts(row).count("presentacion/999101") == 1
+
+
+def test_rows_of_one_product_that_are_fetched_at_once_ask_each_address_once() -> None:
+    upstream = register()
+    together = Barrier(3)
+
+    def slowly(request: httpx.Request) -> None:
+        """Nobody answers before all that may come have come."""
+        with suppress(BrokenBarrierError):
+            together.wait(0.2)
+
+    source = cima(wire(upstream, slowly), connections=4)
+    rows = rows_of(list(source.fetch([A, f"{A}#psum", f"{A}#notasSeguridad"])))
+    assert [row.unfetched for row in rows] == [None] * 3
+    assert len(upstream.calls) == len(set(upstream.calls))
 
 
 def test_only_so_many_products_are_fetched_ahead() -> None:

@@ -55,6 +55,20 @@ def test_what_has_not_changed_is_unmodified_and_no_body_is_sent(upstream: Asked)
     assert (upstream.bodies, len(upstream.asked)) == ([], sum(len(row.answers) for row in first))
 
 
+def test_what_a_run_has_fetched_already_is_not_asked_for_by_its_etags(upstream: Asked) -> None:
+    number = upstream.register.numbers()[0]
+    source = upstream.source()
+    (first,) = rows_of(source.fetch([number]))
+    assert first.validators
+    asked = len(upstream.asked)
+    (again,) = rows_of(source.fetch([number], {number: first.validators}))
+    assert (again.unmodified, again.order) == (True, first.order)
+    others = dict.fromkeys(first.validators, '"older"')
+    (whole,) = rows_of(source.fetch([number], {number: others}))
+    assert (whole.unmodified, whole.answers) == (False, first.answers)
+    assert len(upstream.asked) == asked
+
+
 def test_what_has_changed_is_fetched_whole_and_no_body_twice(upstream: Asked) -> None:
     number = upstream.register.numbers()[0]
     (first,) = rows_of(upstream.source().fetch([number]))

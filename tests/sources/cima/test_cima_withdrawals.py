@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cima_house import CimaHouse, changes
@@ -67,6 +70,10 @@ def _moved(house: CimaHouse, *flags: str, kind: int = 3) -> set[str]:
     assert all((k.order or 0) >= (known[ref].order or 0) for ref, k in house.known().items() if ref in known)
     _is_quiet(house)
     return written
+
+
+def _is_over(resource: Any) -> bool:
+    return bool({"retired", "deprecated"} & set(re.findall(r"\w+", json.dumps(resource.get("status")))))
 
 
 def _is_quiet(house: CimaHouse) -> None:
@@ -172,6 +179,9 @@ def test_a_document_that_leaves_takes_its_bundle_composition_and_entry_along_and
     _leave(house, before, LEAFLET)
     assert [e["item"]["reference"] for e in house.resource(LIST)["entry"]] == ["Bundle/es-aemps-bundle-ft-99001"]
     assert house.statuses()[LIST] == "current"
+    if house.removal == "retire":
+        inner = [entry["resource"] for entry in house.resource("Bundle/es-aemps-bundle-p-99001")["entry"]]
+        assert {r["resourceType"] for r in inner if _is_over(r)} == {"Composition"}, "the product is on sale as before"
     house.product()["docs"].append(paper)
     assert _moved(house, "p") == written
     assert house.files() == first

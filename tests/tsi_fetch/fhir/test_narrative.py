@@ -116,6 +116,26 @@ HOSTILE = {
         '<p style="Text-Decoration : underline ; color:red; position:fixed;font-weight:bold">uno</p>',
         '<p style="text-decoration:underline;font-weight:bold">uno</p>',
     ),
+    "a figure that is moved up": (
+        '<p>10<span style="position:relative;top:-4.5pt">9</span>/l, '
+        'm<span style="bottom:.3em;position:relative">2</span>'
+        'H<span style="position: relative; top: 3pt !important">2</span>O</p>',
+        '<p>10<span style="vertical-align:4.5pt">9</span>/l, m<span style="vertical-align:.3em">2</span>'
+        'H<span style="vertical-align:-3pt">2</span>O</p>',
+    ),
+    "values with points and shouts": (
+        '<p>10<span style="vertical-align:4.5pt">9</span> '
+        '<b style="text-decoration-line: line-through !important">no</b></p>',
+        '<p>10<span style="vertical-align:4.5pt">9</span> <b style="text-decoration-line:line-through">no</b></p>',
+    ),
+    "how a list counts": (
+        '<ol style="list-style: lower-alpha inside"><li>uno</li></ol>',
+        '<ol style="list-style-type:lower-alpha"><li>uno</li></ol>',
+    ),
+    "what its author hides otherwise": (
+        '<p hidden>no</p><p style="display:none !important">no</p><p style="visibility:hidden">no</p>',
+        '<p style="display:none">no</p><p style="display:none">no</p><p style="visibility:hidden">no</p>',
+    ),
     "what its author hides": (
         '<p style="display: none">uno</p><p style="display:block">dos</p>',
         '<p style="display:none">uno</p><p>dos</p>',

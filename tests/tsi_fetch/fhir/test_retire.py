@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tsi_fetch.fhir.retire import RETIRED_STATUS, retirable, retired
+from tsi_fetch.fhir.retire import RETIRED_STATUS, parts, retirable, retired
 from tsi_fetch.fhir.tokens import dump, parse
 from tsi_fetch.fhir.validation import validate
 from tsi_fetch.words import Ref
@@ -26,6 +26,18 @@ def test_a_document_keeps_its_text_and_changes_its_statuses() -> None:
     assert product["status"]["coding"][0]["code"] == "retired"
     assert "text" not in product
     assert organization == {"resourceType": "Organization", "id": "o"}
+
+
+def test_of_a_document_that_ends_only_what_has_ended_itself_is_retired() -> None:
+    kinds = ["Composition", "MedicinalProductDefinition", "RegulatedAuthorization", "Patient"]
+    entries = [{"resource": {"resourceType": kind, "id": "x", "status": "as it was"}} for kind in kinds]
+    body = dump({"resourceType": "Bundle", "id": "b", "type": "document", "entry": [*entries, {"fullUrl": "urn:x"}]})
+    assert parts(body) == {Ref(kind, "x") for kind in kinds}
+    assert parts(dump({"resourceType": "List", "id": "l", "entry": entries})) == frozenset()
+    *found, bare = parse(retired(body, frozenset({Ref("MedicinalProductDefinition", "x")})))["entry"]
+    assert [entry["resource"]["status"] for entry in found[:2]] == ["deprecated", "as it was"]
+    assert found[2]["resource"]["status"]["coding"][0]["code"] == "retired"
+    assert (found[3], bare) == (entries[3], {"fullUrl": "urn:x"})
 
 
 def test_generated_texts_go_at_every_depth_and_those_of_sections_stay() -> None:

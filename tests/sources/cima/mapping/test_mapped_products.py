@@ -97,7 +97,7 @@ def test_a_product_that_the_register_no_longer_knows_has_no_resources(answer: Ca
 
 
 def test_the_mapping_has_a_version() -> None:
-    assert MAPPING_VERSION == 5
+    assert MAPPING_VERSION == 6
 
 
 def test_the_product_definition_says_what_the_register_says(make_row: MakeRow) -> None:
@@ -204,6 +204,18 @@ def test_a_suspended_product_stays_and_its_authorization_says_so(make_row: MakeR
     assert product["statusDate"] == "2023-10-29"
     assert authorization["status"] == {"text": "Suspended"}
     assert authorization["validityPeriod"] == {"start": "1962-01-31"}
+
+
+def test_a_pack_that_is_suspended_alone_says_so(make_row: MakeRow, body: Any) -> None:
+    packs = body("medicamento_99001")["presentaciones"]
+    packs[0]["estado"]["susp"] = 1_714_514_400_000  # 2024-05-01
+    found = resources(to_changes(make_row("99001", presentaciones=packs)))
+
+    first, second = (found[f"PackagedProductDefinition/es-aemps-ppd-{pack['cn']}"] for pack in packs)
+    assert (first["status"]["text"], first["statusDate"]) == ("Suspended", "2024-05-01")
+    assert first["status"]["coding"][0]["code"] == "active"
+    assert "text" not in second["status"]
+    assert one(found, "RegulatedAuthorization")["status"]["coding"][0]["code"] == "active"
 
 
 def test_a_withdrawn_product_is_retired_everywhere_and_its_text_unchanged(make_row: MakeRow) -> None:

@@ -58,6 +58,37 @@ def test_an_amount_of_a_known_unit_is_what_one_item_holds(
     assert strength(make_row, cantidad, unidad) == {"presentationQuantity": quantity(value, unidad, code)}
 
 
+FORMS = {
+    "COMPRIMIDO RECUBIERTO CON PELÍCULA": True,
+    "CÁPSULA DURA": True,
+    "PARCHE TRANSDÉRMICO": True,
+    "SOLUCIÓN PARA PULVERIZACIÓN BUCAL": False,
+    "SOLUCIÓN INYECTABLE": False,
+    "SOLUCIÓN INYECTABLE EN JERINGA PRECARGADA": False,
+    "SOLUCIÓN INYECTABLE EN PLUMA PRECARGADA": False,
+    "POLVO PARA SOLUCIÓN INYECTABLE": False,
+    "CREMA": False,
+    "COMPRIMIDO Y CÁPSULA": False,
+}
+
+
+@pytest.mark.parametrize(("form", "piece"), FORMS.items())
+@pytest.mark.parametrize("member", ["principiosActivos", "excipientes"])
+def test_an_amount_alone_is_that_of_one_item_only_where_items_are_counted(
+    make_row: MakeRow, form: str, piece: bool, member: str
+) -> None:
+    """37453: `1.0 mg` of a bottle of 20 ml, of which each millilitre holds it (its SmPC, 2)."""
+    substance = {"id": 7, "codigo": "7A", "nombre": "COSA", "cantidad": "1.0", "unidad": "mg", "orden": 1}
+    register = {"principiosActivos": [], "excipientes": [], member: [substance]}
+    row = make_row("99001", docs=[], formaFarmaceutica={"id": 1, "nombre": form}, **register)
+
+    (found,) = of_type(row, "Ingredient")
+
+    (one,) = found["substance"]["strength"]
+    one.pop("basis", None)
+    assert one == ({"presentationQuantity": quantity(1.0, "mg", "mg")} if piece else {"textPresentation": "1.0 mg"})
+
+
 @pytest.mark.parametrize(
     ("cantidad", "unidad", "code"),
     [
@@ -108,7 +139,7 @@ def test_what_is_not_certain_stays_the_registers_words(
 
 @pytest.mark.parametrize(
     ("cantidad", "unidad"),
-    [("0", "-"), ("0", "mg"), ("0.00", "mg"), ("5", "-"), ("", "mg"), (None, None), (True, "mg")],
+    [("0", "-"), ("0", "mg"), ("0.00", "mg"), ("5", "-"), ("-", "mg"), ("", "mg"), (None, None), (True, "mg")],
 )
 @pytest.mark.parametrize("member", ["principiosActivos", "excipientes"])
 def test_what_the_register_does_not_know_is_no_strength(

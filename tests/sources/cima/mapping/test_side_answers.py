@@ -99,6 +99,18 @@ def test_materials_are_documents_for_patients_professionals_or_both(mapped: Make
     assert len({f["id"] for f in found}) == 3
 
 
+def test_a_material_under_two_names_is_one_document_of_both(mapped: Make) -> None:
+    address = "https://cima.invalid/DocsPub/16/1"
+    card = {"nombre": "INSTRUCCIONES DE USO", "url": address, "fecha": 1_625_652_934_000}
+    guide = {"nombre": "GUÍA PROFESIONAL", "url": address, "fecha": 1_714_514_400_000}
+
+    (found,) = mapped("materiales", [{"listaDocsPaciente": [card], "listaDocsProfesional": [guide, card]}])
+
+    assert found["content"][0]["attachment"]["title"] == "INSTRUCCIONES DE USO / GUÍA PROFESIONAL"
+    assert found["description"].startswith("INSTRUCCIONES DE USO / GUÍA PROFESIONAL (")
+    assert found["date"].startswith("2024-05-01")
+
+
 def test_a_supply_problem_has_its_period_and_the_registers_words(mapped: Make) -> None:
     (found,) = mapped("psuministro/999101", PROBLEM)
 
