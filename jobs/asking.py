@@ -16,18 +16,22 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Answers(Generic[T]):
-    """What the stores told.  `troubles`: one for each store that could not be asked."""
+    """What the stores told.  `troubles`: one for each store that could not be asked.  `absent`: URLs, without secrets,
+    of those that no run has made yet."""
 
     told: list[T] = field(default_factory=list)
     troubles: list[TsiFetchError] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
         return int(worst({Exit(trouble.exit_code) for trouble in self.troubles}))
 
     def nothing(self, text: str) -> str:
-        """What a person reads where nothing was told."""
-        return f"{text}, as far as the stores could be asked" if self.troubles else text
+        """What a person reads where nothing was told: an empty folder, or a lost store, is no quiet night."""
+        limits = ["as far as the stores could be asked"] if self.troubles else []
+        limits += [f"and there is no store yet at {', '.join(self.absent)}"] if self.absent else []
+        return ", ".join([text, *limits])
 
 
 Ask = Callable[[Stored, str], Iterable[T]]
@@ -50,6 +54,8 @@ def ask_each(
         try:
             with where.opened(configuration, name) as stored:
                 answers.told.extend(ask(stored, name) if stored else ())
+                url = str(configuration.store_of(name).url)
+                answers.absent.extend([url] if stored is None and url not in answers.absent else [])
         except TsiFetchError as e:
             if job is not None or where.store:
                 raise

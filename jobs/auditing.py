@@ -31,6 +31,7 @@ def audit_rows(where: Where, job: str | None, limit: int) -> Answers[Figures]:
         urls = list(dict.fromkeys(store.url for store in configuration.settings.stores.values()))
     found: list[TrailRow] = []
     troubles: list[TsiFetchError] = []
+    absent: list[str] = []
     for url in urls:
         try:
             with open_store(url.reveal()) as stored:
@@ -38,12 +39,13 @@ def audit_rows(where: Where, job: str | None, limit: int) -> Answers[Figures]:
         except NoStore:
             if where.store:
                 raise
+            absent.append(str(url))
         except TsiFetchError as e:
             if len(urls) == 1:
                 raise
             troubles.append(e)
     newest = sorted(found, key=lambda row: (row.at, row.id), reverse=True)
-    return Answers([_figures(row) for row in newest[:limit]], troubles)
+    return Answers([_figures(row) for row in newest[:limit]], troubles, absent)
 
 
 def _figures(row: TrailRow) -> Figures:

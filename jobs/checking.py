@@ -13,7 +13,7 @@ from jobs.config.load import Configuration
 from jobs.config.secret import SecretUrl
 from jobs.disk import refuse_temporary, refuse_unwritable, room
 from jobs.findings import Finding, tried
-from store.handle import Stored, open_store
+from store.handle import NoStore, Stored, open_store
 from store.upgrade import make_room, state
 from tsi_fetch.clock import StopSignal
 from tsi_fetch.counting import count
@@ -37,12 +37,14 @@ def check(
             yield from look(configuration, name, _opened(configuration.store_of(name).url, stack), stop)
 
 
-def _opened(url: SecretUrl, stack: ExitStack) -> Stored | None:
-    """The store; None where it cannot be opened, which its own line has told."""
+def _opened(url: SecretUrl, stack: ExitStack) -> Stored | TsiFetchError | None:
+    """The store; why it cannot be opened, which its own line has told; None where no run has made it yet."""
     try:
         return stack.enter_context(open_store(url.reveal()))
-    except TsiFetchError:
+    except NoStore:
         return None
+    except TsiFetchError as e:
+        return e
 
 
 def _store_lines(name: str, url: SecretUrl, environ: Mapping[str, str]) -> Iterator[Finding]:

@@ -31,11 +31,14 @@ NO_STORE = "00000000"
 """A store's id where there is none yet; opening a sink needs some id, and writes nothing with it."""
 
 
-def look(configuration: Configuration, job: str, stored: Stored | None, stop: StopSignal) -> Iterator[Finding]:
-    """Each finding as it is known.  `stored`: the job's store; None where there is none, or it cannot be read."""
+def look(
+    configuration: Configuration, job: str, found: Stored | TsiFetchError | None, stop: StopSignal
+) -> Iterator[Finding]:
+    """Each finding as it is known.  `found`: the job's store, or why it cannot be read; None where there is none."""
+    stored = None if isinstance(found, TsiFetchError) else found
     clock = _clock(stored, stop)
     to = target(configuration, Asked(job), None)
-    yield from _sink_lines(configuration, to, job, stored, clock)
+    yield from _sink_lines(configuration, to, job, found, clock)
     yield from _source_lines(configuration, job, clock)
     if beside := _jobs_beside(configuration, job):
         yield tried(f"{job}: types shared on {to.sink}", lambda: _shared(configuration, job, beside))
@@ -52,8 +55,9 @@ def _clock(stored: Stored | None, stop: StopSignal) -> Clock:
 
 
 def _sink_lines(
-    configuration: Configuration, to: Target, job: str, stored: Stored | None, clock: Clock
+    configuration: Configuration, to: Target, job: str, found: Stored | TsiFetchError | None, clock: Clock
 ) -> Iterator[Finding]:
+    stored = None if isinstance(found, TsiFetchError) else found
     shown = getattr(to.options, "url", None) or getattr(to.options, "path", "")
     meter, hasty = Meter(), replace(to, options=hastily(to.options))
     run_id, store_id = new_run_id(clock.now()), stored.store_id if stored else NO_STORE
@@ -63,7 +67,7 @@ def _sink_lines(
         opened = tried(f"{job}: sink {to.sink} ({shown})", lambda: _open(configuration, sink, to, job))
         yield opened
         if not opened.code:
-            yield tried(f"{job}: marker on {to.sink}", lambda: _marker(sink, stored, to, job, run_id))
+            yield tried(f"{job}: marker on {to.sink}", lambda: _marker(sink, found, to, job, run_id))
         yield from _clocks(f"{job}: sink {to.sink}", meter)
     if to.kind == "folder":
         yield tried(f"{job}: disk of sink {to.sink}", lambda: room(Path(to.options.path).absolute()))
@@ -77,8 +81,12 @@ def _open(configuration: Configuration, sink: Any, to: Target, job: str) -> str:
     return f"FHIR {sink.release}, takes what the job writes"
 
 
-def _marker(sink: Any, stored: Stored | None, to: Target, job: str, run_id: str) -> str:
+def _marker(sink: Any, stored: Stored | TsiFetchError | None, to: Target, job: str, run_id: str) -> str:
     """The sink's marker must be the remembered one; to read it also shows that the credential may read."""
+    if isinstance(stored, TsiFetchError):
+        sink.read_mark(marker_name(NO_STORE, job))
+        wrong = "it can be read, and not be compared: what the store remembers of it is not known"
+        raise type(stored)(wrong, "first mend the store, then check again")
     if stored is None:
         sink.read_mark(marker_name(NO_STORE, job))
         return "can be read; there is no store yet that remembers one"

@@ -31,6 +31,7 @@ class Old:
             "store": str(self.store),
             "before": self.before.isoformat(timespec="seconds"),
             "counts": dict(self.counts),
+            "there": self.there,
         }
 
 

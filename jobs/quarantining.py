@@ -206,21 +206,23 @@ def _private(file: Path, content: bytes) -> None:
 
 @contextmanager
 def _one_store(where: Where, job: str | None, numbers: Sequence[int]) -> Iterator[Stored]:
-    """The store in which these entries lie open.  Usage where there is none, or more than one."""
-    jobs: dict[str, str] = {}
-    found: dict[str, set[int]] = {}
+    """The store in which these entries lie open.  Usage where one is not open, or they may be, or are, those of several
+    stores: a number is a store's own."""
+    found: dict[int, dict[str, str]] = {number: {} for number in numbers}  # by number and store, one of its jobs
     for name, stored in _stores(where, job):
-        there = set(numbers) & set(troubles.numbers(stored, Which(name)))
-        if there:
-            jobs[stored.store_id] = name
-            found.setdefault(stored.store_id, set()).update(there)
-    whole = [store for store, there in found.items() if there == set(numbers)]
-    if len(whole) > 1:
-        raise Usage("several stores have entries of these numbers", "name the job before them, or one --store")
-    if not whole:
-        missing = set(numbers).difference(*found.values())
-        raise Usage(f"there is no open quarantine entry {min(missing or numbers)}", "tsi-fetch quarantine list")
-    with where.opened(where.configuration(job), jobs[whole[0]]) as opened:
+        for number in set(numbers) & set(troubles.numbers(stored, Which(name))):
+            found[number][stored.store_id] = name
+    for number, stores in sorted(found.items()):
+        if not stores:
+            raise Usage(f"there is no open quarantine entry {number}", "tsi-fetch quarantine list")
+        if len(stores) > 1:
+            jobs = " and ".join(sorted(stores.values()))
+            raise Usage(f"{jobs} each have an open entry {number}", "name the job before the numbers, or one --store")
+    if len({store for stores in found.values() for store in stores}) != 1:
+        jobs = " and ".join(sorted({name for stores in found.values() for name in stores.values()}))
+        raise Usage(f"these entries lie in stores of {jobs}", "one job after the other, its name before the numbers")
+    ((name,), *_) = (stores.values() for stores in found.values())
+    with where.opened(where.configuration(job), name) as opened:
         if opened is None:
             raise Usage("the store is gone", "tsi-fetch check")
         yield opened

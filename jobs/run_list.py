@@ -25,13 +25,14 @@ def runs_of(where: Where, job: str | None, limit: int) -> Answers[Figures]:
     """The latest runs of all jobs, or of one, newest first, each with its report: `limit` in all."""
     asked = _ask(where, job, lambda stored: run_history.latest(stored, [job] if job else None, limit))
     latest = sorted(asked.told, key=lambda row: (row["started"], row["number"]), reverse=True)
-    return Answers(latest[:limit], asked.troubles)
+    return Answers(latest[:limit], asked.troubles, asked.absent)
 
 
 def run_of(where: Where, wanted: str) -> Figures:
     """One run: its id, its number, or as much of its id's beginning as no other run has.
 
-    Usage where there is none, or several; what a store that cannot be read raises, where no other has it.
+    Usage where there is none, or several.  Where a store cannot be asked a whole id is found in another one; a number
+    or a beginning may mean one of its runs, too, and raises what it raised.
     """
     if not _ID.fullmatch(wanted):
         raise Usage(f"{wanted!r} is no run's id or number", "tsi-fetch runs list")
@@ -39,10 +40,12 @@ def run_of(where: Where, wanted: str) -> Figures:
     found = {row["run"]: row for row in asked.told}
     if wanted in found:
         return found[wanted]
+    if asked.troubles:
+        trouble, maybe = asked.troubles[0], f"; {wanted} may be {', '.join(found)}, or a run in there" if found else ""
+        hint = "write the whole id of the run, or name a --store" if found else trouble.hint
+        raise type(trouble)(f"{trouble.message}{maybe}", hint)
     if len(found) == 1:
         return next(iter(found.values()))
-    if not found and asked.troubles:
-        raise asked.troubles[0]
     if not found:
         raise Usage(f"there is no run {wanted}", "tsi-fetch runs list")
     named = ", ".join(list(found)[:NAMED]) + (", …" if len(found) > NAMED else "")

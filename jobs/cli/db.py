@@ -16,6 +16,7 @@ from jobs.reporting.place import Place
 
 if TYPE_CHECKING:
     from jobs.config.secret import SecretUrl
+    from jobs.pruning import Old
 
 only_store_option = click.option(
     "--store", "url", metavar="URL", help="This store alone, instead of those of the job file."
@@ -50,18 +51,27 @@ def upgrade(voice: Voice, url: str | None, config: Path | None, as_json: bool, l
     """
     voice.speak(log=log, as_json=as_json)
     from store.upgrade import upgrade as bring_up_to_date
+    from tsi_fetch.errors import Exit, Stopped, TsiFetchError, worst
 
     done = {"current": "is up to date", "absent": "was made", "behind": "was brought up to date"}
     doing = {"absent": "makes the tables of", "behind": "brings the tables up to date of"}
+    troubles: list[TsiFetchError] = []
     for store in _stores(voice, url, config):
 
         def about_to(before: str, store: SecretUrl = store) -> None:
             voice.say(f"{doing.get(before, before)} {store}")
 
-        before = bring_up_to_date(store.reveal(), about_to)
+        try:
+            before = bring_up_to_date(store.reveal(), about_to)
+        except Stopped:
+            raise
+        except TsiFetchError as e:  # one that is down keeps no other from it
+            troubles.append(e)
+            continue
         said = done.get(before, before)
         voice.show({"store": str(store), "before": before}, f"{store} {said}")
-    return 0
+    voice.errors(troubles)
+    return int(worst({Exit(trouble.exit_code) for trouble in troubles}))
 
 
 @command.command("backup", short_help="Copy an SQLite store into a new file.")
@@ -128,20 +138,33 @@ def prune(
     from jobs.reporting.pruned import pruned_text
     from jobs.signals import listening
     from tsi_fetch.clock import SystemClock
+    from tsi_fetch.errors import Exit, Stopped, TsiFetchError, worst
 
     now = SystemClock().now()
-    found = [foresee(store, keep, now, named=url is not None) for store in _stores(voice, url, config)]
+    found: list[Old] = []
+    troubles: list[TsiFetchError] = []
+    for store in _stores(voice, url, config):
+        try:
+            found.append(foresee(store, keep, now, named=url is not None))
+        except Stopped:
+            raise
+        except TsiFetchError as e:  # one that is down keeps no other from it
+            troubles.append(e)
+    voice.errors(troubles)
+    code = int(worst({Exit(trouble.exit_code) for trouble in troubles}))
+    if not found:
+        return code
     told = [old.figures() for old in found]
     going = [old for old in found if old.counts]
     text = "".join(pruned_text(figures, done=False) for figures in told)
     told_first(voice, {"stores": told, "done": not going}, text, yes=yes and bool(going))
     if not going:
-        return 0
+        return code
     agreed(yes)
     with listening("prune again: what is gone stays gone") as stop:
         gone = [let_go(old, keep, stop).figures() for old in going]
     voice.show({"stores": gone, "done": True}, "".join(pruned_text(figures, done=True) for figures in gone))
-    return 0
+    return code
 
 
 def _stores(voice: Voice, url: str | None, config: Path | None) -> list[SecretUrl]:

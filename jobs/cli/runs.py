@@ -65,7 +65,7 @@ def list_runs(
     voice.errors(found.troubles)
     told = {"job": job, "runs": found.told, "exit_code": found.exit_code}
     none = f"{job} has not run yet" if job else "no job has run yet"
-    none = found.nothing("no run is known") if found.troubles else none
+    none = found.nothing("no run is known" if found.troubles else none)
     voice.show(told, runs_text(voice.clean(found.told), job, none))
     return found.exit_code
 

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from jobs.config.secret import Secrets
 from jobs.reporting.place import Place
+from jobs.reporting.unheard import unheard
 from jobs.reporting.visible import visible, visible_all
+from tsi_fetch.errors import TryAgain
 
 if TYPE_CHECKING:
     from jobs.planning import Listing
@@ -147,7 +149,8 @@ class Voice:
 
     @staticmethod
     def _write(stream: TextIO, text: str) -> None:
-        """Write and flush.  A reader who went away (`| head`) takes nothing from the run: its exit code stands."""
+        """Write and flush.  A reader who went away (`| head`) takes nothing from the run: its exit code stands.
+        TryAgain where what was found cannot be written; what went wrong besides is told as far as it can be."""
         Voice._pieces([text if text.endswith("\n") else text + "\n"], stream)
 
     @staticmethod
@@ -157,8 +160,12 @@ class Voice:
             for text in pieces:  # half a surrogate pair cannot be written; JSON's way
                 out.write(text.encode("utf-8", "backslashreplace").decode())
             out.flush()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        except OSError as e:
+            unheard(out)
+            if out is sys.stdout and not isinstance(e, BrokenPipeError):
+                raise TryAgain(
+                    f"what was found cannot be written: {e.strerror}", "make room where the output goes to"
+                ) from e
 
 
 def _separated(values: Iterable[bytes]) -> Iterator[str]:

@@ -106,12 +106,14 @@ def _older(block: Block) -> bool:
 
 def _of_row(block: Block) -> Iterator[str]:
     key, job, sink, made = block["key"], block["job"], block["sink"], block["resources"]
-    alive = [r for r in made if r["state"] == "live"]
+    lost = [r for r in made if r["belief"] == "forgotten"]
+    alive = [r for r in made if r["state"] == "live" or r in lost]
     held = f"{'more than ' if block['more_resources'] else ''}{count(len(made), 'resource')}"
     if not made:
         yield f"Row {key} of {job} holds no resource."
     else:
         gone = f", {len(made) - len(alive):,} of them retired or removed" if len(alive) < len(made) else ""
+        gone += f", {len(lost):,} of them lost by {sink} and to be made again" if lost else ""
         yield f"Row {key} of {job} holds {held}{gone}; {_all_now(block)}."
     if dates := sorted(r["run"]["started"] for r in made if r["run"]):
         yield f"The last of them was written at {minute(dates[-1])}."

@@ -76,7 +76,10 @@ def _made(made: Figures, block: Figures, columns: int) -> list[str]:
 
 
 def _facts(block: Figures) -> Iterator[tuple[str, Sequence[str]]]:
-    yield "source", [*(f"row {row}" for row in block.get("rows", ())[:NAMED]), *block["urls"][:NAMED]]
+    yield (
+        "source",
+        [*_some([f"row {row}" for row in block.get("rows", ())], "rows"), *_some(block["urls"], "addresses")],
+    )
     yield "scope", list(_scopes(block))
     if block["kind"] == "resource":
         yield from _of_resource(block)
@@ -89,6 +92,12 @@ def _facts(block: Figures) -> Iterator[tuple[str, Sequence[str]]]:
     yield "removal", told or ["no"]
     yield "history", [f"{minute(e['at'])}  {_event(e)}" for e in block["history"]] or ["nothing is recorded"]
     yield "store", [block["store"]]
+
+
+def _some(told: Sequence[str], what: str) -> Iterator[str]:
+    yield from told[:NAMED]
+    if more := len(told[NAMED:]):
+        yield f"and {more:,} more {what}"
 
 
 def _scopes(block: Figures) -> Iterator[str]:

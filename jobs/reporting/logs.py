@@ -9,6 +9,7 @@ from typing import Any, TextIO, cast
 import structlog
 
 from jobs.config.secret import Secrets
+from jobs.reporting.unheard import Heard
 from jobs.reporting.visible import visible_all
 
 
@@ -45,10 +46,10 @@ def configure(mode: str, secrets: Secrets, stream: TextIO) -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, Heard(stream))),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(stream)
+    handler = logging.StreamHandler(Heard(stream))
     handler.setFormatter(_Lines(shared, renderer))
     handler.setLevel(logging.WARNING)  # the root's level does not bind a logger that has a level of its own
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)

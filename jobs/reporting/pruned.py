@@ -22,6 +22,8 @@ WORDS = {
 def pruned_text(old: Mapping[str, Any], *, done: bool) -> str:
     """One store: from when on it is kept, and what goes by kind."""
     before = minute(old["before"])
+    if not old["there"]:
+        return f"{old['store']} is not there: no run has made it yet\n"
     if not old["counts"]:
         return f"{old['store']}: nothing to prune that is older than {before}\n"
     head = f"{old['store']}: {'gone' if done else 'would go'}, older than {before}:"

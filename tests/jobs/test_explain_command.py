@@ -98,6 +98,23 @@ def test_a_shared_resource_names_the_rows_that_hold_it(loaded: Any) -> None:
     assert "and 2 others of cima" in block["essence"]
 
 
+def test_what_the_sink_has_lost_was_not_removed(loaded: Any) -> None:
+    for name in ("es-aemps-mpd-99001", "es-aemps-ra-99001"):
+        [file] = loaded.out.rglob(f"{name}.json")
+        file.unlink()
+    assert loaded.run("reconcile", "cima", "--fix", "--yes")[0] == 0
+    said = " ".join(loaded.run("explain", "99001")[1].split())
+    assert ", 2 of them lost by out and to be made again;" in said
+    assert "removed;" not in said
+
+
+def test_what_is_not_named_of_its_rows_and_addresses_is_counted(loaded: Any) -> None:
+    out = loaded.run("explain", "Organization/es-aemps-org-aemps")[1]
+    [found] = json.loads(loaded.run("explain", "Organization/es-aemps-org-aemps", "--json")[1])["found"]
+    assert len(found["urls"]) > 5
+    assert f"and {len(found['urls']) - 5} more addresses" in out
+
+
 def test_offline_asks_no_sink_and_says_so(loaded: Any) -> None:
     _file(loaded, LEAFLET).unlink()
     code, out, _ = loaded.run("explain", LEAFLET, "--offline")

@@ -18,6 +18,7 @@ from jobs.signals import listening
 from tsi_fetch.errors import Exit, Stopped
 
 ROOT = Path(__file__).parents[2]
+TSI_FETCH = [sys.executable, "-W", "ignore", "-m", "jobs"]
 
 
 class _Interrupted:
@@ -45,6 +46,31 @@ def test_a_question_that_is_broken_off_changes_nothing_and_nothing_is_to_be_run_
     assert (code, "Do it?" in said[-2], "run again" in err) == (130, True, False), err
     assert said[-1] == "tsi-fetch: nothing was changed, as the question was not answered"
     assert json.loads(desk.run("audit", "--json")[1])["audit"] == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here: a full disk cannot be made")
+@pytest.mark.parametrize("full", ["stdout", "stderr"])
+def test_a_full_disk_behind_what_is_said_takes_nothing_from_the_run(desk: Any, full: str) -> None:
+    with open("/dev/full", "wb") as disk:
+        streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, full: disk}
+        ended = subprocess.run([*TSI_FETCH, "run", "cima", "--log", "text"], cwd=ROOT, check=False, **streams)
+    assert ended.returncode == (75 if full == "stdout" else 0)
+    if full == "stdout":
+        assert b"what was found cannot be written: No space left on device" in ended.stderr
+        assert b"bug" not in ended.stderr
+    [run] = json.loads(desk.run("runs", "--json")[1])["runs"]
+    assert (run["outcome"], run["exit_code"]) == ("done", 0)
+
+
+def test_a_reader_of_the_log_who_goes_away_takes_nothing_from_the_run(desk: Any) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as pipe:
+        ended = subprocess.run(
+            [*TSI_FETCH, "run", "cima", "--log", "json"], cwd=ROOT, check=False, stdout=pipe, stderr=pipe
+        )
+    [run] = json.loads(desk.run("runs", "--json")[1])["runs"]
+    assert (ended.returncode, run["outcome"], run["exit_code"]) == (0, "done", 0)
 
 
 def test_a_second_interrupt_is_told_with_what_to_do_then() -> None:

@@ -55,7 +55,21 @@ def test_nothing_is_told_only_as_far_as_the_stores_could_be_asked(
 ) -> None:
     desk.add_second_job()
     code, out, _ = desk.run(*command)
-    assert (code, out) == (78, f"{none}, as far as the stores could be asked\n")
+    there = f"and there is no store yet at sqlite:///{desk.folder}/store.db"
+    assert (code, out) == (78, f"{none}, as far as the stores could be asked, {there}\n")
+
+
+@pytest.mark.parametrize("command", [("quarantine", "list"), ("backfill", "list"), ("audit",), ("runs",)])
+def test_that_there_is_no_store_yet_is_told_beside_that_nothing_is_known(desk: Any, command: tuple[str, ...]) -> None:
+    """Also where it is in another folder, or lost."""
+    code, out, _ = desk.run(*command)
+    assert (code, "and there is no store yet at sqlite:///" in " ".join(out.split()), "store.db" in out) == (
+        0,
+        True,
+        True,
+    )
+    assert desk.run("run", "cima")[0] == 0
+    assert "no store" not in desk.run(*command)[1]
 
 
 def test_a_replay_of_all_jobs_does_those_that_it_can(troubled: Any) -> None:

@@ -1,0 +1,81 @@
+"""A number is a store's own: where several stores have it, or may have it, nobody chooses for the person."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+SOME = "99001"
+JOB = """\
+  other:
+    source: {{kind: cima, base_url: "{base}", rate: 50, attempts: 1}}
+    sink: out
+    store: beside
+    schedule: "30 9 * * *"
+    timezone: Europe/Madrid
+"""
+
+
+@pytest.fixture
+def both(desk: Any) -> Any:
+    """Job cima has entry 1 in quarantine; other, whose store is another one, has 1, 2 and 3."""
+    file = desk.folder / "jobs.yaml"
+    text = file.read_text()
+    base = text.partition('base_url: "')[2].partition('"')[0]
+    text = text.replace("sinks:\n", f'  beside: {{url: "sqlite:///{desk.folder}/beside.db"}}\nsinks:\n')
+    file.write_text(text + JOB.format(base=base))
+    desk.register.products[SOME].pop("nombre")
+    assert desk.run("run", "cima")[0] == 65
+    for product in desk.register.products.values():
+        product.pop("nombre", None)
+    assert desk.run("run", "other")[0] == 65
+    assert [numbers(desk, job) for job in ("cima", "other")] == [[1], [1, 2, 3]]
+    return desk
+
+
+def numbers(desk: Any, job: str) -> list[int]:
+    rows = json.loads(desk.run("quarantine", "list", job, "--json")[1])["quarantine"]
+    return sorted(row["number"] for row in rows)
+
+
+def test_an_entry_that_several_stores_have_is_dropped_only_by_its_jobs_name(both: Any) -> None:
+    for some in (["1"], ["1", "2"]):
+        code, _, err = both.run("quarantine", "drop", *some, "--why", "a trial", "--yes", "--log", "text")
+        assert (code, "cima and other each have an open entry 1" in err) == (2, True)
+    code, _, err = both.run("quarantine", "drop", "9999", "--why", "a trial", "--yes", "--log", "text")
+    assert (code, "there is no open quarantine entry 9999" in err) == (2, True)
+    assert (numbers(both, "cima"), numbers(both, "other")) == ([1], [1, 2, 3])
+    assert both.run("quarantine", "drop", "other", "1", "2", "--why", "a trial", "--yes")[0] == 0
+    assert (numbers(both, "cima"), numbers(both, "other")) == ([1], [3])
+    code, _, err = both.run("quarantine", "drop", "1", "3", "--why", "a trial", "--yes", "--log", "text")
+    assert (code, "these entries lie in stores of cima and other" in err) == (2, True)
+
+
+def test_a_number_of_a_run_may_be_that_of_a_store_that_cannot_be_asked(both: Any) -> None:
+    [run] = json.loads(both.run("runs", "list", "cima", "--json")[1])["runs"]
+    assert both.run("runs", "show", "1")[0] == 2
+    (both.folder / "beside.db").write_text("no database at all, but long enough to look like something")
+    for wanted in ("1", run["run"][:8]):
+        code, out, err = both.run("runs", "show", wanted)
+        assert (code, out, "the whole id" in err, run["run"] in err) == (78, "", True, True), err
+    code, out, _ = both.run("runs", "show", run["run"], "--json")
+    assert (code, json.loads(out)["run"]) == (0, run["run"])
+
+
+def test_a_store_that_is_down_keeps_no_other_from_being_looked_after(both: Any) -> None:
+    (both.folder / "store.db").write_text("no database at all, but long enough to look like something")
+    code, out, err = both.run("db", "upgrade", "--log", "text")
+    assert (code, "beside.db is up to date" in out, "store.db" in err) == (78, True, True)
+    code, out, err = both.run("db", "prune", "--keep", "90d", "--yes", "--log", "text")
+    assert (code, "beside.db: nothing to prune" in out, "store.db" in err) == (78, True, True)
+
+
+def test_a_marker_is_not_called_well_where_the_store_cannot_be_read(both: Any) -> None:
+    (both.folder / "store.db").write_text("no database at all, but long enough to look like something")
+    code, out, _ = both.run("check", "--json")
+    found = {finding["what"]: finding for finding in json.loads(out)["findings"]}
+    assert (code, found["cima: marker on out"]["code"]) == (78, 78)
+    assert "not be compared" in found["cima: marker on out"]["wrong"]
+    assert "other: marker on out" not in found, "what is well says what it found"
