@@ -207,7 +207,7 @@ def test_status_and_runs_know_what_has_run_and_what_has_not(desk: Any) -> None:
     _, out, _ = desk.run("status", "--json")
     [row] = _report(out)["jobs"]
     assert (row["job"], row["last_run"], row["outcome"]) == ("cima", None, None)
-    assert desk.run("runs", "cima")[1] == "cima has not run yet\n"
+    assert desk.run("runs", "cima")[1].startswith("cima has not run yet, and there is no store yet at sqlite:///")
     desk.run("run", "cima", "--json")
     _, out, _ = desk.run("status", "cima", "--json")
     [row] = _report(out)["jobs"]

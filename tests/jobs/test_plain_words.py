@@ -66,7 +66,7 @@ def test_a_span_is_read_as_it_is_shown() -> None:
 
 
 def test_what_is_pruned_is_counted_in_words() -> None:
-    old = {"store": "s", "before": AT, "counts": {"audit": 2, "reports": 1, "quarantine": 1}}
+    old = {"store": "s", "before": AT, "counts": {"audit": 2, "reports": 1, "quarantine": 1}, "there": True}
     lines = pruned_text(old, done=True).splitlines()
     assert lines[0] == "s: gone, older than 2026-03-02 09:30 UTC:"
     assert [" ".join(line.split()[:3]) for line in lines[1:]] == ["1 report of", "1 closed entry", "2 entries of"]

@@ -27,7 +27,8 @@ def recorded(desk: Any, run_id: str, job: str = "cima", outcome: str = "done", *
 
 
 def test_the_runs_of_all_jobs_or_of_one_with_or_without_the_word_list(desk: Any) -> None:
-    assert desk.run("runs")[:2] == (0, "no job has run yet\n")
+    there = f"and there is no store yet at sqlite:///{desk.folder}/store.db"
+    assert desk.run("runs")[:2] == (0, f"no job has run yet, {there}\n")
     desk.run("run", "cima", "--json")
     recorded(desk, "260302-0930-zzzz", "retired-job")
     _, out, _ = desk.run("runs", "--json")
