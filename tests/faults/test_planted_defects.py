@@ -332,7 +332,7 @@ def what_is_to_be_deleted_is_retired(patch: pytest.MonkeyPatch) -> None:
 
 
 def retirement_changes_nothing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(departures, "retired", lambda body: body)
+    patch.setattr(departures, "retired", lambda body, living=frozenset(): body)
 
 
 def equality_ignores_too_much(patch: pytest.MonkeyPatch) -> None:
