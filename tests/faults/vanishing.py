@@ -88,8 +88,5 @@ def _removed(run: str, versions: Mapping[str, Sequence[Version]]) -> Iterator[tu
 
 
 def _is_retired(before: object, after: object) -> bool:
-    try:
-        one, two = dump(before), dump(after)
-        return not is_retired(one) and retires(one, two)
-    except (ValueError, TypeError, KeyError, AttributeError):  # no resource
-        return False
+    one, two = dump(before), dump(after)
+    return not is_retired(one) and retires(one, two)
