@@ -46,6 +46,14 @@ class Desk:
         old = f'stores:\n  old: {{url: "sqlite:///{self.folder}/old.db"}}\n'
         file.write_text(file.read_text().replace("stores:\n", old).replace("jobs:\n", _SECOND))
 
+    def add_other_job(self, url: str) -> None:
+        """A job named `other` of the same register and sink, whose store, `beside`, is the one at this URL."""
+        file = self.folder / "jobs.yaml"
+        text = file.read_text()
+        base = text.partition('base_url: "')[2].partition('"')[0]
+        text = text.replace("sinks:\n", f'  beside: {{url: "{url}"}}\nsinks:\n')
+        file.write_text(text + _job("other", base, "beside"))
+
 
 _SECOND = """\
 jobs:
@@ -77,10 +85,15 @@ stores:
 sinks:
   out: {{kind: folder, path: "{folder}/out"}}
 jobs:
-  cima:
+{_job("cima", base_url, "main")}"""
+
+
+def _job(name: str, base_url: str, store: str) -> str:
+    return f"""\
+  {name}:
     source: {{kind: cima, base_url: "{base_url}", rate: 50, attempts: 1}}
     sink: out
-    store: main
+    store: {store}
     schedule: "30 9 * * *"
     timezone: Europe/Madrid
 """

@@ -10,15 +10,6 @@ from store.handle import open_store
 from store.upgrade import upgrade
 from tsi_fetch.words import RunRecord
 
-JOB = """\
-  other:
-    source: {{kind: cima, base_url: "{base}", rate: 50, attempts: 1}}
-    sink: out
-    store: beside
-    schedule: "30 9 * * *"
-    timezone: Europe/Madrid
-"""
-
 
 def report(out: str) -> Any:
     return json.loads(out.splitlines()[-1])
@@ -27,11 +18,8 @@ def report(out: str) -> Any:
 def two_stores(desk: Any, main: str, beside: str) -> None:
     """Each store counts its backfills from 1."""
     file = desk.folder / "jobs.yaml"
-    text = file.read_text()
-    base = text.partition('base_url: "')[2].partition('"')[0]
-    text = text.replace("sinks:\n", f'  beside: {{url: "{beside}"}}\nsinks:\n')
-    text = text.replace(f"sqlite:///{desk.folder}/store.db", main)
-    file.write_text(text + JOB.format(base=base))
+    file.write_text(file.read_text().replace(f"sqlite:///{desk.folder}/store.db", main))
+    desk.add_other_job(beside)
 
 
 def test_a_crew_works_on_its_own_backfill_where_another_store_has_one_of_that_number(

@@ -8,24 +8,12 @@ from typing import Any
 import pytest
 
 SOME = "99001"
-JOB = """\
-  other:
-    source: {{kind: cima, base_url: "{base}", rate: 50, attempts: 1}}
-    sink: out
-    store: beside
-    schedule: "30 9 * * *"
-    timezone: Europe/Madrid
-"""
 
 
 @pytest.fixture
 def both(desk: Any) -> Any:
     """Job cima has entry 1 in quarantine; other, whose store is another one, has 1, 2 and 3."""
-    file = desk.folder / "jobs.yaml"
-    text = file.read_text()
-    base = text.partition('base_url: "')[2].partition('"')[0]
-    text = text.replace("sinks:\n", f'  beside: {{url: "sqlite:///{desk.folder}/beside.db"}}\nsinks:\n')
-    file.write_text(text + JOB.format(base=base))
+    desk.add_other_job(f"sqlite:///{desk.folder}/beside.db")
     desk.register.products[SOME].pop("nombre")
     assert desk.run("run", "cima")[0] == 65
     for product in desk.register.products.values():
