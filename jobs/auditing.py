@@ -29,13 +29,13 @@ def audit_rows(where: Where, job: str | None, limit: int) -> Answers[Figures]:
         urls = [configuration.store_of(job).url]
     else:
         urls = list(dict.fromkeys(store.url for store in configuration.settings.stores.values()))
-    found: list[TrailRow] = []
+    found: list[tuple[TrailRow, str]] = []
     troubles: list[TsiFetchError] = []
     absent: list[str] = []
     for url in urls:
         try:
             with open_store(url.reveal()) as stored:
-                found += trail(stored, job, limit)
+                found += [(row, str(url)) for row in trail(stored, job, limit)]
         except NoStore:
             if where.store:
                 raise
@@ -44,13 +44,14 @@ def audit_rows(where: Where, job: str | None, limit: int) -> Answers[Figures]:
             if len(urls) == 1:
                 raise
             troubles.append(e)
-    newest = sorted(found, key=lambda row: (row.at, row.id), reverse=True)
-    return Answers([_figures(row) for row in newest[:limit]], troubles, absent)
+    newest = sorted(found, key=lambda at: (at[0].at, at[0].id), reverse=True)
+    return Answers(list(starmap(_figures, newest[:limit])), troubles, absent)
 
 
-def _figures(row: TrailRow) -> Figures:
+def _figures(row: TrailRow, store: str) -> Figures:
     return {
         "at": row.at.isoformat(timespec="seconds"),
+        "store": store,
         "job": row.job,
         "sink": row.sink,
         "who": row.actor,
@@ -61,14 +62,14 @@ def _figures(row: TrailRow) -> Figures:
 
 
 def audit_lines(rows: list[Figures]) -> list[Figures]:
-    """One line each: of the detail, what it was and what it is now."""
+    """One line each: of the detail, what it was and what it is now.  Where no job is meant, its store is named."""
     return [
         {
             "at": row["at"],
             "job": row["job"],
             "who": row["who"],
             "action": row["action"],
-            "what": _what(row["detail"]),
+            "what": _what(row["detail"]) if row["job"] else f"{_what(row['detail']) or 'nothing'}, in {row['store']}",
             "why": row["why"],
         }
         for row in rows
@@ -81,6 +82,8 @@ def _what(detail: Mapping[str, Any]) -> str | None:
         return f"{detail['from']} → {detail.get('to') or 'none'}"
     if isinstance(counts := detail.get("counts"), Mapping):
         return ", ".join(starmap(_counted, _totals(counts).items())) or None
+    if isinstance(expected := detail.get("expected"), Mapping):
+        return f"not ended; to go were {', '.join(starmap(_counted, expected.items()))}"
     return ", ".join(f"{key} {value}" for key, value in detail.items() if isinstance(value, str | int)) or None
 
 

@@ -53,7 +53,7 @@ def foresee(store: SecretUrl, keep: timedelta, now: datetime, *, named: bool) ->
 def prune(old: Old, keep: timedelta, stop: StopSignal) -> Old:
     """Let go of what `foresee` saw, with an entry in the audit trail."""
     with _opened(old.store) as stored:
-        told = {"before": old.before.isoformat(timespec="seconds"), "counts": dict(old.counts)}
+        told = {"before": old.before.isoformat(timespec="seconds")}
         deed = Deed(actor(), "db prune", f"older than {show_duration(keep)}", told)
         return Old(old.store, old.before, Pruning(stored, old.before).prune(deed, stop.check))
 

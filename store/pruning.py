@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -24,7 +24,7 @@ from store.engine import Database
 from store.handle import Stored
 from store.queries import SUCCESS
 from store.schema import audit, jobs, known, listed, lists, marks, pending, quarantine, runs, work
-from store.trail import Deed, note_deed
+from store.trail import Deed, amend_deed, note_deed
 
 PAGE = 500
 """Rows a transaction: some milliseconds."""
@@ -69,9 +69,10 @@ class Pruning:
 
     def prune(self, deed: Deed, check: Check) -> Mapping[str, int]:
         """Let go of it, page by page; what went, by kind.  The audit trail has its entry first, so that nothing goes
-        without one."""
+        without one, with what is `expected` to go; once it is gone, with the `counts` of what went instead."""
+        begun = replace(deed, detail={**deed.detail, "expected": self.count()})
         with self._database.write() as conn:
-            note_deed(conn, None, deed)
+            number = note_deed(conn, None, begun)
         gone: Counter[str] = Counter()
         for lines, reports in self._runs(self._kept()):
             check()
@@ -83,6 +84,8 @@ class Pruning:
             for page in self._pages(table, old):
                 check()
                 gone[name] += self._delete(table, old, page)
+        with self._database.write() as conn:
+            amend_deed(conn, number, {**deed.detail, "counts": dict(+gone)})
         return dict(+gone)
 
     def _delete(self, table: Table, old: Sequence[ColumnElement[bool]], page: Sequence[int]) -> int:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from store.bulk import now
 from store.schema import audit, jobs, sinks
@@ -42,11 +42,20 @@ class TrailRow:
     detail: Mapping[str, Json]
 
 
-def note_deed(conn: Connection, job_no: int | None, deed: Deed) -> None:
-    """Write the entry, within the transaction of the change that it is about."""
-    detail = msgspec.json.encode(dict(deed.detail)).decode()
+def note_deed(conn: Connection, job_no: int | None, deed: Deed) -> int:
+    """Write the entry, within the transaction of the change that it is about; its number."""
     row = {"at": now(conn), "job": job_no, "actor": deed.actor, "action": deed.action, "why": deed.why}
-    conn.execute(insert(audit).values(**row, detail=detail))
+    entry = insert(audit).values(**row, detail=_detail(deed.detail)).returning(audit.c.id)
+    return int(conn.execute(entry).scalar_one())
+
+
+def amend_deed(conn: Connection, number: int, detail: Mapping[str, Json]) -> None:
+    """What became of a deed of many transactions, in place of what was to become of it."""
+    conn.execute(update(audit).where(audit.c.id == number).values(detail=_detail(detail)))
+
+
+def _detail(detail: Mapping[str, Json]) -> str:
+    return msgspec.json.encode(dict(detail)).decode()
 
 
 def trail(stored: Stored, job: str | None = None, limit: int = 20) -> list[TrailRow]:

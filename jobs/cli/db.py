@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -16,7 +17,10 @@ from jobs.reporting.place import Place
 
 if TYPE_CHECKING:
     from jobs.config.secret import SecretUrl
-    from jobs.pruning import Old
+    from tsi_fetch.errors import TsiFetchError
+
+T = TypeVar("T")
+Given = TypeVar("Given")
 
 only_store_option = click.option(
     "--store", "url", metavar="URL", help="This store alone, instead of those of the job file."
@@ -51,27 +55,17 @@ def upgrade(voice: Voice, url: str | None, config: Path | None, as_json: bool, l
     """
     voice.speak(log=log, as_json=as_json)
     from store.upgrade import upgrade as bring_up_to_date
-    from tsi_fetch.errors import Exit, Stopped, TsiFetchError, worst
 
     done = {"current": "is up to date", "absent": "was made", "behind": "was brought up to date"}
     doing = {"absent": "makes the tables of", "behind": "brings the tables up to date of"}
-    troubles: list[TsiFetchError] = []
-    for store in _stores(voice, url, config):
 
-        def about_to(before: str, store: SecretUrl = store) -> None:
-            voice.say(f"{doing.get(before, before)} {store}")
+    def bring(store: SecretUrl) -> None:
+        before = bring_up_to_date(store.reveal(), lambda before: voice.say(f"{doing.get(before, before)} {store}"))
+        voice.show({"store": str(store), "before": before}, f"{store} {done.get(before, before)}")
 
-        try:
-            before = bring_up_to_date(store.reveal(), about_to)
-        except Stopped:
-            raise
-        except TsiFetchError as e:  # one that is down keeps no other from it
-            troubles.append(e)
-            continue
-        said = done.get(before, before)
-        voice.show({"store": str(store), "before": before}, f"{store} {said}")
+    _, troubles = _each(_stores(voice, url, config), bring)
     voice.errors(troubles)
-    return int(worst({Exit(trouble.exit_code) for trouble in troubles}))
+    return _code(troubles)
 
 
 @command.command("backup", short_help="Copy an SQLite store into a new file.")
@@ -138,20 +132,12 @@ def prune(
     from jobs.reporting.pruned import pruned_text
     from jobs.signals import listening
     from tsi_fetch.clock import SystemClock
-    from tsi_fetch.errors import Exit, Stopped, TsiFetchError, worst
 
     now = SystemClock().now()
-    found: list[Old] = []
-    troubles: list[TsiFetchError] = []
-    for store in _stores(voice, url, config):
-        try:
-            found.append(foresee(store, keep, now, named=url is not None))
-        except Stopped:
-            raise
-        except TsiFetchError as e:  # one that is down keeps no other from it
-            troubles.append(e)
+    stores = _stores(voice, url, config)
+    found, troubles = _each(stores, lambda store: foresee(store, keep, now, named=url is not None))
     voice.errors(troubles)
-    code = int(worst({Exit(trouble.exit_code) for trouble in troubles}))
+    code = _code(troubles)
     if not found:
         return code
     told = [old.figures() for old in found]
@@ -162,9 +148,33 @@ def prune(
         return code
     agreed(yes)
     with listening("prune again: what is gone stays gone") as stop:
-        gone = [let_go(old, keep, stop).figures() for old in going]
-    voice.show({"stores": gone, "done": True}, "".join(pruned_text(figures, done=True) for figures in gone))
-    return code
+        gone, failed = _each(going, lambda old: let_go(old, keep, stop))
+    voice.errors(failed)
+    figures = [old.figures() for old in gone]
+    voice.show({"stores": figures, "done": not failed}, "".join(pruned_text(old, done=True) for old in figures))
+    return _code([*troubles, *failed])
+
+
+def _each(of: Iterable[T], deed: Callable[[T], Given]) -> tuple[list[Given], list[TsiFetchError]]:
+    """What it gives of each, and the troubles: one that is down keeps no other from it.  Only `Stopped` is raised."""
+    from tsi_fetch.errors import Stopped, TsiFetchError
+
+    given: list[Given] = []
+    troubles: list[TsiFetchError] = []
+    for one in of:
+        try:
+            given.append(deed(one))
+        except Stopped:
+            raise
+        except TsiFetchError as e:
+            troubles.append(e)
+    return given, troubles
+
+
+def _code(troubles: list[TsiFetchError]) -> int:
+    from tsi_fetch.errors import Exit, worst
+
+    return int(worst({Exit(trouble.exit_code) for trouble in troubles}))
 
 
 def _stores(voice: Voice, url: str | None, config: Path | None) -> list[SecretUrl]:

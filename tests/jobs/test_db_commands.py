@@ -133,7 +133,8 @@ def test_prune_tells_asks_and_does_and_the_trail_has_it(desk: Any) -> None:
     [entry] = json.loads(desk.run("audit", "--json")[1])["audit"]
     assert (entry["action"], entry["why"], entry["job"]) == ("db prune", "older than 90d", None)
     assert entry["detail"]["counts"] == gone["counts"]
-    assert "1 report " in desk.run("audit")[1]
+    assert (entry["store"], "expected" in entry["detail"]) == (f"sqlite:///{desk.folder}/store.db", False)
+    assert "1 report, in" in desk.run("audit")[1]
     code, out, _ = desk.run("db", "prune", "--keep", "90d", "--yes")
     assert (code, "nothing to prune" in out) == (0, True)
     assert desk.run("run", "cima", "--json")[0] == 0

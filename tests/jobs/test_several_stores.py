@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,6 +61,22 @@ def test_a_store_that_is_down_keeps_no_other_from_being_looked_after(both: Any) 
     assert (code, "beside.db is up to date" in out, "store.db" in err) == (78, True, True)
     code, out, err = both.run("db", "prune", "--keep", "90d", "--yes", "--log", "text")
     assert (code, "beside.db: nothing to prune" in out, "store.db" in err) == (78, True, True)
+
+
+def test_a_prune_that_one_store_breaks_off_says_so_and_what_went_of_the_other(both: Any) -> None:
+    for job, name in (("cima", "store.db"), ("other", "beside.db")):
+        assert both.run("quarantine", "drop", job, "1", "--why", "a trial", "--yes")[0] == 0
+        with closing(sqlite3.connect(both.folder / name)) as store, store:
+            store.execute("UPDATE quarantine SET closed = 1 WHERE closed IS NOT NULL")
+            if job == "cima":
+                store.execute("CREATE TRIGGER dies BEFORE DELETE ON quarantine BEGIN DELETE FROM nowhere; END")
+    code, out, err = both.run("db", "prune", "--keep", "90d", "--yes", "--json", "--log", "text")
+    [went] = json.loads(out)["stores"]
+    assert (code != 0, json.loads(out)["done"], went["counts"]) == (True, False, {"quarantine": 1}), err
+    rows = [row for row in json.loads(both.run("audit", "--json")[1])["audit"] if row["action"] == "db prune"]
+    ended = {Path(row["store"]).name: row["detail"].keys() & {"counts", "expected"} for row in rows}
+    assert ended == {"beside.db": {"counts"}, "store.db": {"expected"}}
+    assert "not ended; to go were 1 closed entry" in " ".join(both.run("audit")[1].split())
 
 
 def test_a_marker_is_not_called_well_where_the_store_cannot_be_read(both: Any) -> None:
