@@ -199,7 +199,7 @@ def _at_work(worker: Mapping[str, Any]) -> bool:
 def _unknown_text(number: int, first: Sequence[str]) -> str:
     others = f" and {number - len(first):,} more" if number > len(first) else ""
     them = "it" if number == 1 else "them"
-    told = f"{number:,} {are(number)} not known to the source, and nothing of {them} is at the sink"
+    told = f"{number:,} {are(number)} not known to the source, and no resource belongs to {them}"
     return f"{told}: {', '.join(first)}{others}"
 
 

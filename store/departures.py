@@ -23,7 +23,7 @@ class Departures:
 
     def pending(self, of: Sequence[Ref] | None = None) -> Sequence[Pending]:
         """All of this job, or those of these refs, in the order they were decided."""
-        wanted = select(pending.c.known, scopes.c.key, pending.c.row, pending.c.accepted)
+        wanted = select(pending.c.known, scopes.c.key, pending.c.row, pending.c.accepted, pending.c.decided)
         of_scope = wanted.join(scopes, scopes.c.id == pending.c.scope)
         mine = of_scope.where(pending.c.job == self._access.job_no).order_by(pending.c.id)
         with self._access.read() as conn:
@@ -31,7 +31,7 @@ class Departures:
                 mine = mine.where(among(conn, pending.c.known, list(self._access.ids(conn, of).values())))
             found = conn.execute(mine).all()
             refs = self._access.refs(conn, {row.known for row in found})
-        return [Pending(refs[ref], scope, row, accepted) for ref, scope, row, accepted in found]
+        return [Pending(refs[ref], *which) for ref, *which in found]
 
     def live(self) -> Mapping[str, int]:
         """How many refs of each type this job has alive at its sink: a count over an index that holds all it needs

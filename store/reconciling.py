@@ -145,6 +145,7 @@ class Reconciling:
         going = set(conn.scalars(select(pending.c.known).where(among(conn, pending.c.known, ids))))
         rows = [_decided(job, stream, number, scope, at) for number in ids if number not in going]
         add_missing(conn, pending, rows)
+        self._overtake_removals(conn, stream, ids)
 
     def _bury(self, conn: Connection, stream: str, ids: Sequence[int]) -> None:
         """What is not there need not be removed either, whoever kept it before."""
@@ -152,6 +153,10 @@ class Reconciling:
             return
         buried = {"version": None, "digest": FORGOTTEN, "state": STATES.index(State.DELETED)}
         conn.execute(update(known).where(among(conn, known.c.id, ids)).values(buried))
+        self._overtake_removals(conn, stream, ids)
+
+    def _overtake_removals(self, conn: Connection, stream: str, ids: Sequence[int]) -> None:
+        """A refusal to remove them is over: they are gone, or ours again."""
         removals = [removal_of(ref) for ref in self._access.refs(conn, ids).values()]
         mine = (quarantine.c.job == self._access.job_no, quarantine.c.stream == stream, quarantine.c.closed.is_(None))
         over = update(quarantine).where(*mine, among(conn, quarantine.c.key, removals))

@@ -6,13 +6,14 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from store.bulk import among, now
 from store.handle import Stored
 from store.packing import unpack_payload
-from store.schema import audit, jobs, quarantine, sinks
-from tsi_fetch.words import Fault, Row
+from store.schema import audit, jobs, known, pending, quarantine, sinks, types
+from tsi_fetch.settle import removal_of
+from tsi_fetch.words import Fault, Ref, Row
 
 PAGE = 20
 """Entries whose bodies are held in memory together."""
@@ -78,7 +79,7 @@ def _page(conn: Connection, page: Collection[int]) -> list[Whole]:
 
 def drop(stored: Stored, numbers: Sequence[int], why: str, actor: str) -> list[int]:
     """Close those of these entries that are open for good, and say so in the audit trail, in one transaction; their
-    numbers."""
+    numbers.  What was to be removed stays at the sink."""
     with stored.database.write() as conn:
         mine = (among(conn, quarantine.c.id, sorted(numbers)), quarantine.c.closed.is_(None))
         asked = select(*(quarantine.c[name] for name in ("id", "job", "key", "ref"))).where(*mine)
@@ -86,7 +87,18 @@ def drop(stored: Stored, numbers: Sequence[int], why: str, actor: str) -> list[i
         at = now(conn)
         conn.execute(update(quarantine).where(*mine).values(closed=at, why=f"dropped: {why}"))
         for one in found:
+            if one.ref and one.key == removal_of(Ref.parse(one.ref)):
+                _let_stay(conn, one.job, Ref.parse(one.ref))
             detail = msgspec.json.encode({"entry": one.id, "key": one.key, "resource": one.ref}).decode()
             row = {"at": at, "job": one.job, "actor": actor, "action": "quarantine drop", "why": why, "detail": detail}
             conn.execute(insert(audit).values(row))
         return [one.id for one in found]
+
+
+def _let_stay(conn: Connection, job: int, ref: Ref) -> None:
+    """It is no longer to be removed."""
+    ident = (types.c.name == ref.type, known.c.ident == ref.id, jobs.c.id == job)
+    its = (
+        select(known.c.id).join(types, types.c.id == known.c.type).join(jobs, jobs.c.sink == known.c.sink).where(*ident)
+    )
+    conn.execute(delete(pending).where(pending.c.job == job, pending.c.known.in_(its)))

@@ -233,14 +233,14 @@ class _Worker:
         return reasons
 
     def _say_what_is_unknown(self, keyed: Mapping[str, int]) -> None:
-        """Keys of which the source has nothing, and of which nothing is at the sink: mistyped, perhaps."""
+        """Keys of which the source has nothing, and to which no resource belongs: mistyped, perhaps."""
         numbers = []
         for key, state in self._ports.store.scopes(list(keyed)).items():
             if not state.refs and not self._tally.may_be_troubled(key):
                 numbers.append(keyed[key])
                 self._unknown += 1
                 if self._unknown <= MOST_NAMED:
-                    self._tally.note(f"the source has nothing for {key}, and nothing of it is at the sink")
+                    self._tally.note(f"the source has nothing for {key}, and no resource belongs to it")
         if numbers:
             self._claims.unknown(numbers)
 

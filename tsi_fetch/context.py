@@ -6,6 +6,7 @@ their order.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
@@ -90,6 +91,7 @@ class Run:
         self.said_incomplete = False  # that the listing which is worked off was not complete
         self.again = settings.again  # --again, of this run or of the list that it works off
         self.leaves: bool | None = None  # whether something may have left its scope that no guard has let go; None: ask
+        self.let_go: Counter[str] = Counter()  # by type, what the vanish guard has let this run remove
         self.said_to_wait: set[Ref] = set()  # what the report counts as waiting
         self.air: Air  # set for as long as the loop turns
         self.tally = Tally(settings.job, settings.run_id, self.started, plan=settings.plan, told=ports.told)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tsi_fetch.components import components, grouped
 from tsi_fetch.counting import are, count
 from tsi_fetch.decide import FOREIGN
+from tsi_fetch.errors import Exit
 from tsi_fetch.fhir.digest import canonical_digest
 from tsi_fetch.fhir.equality import same
 from tsi_fetch.fhir.references import references
@@ -42,8 +43,50 @@ AT_ONCE = 50
 
 
 def carry_out(run: Run) -> None:
-    """Remove, retire or keep every accepted ref, by the job's policy; remember what the sink acknowledged."""
+    """Remove, retire or keep every accepted ref, by the job's policy; remember what the sink acknowledged.
+
+    A removal that lies in quarantine is tried again by `--full`, and when it is replayed (`again`).
+    """
     refs = sorted({p.ref for p in run.store.pending() if p.accepted})
+    _carry_out(run, refs if run.settings.full else _untroubled(run, refs))
+
+
+def again(run: Run, refs: Sequence[Ref]) -> frozenset[Ref]:
+    """Those of these removals that are still to be carried out, once more; which they were."""
+    going = frozenset(p.ref for p in run.store.pending(refs) if p.accepted)
+    _carry_out(run, sorted(going))
+    return going
+
+
+def too_long(run: Run) -> None:
+    """What waits too long to be retired counts as quarantine, as any change that waits does.  What cannot be deleted
+    for as long as something refers to it is told by every run, and no more."""
+    if run.settings.removal != "retire":
+        return
+    old = {
+        p.ref: p.decided
+        for p in run.store.pending()
+        if p.accepted and p.decided and run.clock.now() - p.decided > run.settings.max_wait_age
+    }
+    refs = _untroubled(run, sorted(old))
+    if refs:
+        what = (
+            f"{count(len(refs), 'resource')} could not be retired since {min(old[r] for r in refs):%Y-%m-%d}: {refs[0]}"
+        )
+        run.tally.reason(Exit.QUARANTINE, what, f"tsi-fetch explain {refs[0]}")
+
+
+def _untroubled(run: Run, refs: Sequence[Ref]) -> list[Ref]:
+    """Those whose removal does not lie in quarantine."""
+    found: list[Ref] = []
+    for some in (refs[start : start + AT_ONCE] for start in range(0, len(refs), AT_ONCE)):
+        entries = {ref: Row(removal_of(ref)).digest for ref in some}
+        lying = run.store.in_quarantine(run.source.stream, list(entries.values()))
+        found += [ref for ref, digest in entries.items() if digest not in lying]
+    return found
+
+
+def _carry_out(run: Run, refs: Sequence[Ref]) -> None:
     for some in _in_order(run, refs):
         run.stop.check()
         _some(run, some)
@@ -106,7 +149,7 @@ def _some(run: Run, refs: Sequence[Ref]) -> None:
         run,
         known=[*settled, *others],
         before=known,
-        departed=[ref for ref in refs if ref not in waiting],
+        departed=[ref for ref in refs if ref not in waiting and ref not in foreign],
         gone=[k.ref for k in settled if k.ref not in waiting],
         quarantined=[_quarantined(run, ref, faults.get(ref, FOREIGN), held.get(ref)) for ref in foreign],
         doubt=doubt,
@@ -140,17 +183,37 @@ def _wait_on(run: Run, outcomes: Sequence[Outcome]) -> frozenset[Ref]:
 
 
 def _living(run: Run, held: Mapping[Ref, Held]) -> frozenset[Ref]:
-    """Of what documents among these have as entries: what a scope still holds."""
+    """Of what documents among these have as entries, under the ids that it has there: what a scope still holds and has
+    not ended on its own."""
     inner = frozenset[Ref]().union(*(_parts(h) for ref, h in held.items() if ref.type == "Bundle"))
-    holders = run.store.holders(sorted(inner)) if inner else {}
-    return frozenset(ref for ref, scopes in holders.items() if scopes)
+    standing = {run.settings.identity.ref(ref): ref for ref in inner}
+    holders = run.store.holders(sorted(standing)) if inner else {}
+    alive = sorted(ref for ref, scopes in holders.items() if scopes)
+    for some in (alive[start : start + AT_ONCE] for start in range(0, len(alive), AT_ONCE)):
+        ended = {ref for ref, h in run.sink.find(some, bodies=True).items() if _has_ended(h)}
+        alive = [ref for ref in alive if ref not in ended]
+    return frozenset(standing[ref] for ref in alive)
 
 
 def _parts(held: Held) -> frozenset[Ref]:
     try:
         return parts(held.body) if held.body else frozenset()
-    except NotJson:
+    except ValueError:  # no resource at all
         return frozenset()
+
+
+def _has_ended(held: Held) -> bool:
+    """Its own row says so already."""
+    body = None if held.deleted else _retired(held, frozenset())
+    return body is not None and same(body, held.body or b"")
+
+
+def _retired(held: Held, living: frozenset[Ref]) -> bytes | None:
+    """None where what is held is no resource that could be retired: a file that somebody spoilt."""
+    try:
+        return retired(held.body or b"", living)
+    except ValueError:
+        return None
 
 
 def _may_be_there(known: Known) -> bool:
@@ -164,16 +227,25 @@ def _step(run: Run, known: Known, held: Held | None, living: frozenset[Ref]) -> 
         version = held.version if held else None
         digest = FORGOTTEN if known.digest == DOUBTED else known.digest  # a killed run's deletion: nothing is in doubt
         return replace(known, state=State.DELETED, version=version, digest=digest)
-    ours = held.version == known.version or run.wrote(held)
+    ours = held.version == known.version or run.wrote(held) or run.policy.adopt
     if run.settings.removal == "delete":
         return Write(known.ref, WriteAction.DELETE, held.version) if ours else None
     if not retirable(known.ref.type):
         run.tally.note(f"a {known.ref.type} cannot be retired: kept as it is")
         return replace(known, version=held.version, state=State.RETIRED) if ours else None
-    body = retired(held.body or b"{}", living)
-    if same(body, held.body or b"{}"):  # whoever made it so: nothing is overwritten
-        return replace(known, version=held.version, state=State.RETIRED, digest=canonical_digest(body))
-    return Write(known.ref, WriteAction.PUT, held.version, body) if ours else None
+    return _retire(known, held, living, ours=ours)
+
+
+def _retire(known: Known, held: Held, living: frozenset[Ref], *, ours: bool) -> Write | Known | None:
+    body = _retired(held, living)
+    if body is None:
+        return None
+    if not same(body, held.body or b""):
+        return Write(known.ref, WriteAction.PUT, held.version, body) if ours else None
+    digest = canonical_digest(body)
+    if ours or digest == known.digest:
+        return replace(known, version=held.version, state=State.RETIRED, digest=digest)
+    return replace(known, version=None, state=State.RETIRED, digest=DOUBTED)  # somebody made it so, and it is theirs
 
 
 def _write(run: Run, writes: Sequence[Write]) -> list[Outcome]:

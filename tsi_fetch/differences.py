@@ -77,6 +77,8 @@ def difference(entry: Entry, held: Held | None, *, ours: bool) -> Difference | N
     if held is None or held.deleted:
         awaited = known.state is not State.DELETED or (entry.held and known.digest == FORGOTTEN)
         return Difference(Kind.MISSING) if awaited else None
+    if known.state is State.RETIRED and not entry.held and (known.digest, known.version) == (DOUBTED, None):
+        return None  # somebody had retired it as its product left: theirs, and found when that comes back
     equal = held.body is not None and has_digest(held.body, known.digest)
     if known.state is State.DELETED:
         return Difference(Kind.BACK, ours or equal, held.version)
@@ -102,7 +104,7 @@ def repair(entry: Entry, found: Difference) -> Repair:
 def is_repaired(entry: Entry, needed: Repair) -> bool:
     """True where memory is already as this repair would leave it, and only a run can go on."""
     known = entry.known
-    if needed.action is Action.FORGET:
+    if needed.action in (Action.FORGET, Action.RELEASE):
         return known.version is None and known.digest == DOUBTED
     return needed.action is Action.BURY and known.state is State.DELETED and known.digest == FORGOTTEN
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ SHARE_OF_ROWS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Vanishing:
-    """Refs of one type that would go, of so many alive."""
+    """Refs of one type that would go in one run, of so many alive."""
 
     type: str
     going: int
@@ -30,19 +31,20 @@ def going(pending: Iterable[Pending], holders: Mapping[Ref, frozenset[str]], job
     return frozenset(ref for ref, scopes in left.items() if not holders.get(ref, frozenset()) - scopes)
 
 
-def vanishing(refs: Iterable[Ref], live: Mapping[str, int], max_vanish: float, accepted: int) -> list[Vanishing]:
+def vanishing(
+    refs: Iterable[Ref], live: Mapping[str, int], max_vanish: float, accepted: int, before: Mapping[str, int]
+) -> list[Vanishing]:
     """The types for which the vanish guard trips.
 
     More than three *and* more than `max_vanish` of the live refs of the type, and always more than half of at least
-    four; up to `accepted` (of each type) let through by hand.
+    four; up to `accepted` (of each type) let through by hand.  `before`: how many of each type this run has let go
+    already; they count, and are among the live ones still.
     """
-    counts: dict[str, int] = {}
-    for ref in refs:
-        counts[ref.type] = counts.get(ref.type, 0) + 1
+    counts = Counter(ref.type for ref in refs)
     return [
         Vanishing(kind, count, live.get(kind, 0))
-        for kind, count in sorted(counts.items())
-        if count > accepted and _too_many(count, live.get(kind, 0), max_vanish)
+        for kind, new in sorted(counts.items())
+        if (count := new + before.get(kind, 0)) > accepted and _too_many(count, live.get(kind, 0), max_vanish)
     ]
 
 

@@ -85,7 +85,8 @@ def _only(run: Run, keys: Sequence[str]) -> Batches:
     yield None
     for key, state in run.store.scopes(main).items():
         if not state.refs and not run.tally.may_be_troubled(key):
-            run.tally.note(f"the source has nothing for {key}, and nothing of it is at the sink")
+            run.tally.note(f"the source has nothing for {key}, and no resource belongs to it")
+    _vanish_guard(run, frozenset(scopes))
     run.store.advance(run.source.stream, None, clear=False, scopes=scopes)
 
 
@@ -185,24 +186,31 @@ def _end(run: Run, cursor: Cursor | None, *, clear: bool) -> None:
         run.tally.watermark = (run.tally.watermark[0], cursor)
 
 
-def _vanish_guard(run: Run) -> None:
-    undecided = [p for p in run.store.pending() if not p.accepted]
+def _vanish_guard(run: Run, scopes: frozenset[str] | None = None) -> None:
+    """`Guarded` where more is to go than one run may remove, counted with what earlier passes of this run let go.
+
+    `scopes`: of these alone (None: of all).
+    """
+    undecided = [p for p in run.store.pending() if not p.accepted and (scopes is None or p.scope in scopes)]
     if not undecided:
         return
     holders = run.store.holders(sorted({p.ref for p in undecided}))
     refs = guards.going(undecided, holders, run.settings.job)
     known = run.store.known(sorted(refs))
     refs = frozenset(ref for ref in refs if ref in known and known[ref].state is State.LIVE)  # what is gone cannot go
-    tripped = guards.vanishing(refs, run.store.live(), run.settings.max_vanish, run.settings.accept_vanish)
+    most, accepted = run.settings.max_vanish, run.settings.accept_vanish
+    tripped = guards.vanishing(refs, run.store.live(), most, accepted, run.let_go)
     if not tripped:
+        run.let_go.update(ref.type for ref in refs)
         return
     run.store.discard(run.source.stream)
     run.tally.note(f"would vanish: {_some(refs)}")
     what = ", ".join(f"{v.going} of {v.live} {v.type}" for v in tripped)
-    most = max(v.going for v in tripped)
+    before = ", ".join(f"{run.let_go[v.type]} {v.type}" for v in tripped if run.let_go[v.type])
+    others = f"{before} of it were let go before, and no more is" if before else "nothing is removed"
     raise Guarded(
-        f"too much would vanish: {what}; nothing is removed",
-        f"see whether the source lost them; if they are really gone: --accept-vanish {most}",
+        f"too much would vanish: {what}; {others}",
+        f"see whether the source lost them; if they are really gone: --accept-vanish {max(v.going for v in tripped)}",
     )
 
 

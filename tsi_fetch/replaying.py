@@ -12,12 +12,12 @@ from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
-from tsi_fetch import waiting
+from tsi_fetch import departures, waiting
 from tsi_fetch.context import Ports, Replayed, Run, Settings
 from tsi_fetch.errors import Exit, TsiFetchError
 from tsi_fetch.report import Report
 from tsi_fetch.run import air_of, launch
-from tsi_fetch.settle import REMOVAL
+from tsi_fetch.settle import removed
 from tsi_fetch.words import Batch, Brought, Row
 
 AT_ONCE = 5
@@ -35,8 +35,8 @@ def replay(ports: Ports, settings: Settings, entries: Iterable[Entry]) -> Report
     """Send these entries, of one stream, through the loop, under the job's lease, and report; what ends it early
     (TsiFetchError) is in the report.
 
-    An entry of which no answers are stored (it could not be fetched, or was refused when it was to be removed) is told,
-    and stays.
+    A removal that was refused is tried again.  An entry of which no answers are stored (it could not be fetched) is
+    told, and stays.
     """
     run = Run(ports, replace(settings, replays=True))
     try:
@@ -48,7 +48,7 @@ def replay(ports: Ports, settings: Settings, entries: Iterable[Entry]) -> Report
 
 
 def _everything(run: Run, entries: Iterator[Entry]) -> None:
-    run.sink.open(run.source.types)
+    run.sink.open(run.source.types, deletes=run.settings.removal == "delete")
     stays = run.store.position(run.source.stream).cursor
     run.tally.watermark = (stays, stays)
     run.marker.check()
@@ -60,6 +60,7 @@ def _everything(run: Run, entries: Iterator[Entry]) -> None:
                 launch(run, Batch(run.source.stream, (row,)), Brought.KEY)
             run.air.land()
             run.replaying.clear()  # their bodies
+            _removals(run, some)
             run.progress("replayed", run.tally.rows["read"], None)
     waiting.release(run)
     run.marker.close()
@@ -69,9 +70,10 @@ def _rows(run: Run, entries: Sequence[Entry]) -> tuple[Row, ...]:
     """The rows, each once, however many of its changes were refused."""
     rows: dict[bytes, Row] = {}
     for number, row in entries:
+        if removed(row.key):
+            continue
         if not row.answers:
-            anew = "--full" if row.key.startswith(REMOVAL) else f"--only '{row.key}'"
-            hint = f"tsi-fetch run {run.settings.job} {anew}"
+            hint = f"tsi-fetch run {run.settings.job} --only '{row.key}'"
             run.tally.reason(Exit.QUARANTINE, f"entry {number} ({row.key}) has no stored answers to replay", hint)
             continue
         digest = row.digest
@@ -79,3 +81,12 @@ def _rows(run: Run, entries: Sequence[Entry]) -> tuple[Row, ...]:
         run.replaying[digest] = Replayed(row, (*(before.entries if before else ()), number))
         rows[digest] = row
     return tuple(rows.values())
+
+
+def _removals(run: Run, entries: Sequence[Entry]) -> None:
+    """What was to be removed and was refused, once more; what is no longer to go is told."""
+    numbers = {ref: number for number, row in entries if (ref := removed(row.key))}
+    tried = departures.again(run, sorted(numbers))
+    for ref in sorted(numbers.keys() - tried):
+        what = f"entry {numbers[ref]}: {ref} is no longer to be removed"
+        run.tally.reason(Exit.QUARANTINE, what, f"tsi-fetch quarantine drop {numbers[ref]} --why …")

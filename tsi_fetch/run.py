@@ -147,6 +147,7 @@ def _old_troubles(run: Run) -> None:
     if oldest and not run.settings.plan:
         run.tally.note(f"something lies in quarantine since {oldest:%Y-%m-%d}: tsi-fetch quarantine list")
     waiting.too_long(run, waiting_since)
+    departures.too_long(run)
     if oldest and _too_old(run, oldest):
         what = f"something lies in quarantine since {oldest:%Y-%m-%d}"
         run.tally.reason(Exit.QUARANTINE, what, f"tsi-fetch quarantine list --job {job}")

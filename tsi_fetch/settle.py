@@ -51,6 +51,11 @@ def removal_of(ref: Ref) -> str:
     return f"{REMOVAL}{ref}"
 
 
+def removed(key: str) -> Ref | None:
+    """The ref of such a key; None of any other."""
+    return Ref.parse(key.removeprefix(REMOVAL)) if key.startswith(REMOVAL) else None
+
+
 def names(batch: Batch) -> frozenset[str]:
     """The keys of a batch's rows, and of the scopes they speak for."""
     return frozenset(row.key for row in batch.rows).union(claim.key for row in batch.rows for claim in row.scopes)
@@ -106,7 +111,7 @@ def remembered(flight: Flight, outcomes: Sequence[Outcome], run: Run) -> Settlem
         quarantined=tuple(quarantined),
         checkpoint=tuple(key for t in judged.turned for key in t.row.settles) if flight.brought is Brought.FEED else (),
         keys=() if run.settings.only or replays else tuple(fetched),
-        closed=() if replays else (*_overtaken(judged), *map(removal_of, judged.decisions)),
+        closed=() if replays else (*_overtaken(judged), *map(removal_of, {*judged.decisions, *_given(refused)})),
         waiting=tuple(_waiting(judged, outcomes, run)),
         arrived=tuple(_arrived(judged, outcomes, refused)),
         doubt=flight.doubt,
@@ -140,6 +145,11 @@ def _replayed(judged: Judged, run: Run) -> Iterator[int]:
     for t in judged.turned:
         if run.replaying and t.fault is not OVERTAKEN and (replayed := run.replaying.get(t.row.digest)):
             yield from replayed.entries
+
+
+def _given(refused: Sequence[tuple[Upsert, Fault]]) -> Iterator[Ref]:
+    """What the source has again, though it may not be written."""
+    return (upsert.ref for upsert, _ in refused)
 
 
 def _overtaken(judged: Judged) -> Iterator[str]:

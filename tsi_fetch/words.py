@@ -472,6 +472,7 @@ class Pending:
     scope: str
     row: str
     accepted: bool = False
+    decided: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

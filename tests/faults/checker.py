@@ -148,7 +148,8 @@ def _unfinished(e: Evidence) -> Iterator[str]:
     for ref, missing in e.waiting.items():
         if all(_last(e, target) is not None for target in missing):
             yield f"{ref} waits for what is there"
-    yield from (f"{ref} is still to go" for ref in e.pending if not _needed(e, ref))
+    told = {ref for ref in e.pending if f"removal of {ref}" in e.troubles}  # it goes once a person has said so
+    yield from (f"{ref} is still to go" for ref in e.pending if ref not in told and not _needed(e, ref))
     if e.left:
         yield f"{e.left} keys of a work list are left"
     yield from (

@@ -492,6 +492,12 @@ def test_somebody_elses_is_refused_where_it_is_not_what_the_source_says(
     assert life._untaken(there) == set()
 
 
+def test_what_a_person_was_told_of_may_still_be_to_go() -> None:
+    edited = replace(held(truth(), GONE, Version(LEFT, "r1")), pending=(GONE,), settled=frozenset(), tampered=True)
+    assert f"{GONE} is still to go" in look(edited).untrue
+    assert f"{GONE} is still to go" not in look(replace(edited, troubles=(f"removal of {GONE}",))).untrue
+
+
 def test_a_settled_row_of_what_the_source_removed_says_that_it_went() -> None:
     unsure = replace(held(truth(), GONE, Version(LEFT, "r1")), runs=(FIRST, Ended("r2", -signal.SIGKILL, "lost", None)))
     assert look(unsure).lost == ("f4 counts as settled, and what it announced is nowhere",)

@@ -120,7 +120,7 @@ def test_keys_that_the_source_does_not_know_are_told_at_the_end_and_in_show(desk
     found = json.loads(desk.run("backfill", "show", "1", "--json")[1])
     assert (found["unknown"], found["not_known"]) == (2, ["9900", "99OO2"])
     text = desk.run("backfill", "show", "1")[1]
-    assert "2 are not known to the source, and nothing of them is at the sink: 9900, 99OO2" in words(text)
+    assert "2 are not known to the source, and no resource belongs to them: 9900, 99OO2" in words(text)
 
 
 def test_a_key_with_a_hash_inside_is_no_comment_to_the_help_either(desk: Any) -> None:

@@ -463,7 +463,7 @@ def test_a_key_that_the_source_does_not_know_is_told(house: House) -> None:
     report = house.work(house.backfill("p1", "p1x"))
     assert (report.exit_code, report.notes) == (
         0,
-        ("the source has nothing for p1x, and nothing of it is at the sink",),
+        ("the source has nothing for p1x, and no resource belongs to it",),
     )
 
 

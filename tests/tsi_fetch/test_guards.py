@@ -20,17 +20,17 @@ def refs(count: int) -> list[Ref]:
     ],
 )  # fmt: skip
 def test_the_vanish_guard(count: int, live: int, trips: bool) -> None:
-    assert bool(vanishing(refs(count), {"Organization": live}, 0.05, 0)) is trips
+    assert bool(vanishing(refs(count), {"Organization": live}, 0.05, 0, {})) is trips
 
 
 def test_the_vanish_guard_counts_types_apart() -> None:
-    tripped = vanishing([*refs(3), Ref("List", "x")], {"Organization": 4, "List": 100}, 0.05, 0)
+    tripped = vanishing([*refs(3), Ref("List", "x")], {"Organization": 4, "List": 100}, 0.05, 0, {})
     assert [(v.type, v.going, v.live) for v in tripped] == [("Organization", 3, 4)]
 
 
 def test_a_hand_lets_so_many_through() -> None:
-    assert not vanishing(refs(51), {"Organization": 60}, 0.05, 51)
-    assert vanishing(refs(52), {"Organization": 60}, 0.05, 51)
+    assert not vanishing(refs(51), {"Organization": 60}, 0.05, 51, {})
+    assert vanishing(refs(52), {"Organization": 60}, 0.05, 51, {})
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,17 @@ def test_a_removal_that_was_refused_is_over_once_it_is_done(loaded: House) -> No
     assert loaded.reader(lambda store: store.oldest_quarantine()) is None
 
 
+def test_what_somebody_retired_in_their_own_words_is_theirs(loaded: House) -> None:
+    """Nothing was to be written over it as its product left; nor is it ours since then, or to be mended."""
+    body = b'{"resourceType":"Organization","id":"a","name":"A, see the note","active":false}'
+    loaded.sink.edit(org("a"), body)
+    assert kinds(compared(loaded)) == {"changed": ("a",)}
+    loaded.source.change("p1", None)
+    assert loaded.run().exit_code == 0
+    in_step(loaded)
+    assert (loaded.sink.body(org("a")), known(loaded, "a").version) == (body, None)
+
+
 def test_a_wiped_server_is_filled_again(loaded: House) -> None:
     wiped(loaded.sink)
     assert loaded.run().exit_code == 77

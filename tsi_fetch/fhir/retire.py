@@ -37,24 +37,28 @@ def retired(body: bytes, living: frozenset[Ref] = frozenset()) -> bytes:
     Of a Bundle all entries but those of `living` refs: a document that ends does not end the product that it is about.
 
     A narrative that stayed would be sent as ours, and what is held later could not be told from what was written.
-    Idempotent.  NotJson where the body is not JSON; ValueError where the type cannot be retired.
+    Idempotent.  NotJson where the body is not JSON; ValueError where it is no resource of a type that can be retired.
     """
     return dump(_retired(without_added_text(parse(body), None), living))
 
 
 def parts(body: bytes) -> frozenset[Ref]:
     """What a Bundle has as entries, by type and id; nothing of any other resource.  NotJson where it is not JSON."""
-    resource = parse(body)
-    entries = resource.get("entry", []) if resource.get("resourceType") == "Bundle" else []
-    return frozenset(ref for entry in entries if (ref := _ref(_of_entry(entry))) is not None)
+    return frozenset(ref for entry in _entries(parse(body)) if (ref := _ref(_of_entry(entry))) is not None)
+
+
+def _entries(resource: Json) -> list[Json]:
+    is_bundle = isinstance(resource, dict) and resource.get("resourceType") == "Bundle"
+    entries = resource.get("entry") if is_bundle else None
+    return entries if isinstance(entries, list) else []
 
 
 def _retired(resource: Json, living: frozenset[Ref]) -> Json:
-    kind = resource.get("resourceType")
+    kind = resource.get("resourceType") if isinstance(resource, dict) else None
     if not retirable(str(kind)):
         raise ValueError(f"a {kind} cannot be retired")
     if kind == "Bundle":
-        return {**resource, "entry": [_retired_entry(e, living) for e in resource.get("entry", [])]}
+        return {**resource, "entry": [_retired_entry(e, living) for e in _entries(resource)]}
     if kind == "Organization":
         return {**resource, "active": False}
     return {**resource, "status": RETIRED_STATUS[str(kind)]}

@@ -12,6 +12,7 @@ import pytest
 from cima_house import CimaHouse, changes
 from fake_cima import stamp
 
+from tsi_fetch.identity import Identity
 from tsi_fetch.words import Ref, State
 
 REV, SUSP = stamp("2026-02-27T23:00:00+00:00"), stamp("2026-02-20T23:00:00+00:00")
@@ -185,6 +186,43 @@ def test_a_document_that_leaves_takes_its_bundle_composition_and_entry_along_and
     house.product()["docs"].append(paper)
     assert _moved(house, "p") == written
     assert house.files() == first
+
+
+def test_a_document_that_leaves_as_its_product_is_revoked_says_that_the_product_is_over(house: CimaHouse) -> None:
+    house.product()["estado"]["rev"] = REV
+    house.product()["docs"] = [d for d in house.product()["docs"] if d["tipo"] != 2]
+    _moved(house, "estado", "p")
+    assert house.statuses()["MedicinalProductDefinition/es-aemps-mpd-99001"] == "retired"
+    assert _alive_inside(house, "Bundle/es-aemps-bundle-p-99001") == set()
+
+
+def test_a_document_that_leaves_under_a_prefix_does_not_end_its_product(tmp_path: Path) -> None:
+    """The entries of a document have the register's own ids."""
+    house, identity = CimaHouse(tmp_path), Identity("x")
+    house.night(identity=identity)
+    house.product()["docs"] = [d for d in house.product()["docs"] if d["tipo"] != 2]
+    house.tell("p")
+    house.night(identity=identity)
+    alive = _alive_inside(house, "Bundle/x-es-aemps-bundle-p-99001")
+    assert {"MedicinalProductDefinition", "RegulatedAuthorization", "PackagedProductDefinition"} <= alive
+    assert "Composition" not in alive
+
+
+@pytest.mark.parametrize("spoilt", [b"", b"{", b"[]", b'{"resourceType":"Patient"}', b'{"resourceType":"Bundle"}'])
+def test_a_file_that_somebody_spoilt_keeps_nothing_else_from_leaving(house: CimaHouse, spoilt: bytes) -> None:
+    (house.folder / "Bundle/es-aemps-bundle-p-99001.json").write_bytes(spoilt)
+    house.product()["docs"] = [d for d in house.product()["docs"] if d["tipo"] != 2]
+    house.tell("p")
+    assert house.any_night().exit_code == 65
+    assert house.troubles() == {"removal of Bundle/es-aemps-bundle-p-99001"}
+    assert json.loads(house.files()[Ref("DocumentReference", "es-aemps-doc-99001-p")])["status"] == "superseded"
+    assert house.any_night().exit_code == 0, "it was told"
+
+
+def _alive_inside(house: CimaHouse, bundle: str) -> set[str]:
+    """Types of what a document has as entries that are not over; who published it is no matter of its end."""
+    inner = [entry["resource"] for entry in house.resource(bundle)["entry"]]
+    return {r["resourceType"] for r in inner if r["resourceType"] != "Organization" and not _is_over(r)}
 
 
 def test_with_the_last_document_the_list_leaves(any_house: CimaHouse) -> None:

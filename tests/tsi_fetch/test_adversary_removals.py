@@ -1,0 +1,182 @@
+"""What is to be removed, and what somebody made of it meanwhile: where that loses their work, or says too little."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from house import House, org
+from referring_table import referential
+from table_source import TODAY, TableSource, organization
+
+from store.handle import open_store
+from store.troubles import Which, drop, numbers
+from tsi_fetch.fhir.tokens import dump, parse
+from tsi_fetch.words import Fault, Ref
+
+NIGHTS = [TODAY + timedelta(days=n) for n in range(9)]
+THEIRS = dump({"resourceType": "Organization", "id": "c", "name": "C, see the curator's note", "active": False})
+FOREIGN = organization("c", "edited")
+LONG_AGO = timedelta(days=-9999)
+"""How old what waits may be: whatever it is, it is older."""
+
+
+def many(folder: Path, count: int) -> House:
+    """A register of so many products, one resource each, loaded."""
+    house = House(folder, TableSource({f"p{n}": {f"o{n}": f"O{n}"} for n in range(count)}))
+    assert house.run().exit_code == 0
+    return house
+
+
+def lying(house: House) -> list[str]:
+    with open_store(house.url) as stored:
+        return [t.key for t in stored.reader("job", "memory").troubles()]
+
+
+def to_go(house: House) -> list[Ref]:
+    with open_store(house.url) as stored:
+        return [p.ref for p in stored.reader("job", "memory").pending()]
+
+
+def edited(house: House, body: bytes = FOREIGN, **settings: object) -> House:
+    """Somebody edited c, and then its product left the source."""
+    house.sink.edit(org("c"), body)
+    house.source.change("p3", None, NIGHTS[1])
+    house.run(**settings)
+    return house
+
+
+# -- somebody retired it, and wrote something of their own
+
+
+def test_what_somebody_retired_in_other_words_is_theirs_when_the_product_comes_back(loaded: House) -> None:
+    edited(loaded, THEIRS)
+    assert (loaded.sink.body(org("c")), lying(loaded), to_go(loaded)) == (THEIRS, [], [])
+    loaded.source.change("p3", {"c": "C"}, NIGHTS[2])
+    report = loaded.run()
+    assert (report.exit_code, [t.code for t in report.quarantined]) == (65, ["foreign"])
+    assert loaded.sink.body(org("c")) == THEIRS
+
+
+# -- a removal that was refused
+
+
+@pytest.mark.parametrize("removal", ["retire", "delete"])
+def test_a_refused_removal_is_carried_out_once_the_job_adopts(loaded: House, removal: str) -> None:
+    edited(loaded, removal=removal)
+    assert (lying(loaded), to_go(loaded)) == (["removal of Organization/c"], [org("c")])
+    lookups = loaded.sink.lookups
+    assert loaded.run(removal=removal).exit_code == 0, "it was told, and a person is to look"
+    assert (loaded.sink.body(org("c")), loaded.sink.lookups) == (FOREIGN, lookups)
+    assert loaded.run(removal=removal, full=True).exit_code == 65, "asked again, and still somebody's"
+    assert len(lying(loaded)) == 1
+    report = loaded.run(removal=removal, full=True, on_existing="adopt")
+    assert (report.exit_code, lying(loaded), to_go(loaded)) == (0, [], [])
+    left = loaded.sink.body(org("c"))
+    assert left is None if removal == "delete" else parse(left or b"")["active"] is False
+
+
+def test_a_replay_tries_a_refused_removal_again(loaded: House) -> None:
+    loaded.source.change("p3", None, NIGHTS[1])
+    loaded.sink.refuse = {org("c"): Fault("sink", "$", "not today")}
+    assert loaded.run().exit_code == 65
+    assert (loaded.replay().exit_code, lying(loaded)) == (65, ["removal of Organization/c"])
+    loaded.sink.refuse = {}
+    report = loaded.replay()
+    assert (report.exit_code, report.counts, lying(loaded)) == (0, {"Organization": {"retired": 1}}, [])
+
+
+def test_a_refused_removal_that_is_dropped_is_over(loaded: House) -> None:
+    edited(loaded)
+    with open_store(loaded.url) as stored:
+        drop(stored, numbers(stored, Which("job")), "theirs are right", "me@here")
+    assert (to_go(loaded), lying(loaded)) == ([], [])
+    assert loaded.run(full=True).exit_code == 0
+    assert loaded.sink.body(org("c")) == FOREIGN
+
+
+def test_a_refused_removal_is_over_when_the_product_comes_back(loaded: House) -> None:
+    edited(loaded)
+    loaded.source.change("p3", {"c": "C"}, NIGHTS[2])
+    report = loaded.run()
+    assert [(t.key, t.code) for t in report.quarantined] == [("p3 Organization/c", "foreign")]
+    assert (lying(loaded), to_go(loaded)) == (["p3"], [])
+    loaded.run(full=True)
+    assert lying(loaded) == ["p3"]
+
+
+# -- the guard
+
+
+def test_what_leaves_in_several_passes_of_a_run_is_counted_together(tmp_path: Path) -> None:
+    house = many(tmp_path, 60)
+    for n in range(3):
+        house.source.change(f"p{n}", None, NIGHTS[1])
+    for n in range(3, 6):
+        house.source.table[f"p{n}"] = None
+    report = house.run(full=True)
+    assert (report.exit_code, report.counts) == (77, {"Organization": {"unchanged": 54}})
+    [reason] = report.reasons
+    told = "too much would vanish: 6 of 60 Organization; 3 Organization of it were let go before, and no more is"
+    assert reason.what == told
+    assert "--accept-vanish 6" in reason.hint
+    assert house.run(accept_vanish=6).counts == {"Organization": {"retired": 6}}
+
+
+def test_single_products_pass_the_guard_too(tmp_path: Path) -> None:
+    house = many(tmp_path, 60)
+    keys = tuple(f"p{n}" for n in range(40))
+    house.source.table.update(dict.fromkeys(keys))
+    report = house.run(only=keys)
+    assert (report.exit_code, report.counts) == (77, {})
+    assert house.run().counts == {}
+    assert house.run(only=keys, accept_vanish=40).counts == {"Organization": {"retired": 40}}
+
+
+def test_single_products_say_nothing_of_what_another_pass_has_left_undecided(tmp_path: Path) -> None:
+    """A feed that was cut short has decided nothing yet; its removals are not those of the products that are named."""
+    house = many(tmp_path, 60)
+    for n in range(10):
+        house.source.change(f"p{n}", None, NIGHTS[1])
+    house.run(most_rows=10)
+    house.source.table["p20"] = None
+    assert house.run(only=("p20",)).counts == {"Organization": {"retired": 1}}
+
+
+# -- what cannot be retired yet
+
+
+def test_a_retirement_that_waits_for_too_long_is_red(tmp_path: Path) -> None:
+    house = referential(tmp_path, {"p1": {"a": "A -> t", "x": "X"}, "p2": {"t": "T"}})
+    house.run()
+    house.sink.edit(org("t"), None)
+    house.source.change("p1", {"x": "X"})
+    assert house.run().exit_code == 0
+    report = house.run(max_wait_age=LONG_AGO)
+    assert (report.exit_code, report.outcome) == (65, "quarantined")
+    assert [("Organization/a" in r.what, r.hint) for r in report.reasons] == [
+        (True, "tsi-fetch explain Organization/a")
+    ]
+    house.sink.edit(org("t"), b'{"resourceType":"Organization","id":"t"}')
+    assert house.run(max_wait_age=LONG_AGO).exit_code == 0
+
+
+def test_a_deletion_that_something_refers_to_is_told_and_no_more(tmp_path: Path) -> None:
+    house = referential(tmp_path, {"p1": {"a": "A"}, "p2": {"t": "T"}})
+    house.run()
+    house.sink.edit(org("z"), b'{"resourceType":"Organization","id":"z","partOf":{"reference":"Organization/a"}}')
+    house.source.change("p1", None)
+    report = house.run(removal="delete", max_wait_age=LONG_AGO)
+    assert (report.exit_code, ["still referred to" in note for note in report.notes]) == (0, [True])
+
+
+# -- what is said of what has gone
+
+
+@pytest.mark.parametrize("removal", ["retire", "keep"])
+def test_of_a_product_that_has_gone_it_is_not_said_that_nothing_is_there(loaded: House, removal: str) -> None:
+    loaded.source.change("p3", None, NIGHTS[1])
+    loaded.run(removal=removal)
+    assert loaded.run(only=("p3",)).notes == ("the source has nothing for p3, and no resource belongs to it",)
+    assert org("c") in loaded.sink.live()
