@@ -140,6 +140,7 @@ def _old_troubles(run: Run) -> None:
     try:
         oldest, waiting_since = run.store.oldest_quarantine(), run.store.oldest_waiting()
         unlisted = run.store.unlisted(run.source.stream)
+        departures.too_long(run)
     except TsiFetchError as e:
         run.tally.failed(e)
         return
@@ -147,7 +148,6 @@ def _old_troubles(run: Run) -> None:
     if oldest and not run.settings.plan:
         run.tally.note(f"something lies in quarantine since {oldest:%Y-%m-%d}: tsi-fetch quarantine list")
     waiting.too_long(run, waiting_since)
-    departures.too_long(run)
     if oldest and _too_old(run, oldest):
         what = f"something lies in quarantine since {oldest:%Y-%m-%d}"
         run.tally.reason(Exit.QUARANTINE, what, f"tsi-fetch quarantine list --job {job}")
