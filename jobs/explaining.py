@@ -237,7 +237,7 @@ def _waiter(waiter: Waiter) -> Figures:
 
 def _leaving(removal: Removal) -> Figures:
     told = {"resource": str(removal.ref), "job": removal.job, "scope": removal.scope, "key": removal.row}
-    return {**told, "accepted": removal.accepted, "decided": _iso(removal.decided)}
+    return {**told, "accepted": removal.accepted, "refused": removal.refused, "decided": _iso(removal.decided)}
 
 
 def _aside(aside: SetAside) -> Figures:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, exists, func, select
 
 from store.bulk import among
 from store.handle import Stored
@@ -32,7 +32,7 @@ from store.traces import (
 )
 from store.waits import Wait, missing_of
 from store.worklists import NOT_OVER
-from tsi_fetch.settle import removal_of
+from tsi_fetch.settle import REMOVAL, removal_of
 from tsi_fetch.words import Known, Ref
 
 MOST_SCOPES = 20
@@ -151,7 +151,9 @@ def _scope_rows(conn: Connection, ids: Sequence[int]) -> list[ScopeRow]:
 
 def _removals(conn: Connection, which: ColumnElement[bool], most: int) -> Iterator[Removal]:
     named = (types.c.name, known.c.ident)
-    columns = (*named, jobs.c.name, scopes.c.key, pending.c.row, pending.c.accepted, pending.c.decided)
+    key = REMOVAL + types.c.name + "/" + known.c.ident
+    refused = exists().where(entries.c.job == pending.c.job, entries.c.closed.is_(None), entries.c.key == key)
+    columns = (*named, jobs.c.name, scopes.c.key, pending.c.row, pending.c.accepted, pending.c.decided, refused)
     joined = select(*columns).join(jobs, jobs.c.id == pending.c.job).join(scopes, scopes.c.id == pending.c.scope)
     joined = joined.join(known, known.c.id == pending.c.known).join(types, types.c.id == known.c.type)
     for kind, ident, *row in conn.execute(joined.where(which).order_by(pending.c.id).limit(most)):

@@ -54,7 +54,7 @@ class ScopeRow:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """A removal that was decided and not carried out; `accepted`: past the guard."""
+    """A removal that was decided and not carried out; `accepted`: past the guard; `refused`: it lies in quarantine."""
 
     ref: Ref
     job: str
@@ -62,6 +62,7 @@ class Removal:
     row: str
     accepted: bool
     decided: datetime
+    refused: bool
 
 
 @dataclass(frozen=True, slots=True)

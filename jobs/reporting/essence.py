@@ -37,7 +37,8 @@ def _of_resource(block: Block) -> Iterator[str]:
         yield "A run began to write it and never said how that ended: the next run looks."
     yield from _troubles(block)
     if block["to_be_removed"]:
-        yield "It is to be removed."
+        refused = all(removal["refused"] for removal in block["to_be_removed"])
+        yield "It was to be removed, which was refused." if refused else "It is to be removed."
     for aside in block["set_aside"][:1]:
         yield f"Backfill {aside['backfill']} could not read its row again, and set that aside."
     if _older(block):
@@ -118,7 +119,8 @@ def _of_row(block: Block) -> Iterator[str]:
     if dates := sorted(r["run"]["started"] for r in made if r["run"]):
         yield f"The last of them was written at {minute(dates[-1])}."
     if leaving := len(block["to_be_removed"]):
-        yield f"{leaving:,} of them {are(leaving)} to be removed."
+        refused = sum(removal["refused"] for removal in block["to_be_removed"])
+        yield f"{leaving:,} of them {are(leaving)} to be removed{f' ({refused:,} refused)' if refused else ''}."
     yield from _troubles(block)
     if any(s["in_doubt"] for s in block["scopes"]):
         yield "Its answers are to be mapped again when they come."

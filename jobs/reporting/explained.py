@@ -203,19 +203,24 @@ def _aside(aside: Figures, job: str) -> str:
     return f"{why}: {aside['reason']}; tsi-fetch backfill resume {aside['backfill']} --job {job}"
 
 
-_STAGES = {True: "past the guard, the next run carries it out", False: "not yet past the guard"}
+def _stage(removal: Figures) -> str:
+    if removal["refused"]:
+        return "refused: it lies in quarantine, and a replay or --full tries it again"
+    return "past the guard, the next run carries it out" if removal["accepted"] else "not yet past the guard"
 
 
 def _removal(removal: Figures) -> str:
     left = f"row {removal['key']} of {removal['job']} no longer gives it"
-    return f"{left}, since {minute(removal['decided'])}; {_STAGES[removal['accepted']]}"
+    return f"{left}, since {minute(removal['decided'])}; {_stage(removal)}"
 
 
 def _removals(removals: Sequence[Figures]) -> Iterator[str]:
     """Of a row: how many, for each of the stages that there are."""
-    for accepted, stage in _STAGES.items():
-        if decided := [removal["decided"] for removal in removals if removal["accepted"] is accepted]:
-            yield f"{len(decided):,} that the row no longer gives, since {minute(min(decided))}; {stage}"
+    stages: dict[str, list[str]] = {}
+    for removal in removals:
+        stages.setdefault(_stage(removal), []).append(removal["decided"])
+    for stage, decided in sorted(stages.items(), reverse=True):
+        yield f"{len(decided):,} that the row no longer gives, since {minute(min(decided))}; {stage}"
 
 
 def _event(event: Figures) -> str:

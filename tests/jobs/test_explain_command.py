@@ -16,7 +16,19 @@ from jobs.reporting.explained import explained_text
 from store.handle import open_store
 from tests.sinks.fake_hapi import FakeHapi, answer_of
 from tsi_fetch.clock import SystemClock
-from tsi_fetch.words import AWAITED, Doubt, Known, Ref, ScopeSettled, Settlement, State, Waiting
+from tsi_fetch.words import (
+    AWAITED,
+    Doubt,
+    Fault,
+    Known,
+    Quarantined,
+    Ref,
+    Row,
+    ScopeSettled,
+    Settlement,
+    State,
+    Waiting,
+)
 
 SOME = "99001"
 LEAFLET = "Composition/es-aemps-comp-p-99001"
@@ -224,6 +236,13 @@ def test_a_write_that_was_cut_off_and_a_removal_are_told(loaded: Any) -> None:
     assert "A run began to write it and never said how that ended" in first
     assert "It is to be removed." in first
     assert f"row {SOME} of cima no longer gives it" in " ".join(out.split())
+    foreign = Fault("foreign", "$", "somebody's")
+    row = Row(f"removal of {LEAFLET}")
+    _settle(loaded, Settlement("registroCambios", quarantined=(Quarantined(row.key, row.digest, foreign, row, ref),)))
+    told = " ".join(loaded.run("explain", LEAFLET)[1].split())
+    assert "It was to be removed, which was refused." in told
+    assert "refused: it lies in quarantine, and a replay or --full tries it again" in told
+    assert "to be removed (1 refused)." in " ".join(loaded.run("explain", SOME)[1].split())
 
 
 def test_of_a_row_too_it_is_told_what_is_to_be_removed(loaded: Any) -> None:
