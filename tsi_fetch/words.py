@@ -472,7 +472,7 @@ class Pending:
     scope: str
     row: str
     accepted: bool = False
-    decided: datetime | None = None
+    decided: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,6 +208,8 @@ class Inside(Life):
         return report.exit_code
 
     def _settings(self, run_id: str, *, full: bool, limit: timedelta | None) -> Settings:
+        book = self._stored.reader(JOB, SINK)
+        self.vanishing.begins(run_id, book.pending(), book.live())
         return Settings(
             JOB,
             run_id,

@@ -17,6 +17,7 @@ from tests.faults.vanishing import TRIPPED, VanishGuard
 from tests.sinks.fake_hapi import Version
 from tsi_fetch.errors import Exit
 from tsi_fetch.report import Reason, Report
+from tsi_fetch.words import Pending, Ref
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 HELD_BACK = Report(
@@ -80,6 +81,30 @@ def test_a_run_that_holds_back_what_was_accepted_or_ends_otherwise_is_wrong() ->
         "run-2 held back 3, and 3 were accepted",
         "run-2 held back what was to vanish, and ended with 0",
     ]
+
+
+@pytest.mark.parametrize(
+    ("removed", "live", "carried", "accepted", "wrong"),
+    [
+        (3, 5, 0, 0, True),
+        (2, 5, 0, 0, False),
+        (3, 5, 1, 0, False),
+        (3, 5, 0, 3, False),
+        (5, 90, 0, 0, True),
+        (4, 90, 0, 0, False),
+    ],
+)
+def test_a_run_that_removes_more_than_one_run_may_is_wrong(
+    removed: int, live: int, carried: int, accepted: int, *, wrong: bool
+) -> None:
+    guard = VanishGuard(on=True)
+    guard.accepted = accepted
+    guard.begins(
+        "run-2", [Pending(Ref("List", f"{n}"), "s", "r", accepted=True) for n in range(carried)], {"List": live}
+    )
+    counts = {"List": {"retired": removed - 1, "deleted": 1}}
+    guard.ended(replace(HELD_BACK, reasons=(), exit_code=Exit.DONE, counts=counts), {})
+    assert guard.wrong == ([f"run-2 removed {removed} of {live} List, and was not held back"] if wrong else [])
 
 
 def test_a_run_that_holds_nothing_back_uses_up_what_was_accepted() -> None:

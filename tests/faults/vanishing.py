@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tests.faults.bodies import is_retired, retires
@@ -12,10 +13,13 @@ from tests.sinks.fake_hapi import Version
 from tsi_fetch.errors import Exit
 from tsi_fetch.fhir.tokens import dump
 from tsi_fetch.report import Report
-from tsi_fetch.words import Ref
+from tsi_fetch.words import Pending, Ref
 
 ANY = 1000
 """More than any register here has: who accepts so much is not guarded."""
+
+FEW, SHARE = 3, 0.05
+"""What one run may remove: so many, or this share, and of more than a few never more than half (`max_vanish`)."""
 
 Said = Callable[[Ref, bytes], bool]
 
@@ -38,6 +42,7 @@ class VanishGuard:
     asked: int = 0
     accepted: int = 0
     wrong: list[str] = field(default_factory=list)
+    _begun: dict[str, tuple[Mapping[str, int], Mapping[str, int]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.accepted = 0 if self.on else ANY
@@ -51,6 +56,10 @@ class VanishGuard:
         """From now on."""
         self.on, self.accepted = False, ANY
 
+    def begins(self, run: str, pending: Iterable[Pending], live: Mapping[str, int]) -> None:
+        """What the store says as this run begins: runs before it may have let go of something and not removed it."""
+        self._begun[run] = Counter(p.ref.type for p in pending if p.accepted), live
+
     def ended(self, report: Report, versions: Mapping[str, Sequence[Version]], said: Said = nothing_said) -> bool:
         """True where the guard held back what was to go: nothing went, and the run said how much it was.
 
@@ -62,6 +71,7 @@ class VanishGuard:
         before, self.asked = self.accepted, 0
         self.accepted = 0 if self.on else ANY
         if tripped is None:
+            self.wrong += self._too_much(report, before)
             return False
         found = _HINT.search(tripped.hint)
         self.asked = int(found[1]) if found else 0
@@ -75,6 +85,15 @@ class VanishGuard:
             if not (left and said(Ref.parse(ref), left))
         ]
         return True
+
+    def _too_much(self, report: Report, accepted: int) -> Iterator[str]:
+        """Types of which a run removed more than the guard lets one run remove, however many passes it read."""
+        let_go, live = self._begun.pop(report.run, ({}, {}))
+        for kind, counts in report.counts.items():
+            new = counts.get("retired", 0) + counts.get("deleted", 0) - let_go.get(kind, 0)
+            of = live.get(kind, 0) + counts.get("created", 0)  # no fewer than there were
+            if new > accepted and ((new > FEW and new > SHARE * of) or (of > FEW and new * 2 > of)):
+                yield f"{report.run} removed {new} of {of} {kind}, and was not held back"
 
 
 def _removed(run: str, versions: Mapping[str, Sequence[Version]]) -> Iterator[tuple[str, bytes | None]]:

@@ -102,7 +102,7 @@ def test_what_would_go_is_listed_by_what_would_become_of_it(desk: Any, removal: 
     del desk.register.products[SOME]
     file = desk.folder / "jobs.yaml"
     file.write_text(f"{file.read_text()}    removal: {removal}\n")
-    _, out, _ = desk.run("plan", "cima", "--only", SOME, "--limit", "100", "--json")
+    _, out, _ = desk.run("plan", "cima", "--only", SOME, "--accept-vanish", "9", "--limit", "100", "--json")
     report = _report(out)
     assert {"resource": "List/es-aemps-list-99001", "action": action} in report["resources"]
     assert len(report["resources"]) == sum(n for fates in report["counts"].values() for n in fates.values())

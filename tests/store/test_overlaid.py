@@ -162,7 +162,7 @@ def seen(store: JobStore) -> dict[str, object]:
         "position": store.position(S),
         "scopes": store.scopes([*SCOPES, "new"]),
         "known": store.known([*REFS, *ABSENT]),
-        "pending": sorted(map(str, store.pending())),
+        "pending": sorted(str(replace(p, decided=None)) for p in store.pending()),
         "live": store.live(),
         "holders": store.holders([*REFS, *ABSENT]),
         "graph": store.waiting_graph(),

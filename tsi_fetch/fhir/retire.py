@@ -34,7 +34,8 @@ def retirable(resource_type: str) -> bool:
 
 def retired(body: bytes, living: frozenset[Ref] = frozenset()) -> bytes:
     """The body of a retired resource, made from what the sink holds; generated narratives are left out at every depth.
-    Of a Bundle all entries but those of `living` refs: a document that ends does not end the product that it is about.
+    Of a Bundle its Composition, and all other entries but those of `living` refs: a document that ends does not end the
+    product that it is about.
 
     A narrative that stayed would be sent as ours, and what is held later could not be told from what was written.
     Idempotent.  NotJson where the body is not JSON; ValueError where it is no resource of a type that can be retired.
@@ -68,9 +69,10 @@ def _retired_entry(entry: Json, living: frozenset[Ref]) -> Json:
     resource = _of_entry(entry)
     if resource is None:
         return entry
-    kept = resource.get("resourceType") == "Organization" or not retirable(str(resource.get("resourceType")))
+    kind = str(resource.get("resourceType"))
     # An Organization inside a document says who published it; that does not end with the document.
-    return entry if kept or _ref(resource) in living else {**entry, "resource": _retired(resource, living)}
+    kept = kind == "Organization" or not retirable(kind) or (kind != "Composition" and _ref(resource) in living)
+    return entry if kept else {**entry, "resource": _retired(resource, living)}
 
 
 def _of_entry(entry: Json) -> Json:
