@@ -52,9 +52,10 @@ def carry_out(run: Run) -> None:
 
 
 def again(run: Run, refs: Sequence[Ref]) -> frozenset[Ref]:
-    """Those of these removals that are still to be carried out, once more; which they were."""
+    """Those of these removals that are still to be carried out, once more; which they were.  A person has been told of
+    them and asks for it: only so is what somebody else wrote removed, where the job adopts."""
     going = frozenset(p.ref for p in run.store.pending(refs) if p.accepted)
-    _carry_out(run, sorted(going))
+    _carry_out(run, sorted(going), adopt=run.policy.adopt)
     return going
 
 
@@ -86,10 +87,10 @@ def _untroubled(run: Run, refs: Sequence[Ref]) -> list[Ref]:
     return found
 
 
-def _carry_out(run: Run, refs: Sequence[Ref]) -> None:
+def _carry_out(run: Run, refs: Sequence[Ref], *, adopt: bool = False) -> None:
     for some in _in_order(run, refs):
         run.stop.check()
-        _some(run, some)
+        _some(run, some, adopt=adopt)
 
 
 def _in_order(run: Run, refs: Sequence[Ref]) -> Iterator[Sequence[Ref]]:
@@ -113,7 +114,7 @@ def _targets(held: Held | None) -> frozenset[Ref]:
         return frozenset()  # then the sink says what still refers to what
 
 
-def _some(run: Run, refs: Sequence[Ref]) -> None:
+def _some(run: Run, refs: Sequence[Ref], *, adopt: bool) -> None:
     known, holders = run.store.known(refs), run.store.holders(refs)  # another job may hold one by now: it stays
     live = {ref: k for ref in refs if (k := known.get(ref)) and _may_be_there(k) and not holders.get(ref)}
     if run.settings.removal == "keep":
@@ -125,7 +126,7 @@ def _some(run: Run, refs: Sequence[Ref]) -> None:
     living = _living(run, held)
     writes, settled, foreign = [], [], []
     for ref, k in live.items():
-        step = _step(run, k, held.get(ref), living)
+        step = _step(run, k, held.get(ref), living, adopt=adopt)
         if isinstance(step, Write):
             writes.append(step)
         elif isinstance(step, Known):
@@ -221,13 +222,13 @@ def _may_be_there(known: Known) -> bool:
     return known.state is State.LIVE or known.digest in (FORGOTTEN, DOUBTED)
 
 
-def _step(run: Run, known: Known, held: Held | None, living: frozenset[Ref]) -> Write | Known | None:
+def _step(run: Run, known: Known, held: Held | None, living: frozenset[Ref], *, adopt: bool) -> Write | Known | None:
     """What to do with one live ref: a guarded write, nothing more (it is as it should be), or None: not ours."""
     if held is None or held.deleted:
         version = held.version if held else None
         digest = FORGOTTEN if known.digest == DOUBTED else known.digest  # a killed run's deletion: nothing is in doubt
         return replace(known, state=State.DELETED, version=version, digest=digest)
-    ours = held.version == known.version or run.wrote(held) or run.policy.adopt
+    ours = held.version == known.version or run.wrote(held) or adopt
     if run.settings.removal == "delete":
         return Write(known.ref, WriteAction.DELETE, held.version) if ours else None
     if not retirable(known.ref.type):

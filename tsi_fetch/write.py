@@ -23,8 +23,8 @@ def write_all(
 ) -> Iterator[Sequence[Outcome]]:
     """Write, and resolve what is stale; in the end every write has one outcome that is not `stale`.
 
-    `removing`: what turns out to be gone already is as it should be.  `first`: the outcomes of a first round that is
-    under way.
+    `removing`: what turns out to be gone already is as it should be, and what somebody else wrote is not adopted.
+    `first`: the outcomes of a first round that is under way.
     """
     todo = list(writes)
     for _ in range(MOST_ROUNDS):
@@ -44,7 +44,7 @@ def write_all(
                 if removing and (held is None or held.deleted):
                     done.append(Outcome(outcome.ref, Result.DELETED, held.version if held else None))
                     continue
-                anew = _anew(run, write, held)
+                anew = _anew(run, write, held, adopt=run.policy.adopt and not removing)
                 if anew.acknowledged:
                     done.append(Outcome(outcome.ref, Result.UNCHANGED, anew.version))
                 elif anew.fault:
@@ -61,8 +61,8 @@ def write_all(
     yield [Outcome(w.ref, Result.REFUSED, fault=CONTENDED) for w in todo]
 
 
-def _anew(run: Run, write: Write, held: Held | None) -> Anew:
-    return decide_stale(write, held, ours=_ours(run, write, held), adopt=run.policy.adopt)
+def _anew(run: Run, write: Write, held: Held | None, *, adopt: bool) -> Anew:
+    return decide_stale(write, held, ours=_ours(run, write, held), adopt=adopt)
 
 
 def _ours(run: Run, write: Write, held: Held | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from table_source import TODAY, TableSource, organization
 from store.handle import open_store
 from store.troubles import Which, drop, numbers
 from tsi_fetch.fhir.tokens import dump, parse
-from tsi_fetch.words import Fault, Ref
+from tsi_fetch.words import Fault, Held, Ref
 
 NIGHTS = [TODAY + timedelta(days=n) for n in range(9)]
 THEIRS = dump({"resourceType": "Organization", "id": "c", "name": "C, see the curator's note", "active": False})
@@ -63,18 +64,39 @@ def test_what_somebody_retired_in_other_words_is_theirs_when_the_product_comes_b
 
 
 @pytest.mark.parametrize("removal", ["retire", "delete"])
-def test_a_refused_removal_is_carried_out_once_the_job_adopts(loaded: House, removal: str) -> None:
-    edited(loaded, removal=removal)
+def test_a_refused_removal_is_carried_out_by_a_replay_of_a_job_that_adopts(loaded: House, removal: str) -> None:
+    edited(loaded, removal=removal, on_existing="adopt")
     assert (lying(loaded), to_go(loaded)) == (["removal of Organization/c"], [org("c")])
     lookups = loaded.sink.lookups
     assert loaded.run(removal=removal).exit_code == 0, "it was told, and a person is to look"
     assert (loaded.sink.body(org("c")), loaded.sink.lookups) == (FOREIGN, lookups)
-    assert loaded.run(removal=removal, full=True).exit_code == 65, "asked again, and still somebody's"
-    assert len(lying(loaded)) == 1
     report = loaded.run(removal=removal, full=True, on_existing="adopt")
+    assert report.exit_code == 65, "asked again, and still somebody's"
+    assert len(lying(loaded)) == 1
+    assert loaded.replay(removal=removal).exit_code == 65
+    report = loaded.replay(removal=removal, on_existing="adopt")
     assert (report.exit_code, lying(loaded), to_go(loaded)) == (0, [], [])
     left = loaded.sink.body(org("c"))
     assert left is None if removal == "delete" else parse(left or b"")["active"] is False
+
+
+@pytest.mark.parametrize("removal", ["retire", "delete"])
+def test_what_somebody_edits_while_it_is_being_removed_is_theirs_where_the_job_adopts(
+    loaded: House, removal: str
+) -> None:
+    find = loaded.sink.find
+
+    def and_then(refs: Sequence[Ref], *, bodies: bool = False) -> Mapping[Ref, Held]:
+        found = find(refs, bodies=bodies)
+        if org("c") in refs and loaded.sink.body(org("c")) != FOREIGN:
+            loaded.sink.edit(org("c"), FOREIGN)
+        return found
+
+    loaded.source.change("p3", None, NIGHTS[1])
+    loaded.sink.find = and_then  # type: ignore[method-assign]
+    report = loaded.run(removal=removal, on_existing="adopt")
+    assert (report.exit_code, lying(loaded)) == (65, ["removal of Organization/c"])
+    assert loaded.sink.body(org("c")) == FOREIGN
 
 
 def test_a_replay_tries_a_refused_removal_again(loaded: House) -> None:
