@@ -313,10 +313,10 @@ def another_server_is_called_busy(patch: pytest.MonkeyPatch) -> None:
 def _removed_as(patch: pytest.MonkeyPatch, removal: str) -> None:
     true = departures._step
 
-    def step(running: Any, *arguments: Any) -> Any:
+    def step(running: Any, *arguments: Any, adopt: bool) -> Any:
         asked, running.settings = running.settings, replace(running.settings, removal=removal)
         try:
-            return true(running, *arguments)
+            return true(running, *arguments, adopt=adopt)
         finally:
             running.settings = asked
 
