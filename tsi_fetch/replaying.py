@@ -18,7 +18,7 @@ from tsi_fetch.errors import Exit, TsiFetchError
 from tsi_fetch.report import Report
 from tsi_fetch.run import air_of, launch
 from tsi_fetch.settle import removed
-from tsi_fetch.words import Batch, Brought, Row
+from tsi_fetch.words import Batch, Brought, Ref, Row
 
 AT_ONCE = 5
 """Rows that are written and remembered together: what bounds the memory."""
@@ -70,7 +70,7 @@ def _rows(run: Run, entries: Sequence[Entry]) -> tuple[Row, ...]:
     """The rows, each once, however many of its changes were refused."""
     rows: dict[bytes, Row] = {}
     for number, row in entries:
-        if removed(row.key):
+        if _removal(row):
             continue
         if not row.answers:
             hint = f"tsi-fetch run {run.settings.job} --only '{row.key}'"
@@ -83,9 +83,14 @@ def _rows(run: Run, entries: Sequence[Entry]) -> tuple[Row, ...]:
     return tuple(rows.values())
 
 
+def _removal(row: Row) -> Ref | None:
+    """What was to be removed; None of a row of the source, whatever it is called."""
+    return None if row.answers else removed(row.key)
+
+
 def _removals(run: Run, entries: Sequence[Entry]) -> None:
     """What was to be removed and was refused, once more; what is no longer to go is told."""
-    numbers = {ref: number for number, row in entries if (ref := removed(row.key))}
+    numbers = {ref: number for number, row in entries if (ref := _removal(row))}
     tried = departures.again(run, sorted(numbers))
     for ref in sorted(numbers.keys() - tried):
         what = f"entry {numbers[ref]}: {ref} is no longer to be removed"

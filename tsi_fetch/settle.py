@@ -52,8 +52,9 @@ def removal_of(ref: Ref) -> str:
 
 
 def removed(key: str) -> Ref | None:
-    """The ref of such a key; None of any other."""
-    return Ref.parse(key.removeprefix(REMOVAL)) if key.startswith(REMOVAL) else None
+    """The ref of such a key; None of any other, also of a source's that only begins like one."""
+    kind, _, ident = key.removeprefix(REMOVAL).partition("/")
+    return Ref(kind, ident) if key.startswith(REMOVAL) and kind and ident else None
 
 
 def names(batch: Batch) -> frozenset[str]:

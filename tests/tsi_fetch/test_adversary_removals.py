@@ -13,8 +13,9 @@ from table_source import TODAY, TableSource, organization
 
 from store.handle import open_store
 from store.troubles import Which, drop, numbers
+from tsi_fetch.errors import Unusable
 from tsi_fetch.fhir.tokens import dump, parse
-from tsi_fetch.words import Fault, Held, Ref
+from tsi_fetch.words import Change, Fault, Held, Ref, Row
 
 NIGHTS = [TODAY + timedelta(days=n) for n in range(9)]
 THEIRS = dump({"resourceType": "Organization", "id": "c", "name": "C, see the curator's note", "active": False})
@@ -107,6 +108,20 @@ def test_a_replay_tries_a_refused_removal_again(loaded: House) -> None:
     loaded.sink.refuse = {}
     report = loaded.replay()
     assert (report.exit_code, report.counts, lying(loaded)) == (0, {"Organization": {"retired": 1}}, [])
+
+
+@pytest.mark.parametrize("key", ["removal of", "removal of p3", "removal of Organization/c"])
+def test_a_row_that_is_called_as_a_removal_is_replayed_as_the_row_that_it_is(house: House, key: str) -> None:
+    house.source = TableSource({key: {"x": "X"}})
+    real, house.source.to_changes = house.source.to_changes, unusable  # type: ignore[method-assign]
+    assert (house.run().exit_code, lying(house)) == (65, [key])
+    house.source.to_changes = real  # type: ignore[method-assign]
+    report = house.replay()
+    assert (report.exit_code, report.counts, lying(house)) == (0, {"Organization": {"created": 1}}, [])
+
+
+def unusable(row: Row) -> Sequence[Change]:
+    raise Unusable(Fault("odd", "$", "not known today"))
 
 
 def test_a_refused_removal_that_is_dropped_is_over(loaded: House) -> None:
