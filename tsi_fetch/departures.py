@@ -151,7 +151,6 @@ def _some(run: Run, refs: Sequence[Ref], *, adopt: bool) -> None:
         known=[*settled, *others],
         before=known,
         departed=[ref for ref in refs if ref not in waiting and ref not in foreign],
-        gone=[k.ref for k in settled if k.ref not in waiting],
         quarantined=[_quarantined(run, ref, faults.get(ref, FOREIGN), held.get(ref)) for ref in foreign],
         doubt=doubt,
     )
@@ -302,16 +301,15 @@ def _remember(
     known: Sequence[Known] = (),
     before: Mapping[Ref, Known] | None = None,
     departed: Sequence[Ref] = (),
-    gone: Sequence[Ref] = (),
     quarantined: Sequence[Quarantined] = (),
     doubt: int | None = None,
 ) -> None:
-    """`before`: what was known of it as this was decided.  `gone`: what is no longer to be removed: an older refusal to
-    remove it is over."""
+    """`before`: what was known of it as this was decided.  `departed`: what is no longer to be removed, and an older
+    refusal to remove it is over."""
     stream = run.source.stream
     told = believed(before, [k.ref for k in known], run) if before else ()
     settled = Settlement(
         stream, known=tuple(known), departed=tuple(departed), quarantined=tuple(quarantined), believed=told
     )
     with run.tally.phase("remember"):
-        run.store.settle(replace(settled, closed=tuple(map(removal_of, gone)), doubt=doubt))
+        run.store.settle(replace(settled, closed=tuple(map(removal_of, departed)), doubt=doubt))

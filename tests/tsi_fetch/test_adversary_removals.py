@@ -124,6 +124,13 @@ def unusable(row: Row) -> Sequence[Change]:
     raise Unusable(Fault("odd", "$", "not known today"))
 
 
+def test_a_refused_removal_that_nobody_wants_any_more_does_not_stay_in_quarantine(loaded: House) -> None:
+    edited(loaded)
+    report = loaded.replay(removal="keep")
+    assert (report.exit_code, lying(loaded), to_go(loaded)) == (0, [], [])
+    assert loaded.sink.body(org("c")) == FOREIGN
+
+
 def test_a_refused_removal_that_is_dropped_is_over(loaded: House) -> None:
     edited(loaded)
     with open_store(loaded.url) as stored:
