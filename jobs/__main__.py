@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from tsi_fetch.errors import Exit, TsiFetchError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code (`tsi_fetch.errors.Exit`).  Never raises, never exits by itself."""
+    _open_what_is_closed()
     voice = Voice()
     try:
         code = cli.main(
@@ -35,6 +37,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as e:  # noqa: BLE001  # the outermost place: what nobody expected is a bug, and is called one
         voice.bug(_what(e), tuple(_frames(e)))
         return int(Exit.BUG)
+
+
+def _open_what_is_closed() -> None:
+    """Whoever closed a standard stream (`>&-`) wants to hear nothing, or has nothing to say: Python has None for it."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # for as long as the process
 
 
 def _usage(voice: Voice, error: click.ClickException) -> int:

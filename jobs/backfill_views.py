@@ -61,8 +61,10 @@ def _done(found: Figures) -> str:
     return f"{rows_of(found).done:,} of {rows_of(found).total:,}{so_far}"
 
 
-OVER = ("closed", "cancelled")
-"""States of a list that nobody works on any more, unless something was set aside and is resumed."""
+def is_over(found: Figures) -> bool:
+    """Whether nothing of it is left to be done or given up."""
+    return found["state"] == "cancelled" or (found["state"] == "closed" and not found["aside"])
+
 
 _OF_RUNS = {"first": "first load", "full": "--full", "reconcile": "to be read anew"}
 """Lists that runs go on with, in a few words."""
@@ -150,11 +152,12 @@ def _so_far(found: Figures) -> str:
 def would_end_text(found: Figures) -> str:
     """What `cancel` would end, for a person; or that it is over."""
     head = f"backfill {found['id']} of {found['job']} into {found['sink']}: {what_text(found)}"
-    if found["state"] in OVER:
+    if is_over(found):
         return f"{head}\n  is {found['state']} already: nothing is left to cancel, and nothing was changed"
     aside = f", {found['aside']:,} set aside" if found["aside"] else ""
     done = f"{found['state']}: {_so_far(found)}{aside}"
-    return f"{head}\n  {done}\n  It would end for good, and cannot be resumed; what it has loaded stays."
+    ends = "What was set aside would be given up" if found["state"] == "closed" else "It would end"
+    return f"{head}\n  {done}\n  {ends} for good, and cannot be resumed; what it has loaded stays."
 
 
 def text(found: Figures) -> str:

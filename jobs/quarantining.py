@@ -173,12 +173,10 @@ def exported(where: Where, job: str | None, folder: Path) -> Figures:
 
 
 def _make(folder: Path) -> None:
-    try:
+    with written(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise Usage(f"{folder} is not empty", "name a new folder")
-    except OSError as e:
-        raise Usage(f"{folder} cannot be made: {e.strerror}", "name a new folder") from e
 
 
 def _write(folder: Path, entry: Whole) -> None:

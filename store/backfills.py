@@ -148,11 +148,13 @@ def workers(stored: Stored, number: int, limit: int = 100) -> Sequence[RunRow]:
 
 
 def cancel(stored: Stored, number: int, actor: str) -> None:
-    """Its workers end as soon as they look; who did it is in the audit trail.  A list that runs go on with is not
-    ended so: the watermark counts on it."""
+    """Its workers end as soon as they look; who did it is in the audit trail.  One that has ended is given up where
+    something of it was set aside.  A list that runs go on with is not ended so: the watermark counts on it."""
     with stored.database.write() as conn:
         lock_list(conn, number)
-        mine = (lists.c.id == number, lists.c.state.in_(NOT_OVER), lists.c.kind == "backfill")
+        aside = exists().where(work.c.list == number, work.c.state == Item.ASIDE)
+        to_end = or_(lists.c.state.in_(NOT_OVER), and_(lists.c.state == "closed", aside))
+        mine = (lists.c.id == number, to_end, lists.c.kind == "backfill")
         over = conn.execute(update(lists).where(*mine).values(state="cancelled", closed=now(conn))).rowcount
         if over:
             job = conn.scalar(select(lists.c.job).where(lists.c.id == number))

@@ -193,6 +193,8 @@ def _key_of(conn: Connection, key: str, place: Place) -> KeyTrace:
     held = _scope_rows(conn, ids)
     refs = _held_by(conn, ids)
     keys = {key} | {s.row for s in held}
+    removals = tuple(_removals(conn, among(conn, pending.c.scope, ids), MOST_REFS)) if ids else ()
+    refused = {removal_of(removal.ref) for removal in removals if removal.refused}
     return KeyTrace(
         key=key,
         job=place.job,
@@ -200,10 +202,10 @@ def _key_of(conn: Connection, key: str, place: Place) -> KeyTrace:
         scopes=tuple(held),
         made=tuple(_made(conn, refs[:MOST_REFS])),
         more=len(refs) > MOST_REFS or not whole,
-        removals=tuple(_removals(conn, among(conn, pending.c.scope, ids), MOST_REFS)) if ids else (),
+        removals=removals,
         waits=tuple(_waits_in(conn, place, [s.key for s in held] or [key])),
-        troubles=tuple(_troubles(conn, place, keys)),
-        mentions=tuple(_mentions(conn, place, keys, None)),
+        troubles=tuple(_troubles(conn, place, keys | refused)),
+        mentions=tuple(_mentions(conn, place, keys | refused, None)),
         work=tuple(_work(conn, place, keys)),
         aside=tuple(_aside(conn, place, keys)),
     )

@@ -5,7 +5,9 @@ No lease is taken: what a run reads or writes is never old.  What stays, however
 - a run's line, where it may have written something: the sink names the run that wrote a version, and after a server was
   restored an old one may be there again; without the line it would count as somebody else's.  Its report goes;
 - of each job the last run, the last success, the last run that ended, and all since the last that wrote something;
-- the work lists that the next run looks at: since the last complete one, or that a departure came from.
+- the work lists that the next run looks at: since the last complete one, or that a departure came from;
+- a list of which something was set aside, until that is done after all, or given up (`backfill cancel`); and of one that
+  was cancelled its items, for as long as it is listed.
 """
 
 from __future__ import annotations
@@ -17,13 +19,13 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, Table, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, exists, func, or_, select, update
 
 from store.bulk import among
 from store.engine import Database
 from store.handle import Stored
 from store.queries import SUCCESS
-from store.schema import audit, jobs, known, listed, lists, marks, pending, quarantine, runs, work
+from store.schema import Item, audit, jobs, known, listed, lists, marks, pending, quarantine, runs, work
 from store.trail import Deed, amend_deed, note_deed
 
 PAGE = 500
@@ -107,7 +109,11 @@ class Pruning:
     def _tables(self) -> Sequence[tuple[str, Table, Sequence[ColumnElement[bool]]]]:
         """Items before the lists they belong to."""
         over = (lists.c.state.in_(("closed", "cancelled")), lists.c.closed < self._before)
-        lists_over = (*over, ~exists().where(pending.c.list == lists.c.id))
+        aside = exists().where(work.c.list == lists.c.id, work.c.state == Item.ASIDE)
+        given_up = lists.c.state == "cancelled"
+        lists_over = (*over, ~exists().where(pending.c.list == lists.c.id), or_(given_up, ~aside))
+        going = (_superseded(), _not_the_last(), ~exists().where(listed.c.list == lists.c.id))
+        items_over = (*lists_over, or_(~given_up, and_(*going)))  # of the closed ones all are done
         undecided = (
             pending.c.job == quarantine.c.job,
             pending.c.row == quarantine.c.key,
@@ -115,12 +121,8 @@ class Pruning:
         )
         return (
             ("quarantine", quarantine, (quarantine.c.closed < self._before, ~exists().where(*undecided))),
-            ("work", work, ((work.c.list + 0).in_(select(lists.c.id).where(*lists_over)),)),  # by page, not by list
-            (
-                "lists",
-                lists,
-                (*lists_over, _superseded(), _not_the_last(), ~exists().where(listed.c.list == lists.c.id)),
-            ),
+            ("work", work, ((work.c.list + 0).in_(select(lists.c.id).where(*items_over)),)),  # by page, not by list
+            ("lists", lists, (*lists_over, *going)),
             ("audit", audit, (audit.c.at < self._before,)),
         )
 

@@ -90,7 +90,7 @@ class Settling:
             to_end = _to_end(conn, access)
             torn = contended(conn, access, settlement)
             sure = [k for k in settlement.known if k.ref not in torn]
-            self._know(conn, sure, kinds, owners)  # first, since scopes hold only what is known
+            self._know(conn, sure, kinds, owners, frozenset(settlement.lost))  # first, since scopes hold only what is known
             ids = access.ids(conn, _refs(settlement))
             self._hold(conn, settlement, ids, cancel=to_end.pending)
             self._replayed(conn, settlement)
@@ -112,10 +112,18 @@ class Settling:
                 forget(conn, access.job_no, settlement.doubt)
 
     def _know(
-        self, conn: Connection, entries: Sequence[Known], kinds: Mapping[str, int], owners: Mapping[str, int]
+        self,
+        conn: Connection,
+        entries: Sequence[Known],
+        kinds: Mapping[str, int],
+        owners: Mapping[str, int],
+        lost: frozenset[Ref],
     ) -> None:
-        run = self._access.run[0] if self._access.run else None
-        rows = [_known_row(k, kinds[k.ref.type], owners[k.job], self._access.sink_no, run) for k in entries]
+        this = self._access.run[0] if self._access.run else None
+        sink = self._access.sink_no
+        rows = [
+            _known_row(k, kinds[k.ref.type], owners[k.job], sink, None if k.ref in lost else this) for k in entries
+        ]
         rows.sort(key=lambda row: (row["type"], row["ident"]))  # one order for all writers, so that none deadlock
         put(conn, known, rows, on=("sink", "type", "ident"), change=_written)
 
@@ -291,11 +299,10 @@ def _trouble_row(q: Quarantined, job: int, stream: str, at: datetime, run: str |
 
 
 def _written(new: Any) -> dict[str, ColumnElement[Any]]:
-    """`run` names the run that wrote last, not the one that merely looked, or believes no more what is remembered.  An
-    order that another job has moved up since stays."""
-    doubts = new.digest == literal(DOUBTED)
-    wrote = and_(known.c.digest != new.digest, ~doubts)
-    differs = or_(wrote, known.c.version.is_distinct_from(new.version))
+    """`run` names the run that wrote last, not the one that merely looked, or believes no more what is remembered; none
+    where the sink has lost it.  An order that another job has moved up since stays."""
+    differs = or_(known.c.digest != new.digest, known.c.version.is_distinct_from(new.version))
+    differs = and_(differs, new.digest != literal(DOUBTED))
     order = case((known.c.order > new.order, known.c.order), else_=new.order)
     return {"run": case((differs, new.run), else_=known.c.run), "order": order}
 

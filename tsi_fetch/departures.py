@@ -124,17 +124,18 @@ def _some(run: Run, refs: Sequence[Ref], *, adopt: bool) -> None:
         return
     held = run.sink.find(list(live), bodies=True)
     living = _living(run, held)
-    writes, settled, foreign = [], [], []
+    writes, settled, foreign, lost = [], [], [], []
     for ref, k in live.items():
         step = _step(run, k, held.get(ref), living, adopt=adopt)
         if isinstance(step, Write):
             writes.append(step)
         elif isinstance(step, Known):
             settled.append(step)
-            if k.digest == FORGOTTEN and step.state is State.DELETED:
-                run.tally.count(ref, "gone")  # the sink had lost it, and now the source has no more of it either
+            lost += [ref] if step.state is State.DELETED else []
+            run.tally.count(ref, _found(step))
         else:
             foreign.append(ref)
+            run.tally.count(ref, "refused")
     doubt = run.store.doubt(_doubt(run, writes)) if writes else None
     outcomes = _write(run, writes)
     by_ref = {w.ref: w for w in writes}
@@ -153,6 +154,7 @@ def _some(run: Run, refs: Sequence[Ref], *, adopt: bool) -> None:
         departed=[ref for ref in refs if ref not in waiting and ref not in foreign],
         quarantined=[_quarantined(run, ref, faults.get(ref, FOREIGN), held.get(ref)) for ref in foreign],
         doubt=doubt,
+        lost=lost,
     )
 
 
@@ -282,6 +284,13 @@ def _kept(known: Known, write: Write) -> Known:
     return replace(known, state=State.LIVE, version=write.version, digest=DOUBTED)
 
 
+def _found(step: Known) -> str:
+    """As what it is counted of which nothing is sent: the sink had lost it, it was as it should be, or it has to stay."""
+    if step.state is State.DELETED:
+        return "gone"
+    return "unchanged" if retirable(step.ref.type) else "kept"
+
+
 def _word(outcome: Outcome) -> str:
     if outcome.result in (Result.UPDATED, Result.UNCHANGED, Result.CREATED):
         return "retired"
@@ -303,13 +312,15 @@ def _remember(
     departed: Sequence[Ref] = (),
     quarantined: Sequence[Quarantined] = (),
     doubt: int | None = None,
+    lost: Sequence[Ref] = (),
 ) -> None:
     """`before`: what was known of it as this was decided.  `departed`: what is no longer to be removed, and an older
-    refusal to remove it is over."""
+    refusal to remove it is over.  `lost`: what the sink did not have any more."""
     stream = run.source.stream
     told = believed(before, [k.ref for k in known], run) if before else ()
     settled = Settlement(
         stream, known=tuple(known), departed=tuple(departed), quarantined=tuple(quarantined), believed=told
     )
     with run.tally.phase("remember"):
-        run.store.settle(replace(settled, closed=tuple(map(removal_of, departed)), doubt=doubt))
+        over = tuple(map(removal_of, departed))
+        run.store.settle(replace(settled, closed=over, doubt=doubt, lost=tuple(lost)))

@@ -442,7 +442,8 @@ class Settlement:
     answers.  `rows`: the keys of all its rows, for whoever has fetched one of them meanwhile.
     `replayed`: numbers of quarantined entries whose rows these were.  `asked`: no feed has brought its rows.  `seen`:
     scopes whose answers came again, and those beside a row's first one of which there is nothing.  `believed`: of refs
-    that other jobs may settle too, what was known as they were decided (None: nothing).
+    that other jobs may settle too, what was known as they were decided (None: nothing).  `lost`: of `known`, what the
+    sink had lost before anybody removed it, so that no run is told to have done so.
     """
 
     stream: str
@@ -462,6 +463,7 @@ class Settlement:
     seen: tuple[ScopeSeen, ...] = ()
     again: bool = False
     believed: tuple[tuple[Ref, Known | None], ...] = ()
+    lost: tuple[Ref, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -329,7 +329,8 @@ def cancel(
     as_json: bool,
     log: str | None,
 ) -> int:
-    """End backfill ID for good: its workers end after what they are writing.  What is loaded stays.
+    """End backfill ID for good: its workers end after what they are writing.  What is loaded stays; what was set aside
+    is given up.
 
     \b
     tsi-fetch backfill cancel 7          says what that is, and asks
@@ -344,7 +345,7 @@ def cancel(
 
     where = Where(config, voice.secrets, store)
     found = backfill_views.cancellable(where, number, job)
-    over = found["state"] in backfill_views.OVER
+    over = backfill_views.is_over(found)
     told_first(voice, found, backfill_views.would_end_text(voice.clean(found)), yes=yes and not over)
     if over:
         return 0

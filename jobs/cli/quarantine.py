@@ -259,7 +259,7 @@ def drop(
     as_json: bool,
     log: str | None,
 ) -> int:
-    """Close these entries for good: nobody asks for what they hold any more, until the source changes it.
+    """Close these entries for good: no night asks for what they hold any more, until the source changes it.
 
     \b
     tsi-fetch quarantine drop 12 --why "withdrawn"                names it, asks
@@ -283,7 +283,7 @@ def drop(
     where = Where(config, voice.secrets, store)
     found = open_entries(where, job, numbers)
     head = f"{count(len(found), 'entry', 'entries')} would be dropped for good:"
-    then = "Nobody asks for what they hold any more, until the source changes it; the sink\nstays as it is."
+    then = "No night asks for what they hold any more, until the source changes it; --full\nand --only do.  The sink stays as it is."
     table = table_text(voice.clean(quarantine_lines(found, everything=False)))
     told_first(voice, {"entries": found, "dropped": [], "done": False}, f"{head}\n{table}\n{then}", yes=yes)
     agreed(yes)

@@ -60,6 +60,8 @@ def _written(block: Block) -> str:
     if block["belief"] == "forgotten":
         what = "was last written (and lost by the sink since)"
     run = block["run"]
+    if run is None and block["state"] == "deleted":
+        return "is gone, removed by no run that is recorded"
     if run is None:
         return f"{what} by a run that is no longer recorded"
     told = [minute(run["started"]), *(["a replay"] if run["replay"] else [])]
@@ -75,7 +77,8 @@ def _now(block: Block) -> str:
     if now["verdict"] is None:
         return f"and {block['sink']} could not be asked: {now['trouble']}"
     if block["belief"] == "in doubt":
-        return f"but what {block['sink']} holds by now is in doubt: the next run that reads its row decides"
+        decides = ": the next run that reads its row decides" if block["rows"] else ""
+        return f"but what {block['sink']} holds by now is in doubt{decides}"
     return _NOW[now["verdict"]].format(**block)
 
 
@@ -120,7 +123,10 @@ def _of_row(block: Block) -> Iterator[str]:
         yield f"The last of them was written at {minute(dates[-1])}."
     if leaving := len(block["to_be_removed"]):
         refused = sum(removal["refused"] for removal in block["to_be_removed"])
-        yield f"{leaving:,} of them {are(leaving)} to be removed{f' ({refused:,} refused)' if refused else ''}."
+        names = {r["resource"] for r in made}
+        of_them = all(removal["resource"] in names for removal in block["to_be_removed"])
+        what = f"{leaving:,} of them" if of_them else f"{count(leaving, 'resource')} that it no longer gives"
+        yield f"{what} {are(leaving)} to be removed{f' ({refused:,} refused)' if refused else ''}."
     yield from _troubles(block)
     if any(s["in_doubt"] for s in block["scopes"]):
         yield "Its answers are to be mapped again when they come."

@@ -71,7 +71,7 @@ def _made(made: Figures, block: Figures, columns: int) -> list[str]:
     state = "" if made["state"] == "live" else f"{made['state']}, "
     belief = f" ({made['belief']})" if made["belief"] else ""
     run = made["run"]
-    written = f"{minute(run['started'])}, run {run['run']}" if run else "by a run that is no longer recorded"
+    written = f"{minute(run['started'])}, run {run['run']}" if run else "by no run that is recorded"
     return _wrapped(f"  {verdict:<11} {made['resource']}{owner}  {state}{written}{belief}", columns, " " * 14)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from jobs.config.duration import show_duration
@@ -101,7 +101,15 @@ def _report(run: Run) -> Mapping[str, Any]:
     mappings["asked"] = run["asked"]
     lists: dict[str, Any] = {name: [] for name in ("quarantined", "reasons", "notes", "slowest", "retried")}
     worker = {} if run["list"] is None else {"watermark": None}
-    return {**told, **none, **mappings, **lists, **run["report"], **worker}
+    return {**told, **none, **mappings, **lists, **run["report"], **_times(run), **worker}
+
+
+def _times(run: Run) -> dict[str, str]:
+    """The whole run's, as its line has them: its report begins later, and ends earlier."""
+    if run["seconds"] is None:
+        return {}
+    ended = datetime.fromisoformat(run["started"]) + timedelta(seconds=run["seconds"])
+    return {"started": run["started"], "ended": ended.isoformat()}
 
 
 def _took(run: Run) -> str | None:

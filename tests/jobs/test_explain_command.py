@@ -245,6 +245,37 @@ def test_a_write_that_was_cut_off_and_a_removal_are_told(loaded: Any) -> None:
     assert "to be removed (1 refused)." in " ".join(loaded.run("explain", SOME)[1].split())
 
 
+def test_what_was_refused_to_be_removed_and_what_had_gone_before_is_told_as_it_was(loaded: Any) -> None:
+    theirs, gone = LEAFLET, "List/es-aemps-list-99001"
+    file = _file(loaded, theirs)
+    file.write_text(json.dumps({**json.loads(file.read_text()), "title": "a secret"}))
+    _file(loaded, gone).unlink()
+    loaded.register.instead(f"medicamento?nregistro={SOME}", *[Reply(204, b"")] * 3)
+    options = ("cima", "--only", SOME, "--accept-vanish", "99", "--json")
+    planned = json.loads(loaded.run("plan", *options, "--limit", "99")[1])
+    code, out, _ = loaded.run("run", *options)
+    report = json.loads(out)
+    assert (code, planned["counts"]) == (65, report["counts"]), "what it would do is what it does"
+    told = {one["resource"]: one["action"] for one in planned["resources"]}
+    assert (told[theirs], told[gone]) == ("refuse", "gone")
+    assert report["counts"]["Composition"]["refused"] == report["counts"]["List"]["gone"] == 1
+    runs = json.loads(loaded.run("runs", "cima", "--json")[1])["runs"]
+    assert [run["run"] for run in runs] == [report["run"], runs[1]["run"]]
+    [block] = _found(loaded, theirs)
+    assert f"is held by no row of cima, was last written by run {runs[1]['run']}" in block["essence"]
+    assert "is in doubt. In quarantine: foreign" in block["essence"]
+    assert "the next run that reads its row" not in block["essence"]
+    [block] = _found(loaded, gone)
+    assert "is gone, removed by no run that is recorded, and out does not hold it." in block["essence"]
+    assert (block["run"], block["history"]) == (None, [])
+    [block] = _found(loaded, SOME)
+    assert block["essence"].startswith(f"Row {SOME} of cima holds no resource. 1 resource that it no longer gives")
+    [entry] = block["quarantine"]
+    assert (entry["resource"], entry["number"]) == (theirs, 1)
+    assert [event["run"] for event in block["history"]] == [report["run"]]
+    assert "quarantine show cima 1" in " ".join(loaded.run("explain", SOME)[1].split())
+
+
 def test_of_a_row_too_it_is_told_what_is_to_be_removed(loaded: Any) -> None:
     keys = loaded.folder / "keys"
     keys.write_text(SOME)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -60,6 +61,29 @@ def test_a_full_disk_behind_what_is_said_takes_nothing_from_the_run(desk: Any, f
         assert b"bug" not in ended.stderr
     [run] = json.loads(desk.run("runs", "--json")[1])["runs"]
     assert (run["outcome"], run["exit_code"]) == ("done", 0)
+
+
+@pytest.mark.parametrize(
+    ("closed", "arguments", "code"),
+    [
+        (">&-", "run cima", 0),
+        ("2>&-", "run cima", 0),
+        (">&- 2>&- <&-", "run cima --log json", 0),
+        (">&-", "status", 0),
+        ("2>&-", "no-such-command", 2),
+        ("<&-", "watermark reset cima --why tried", 2),
+    ],
+)
+def test_a_stream_that_was_closed_takes_nothing_from_the_run(
+    desk: Any, closed: str, arguments: str, code: int
+) -> None:
+    desk.run("run", "cima", "--json")
+    command = f"{shlex.join(TSI_FETCH)} {arguments} {closed}"
+    ended = subprocess.run(["sh", "-c", command], cwd=ROOT, check=False, capture_output=True)
+    assert (ended.returncode, b"bug" in ended.stderr, b"Traceback" in ended.stderr) == (code, False, False)
+    runs = json.loads(desk.run("runs", "--json")[1])["runs"]
+    assert [run["exit_code"] for run in runs] == [0] * (2 if "run" in arguments else 1)
+    assert json.loads(desk.run("audit", "--json")[1])["audit"] == []
 
 
 def test_a_reader_of_the_log_who_goes_away_takes_nothing_from_the_run(desk: Any) -> None:

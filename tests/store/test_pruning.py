@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from store import queries
+from store import backfills, queries
 from store.handle import Stored
 from store.job_store import JobBook
 from store.pruning import PAGE, Pruning
@@ -195,6 +195,51 @@ def test_a_list_that_a_departure_came_from_stays_as_it_may_open_again(stored: St
     assert prune(stored) == {}
     book.discard(S)
     assert list(book.take(number, 10)) != []
+
+
+@pytest.mark.parametrize("given_up", [False, True])
+def test_what_was_set_aside_stays_until_it_is_done_or_given_up(stored: Stored, book: JobBook, given_up: bool) -> None:
+    number = backfills.begin(book, stored, S, {"attempts": 1})
+    backfills.note_all(book, number, ["p1", "p2", "p3"])
+    book.start_list(number, complete=False, cursor=None)
+    book.settle(Settlement(S, keys=("p1", "p2")))
+    claims = stored.worker("cima", "out", "worker-1", number, expiry=60, attempts=1).claims
+    claims.failed({claimed.number: "it was down" for claimed in claims.claim(9)})
+    assert claims.close()
+    make_list(book, "reconcile", ["p9"])
+    assert prune(stored) == {"work": 1}
+    assert how_far(stored, number) == ("closed", 2, 0, 1)
+    if given_up:
+        backfills.cancel(stored, number, "me@here")
+        assert [deed.action for deed in trail(stored)][:1] == ["backfill cancel"]
+    else:
+        backfills.resume(stored, number)
+        assert [claimed.key for claimed in claims.claim(9)] == ["p3"]
+        book.settle(Settlement(S, keys=("p3",)))
+        assert claims.close()
+    assert prune(stored) == {"work": 3, "lists": 1}
+    assert backfills.backfill(stored, number) is None
+
+
+def how_far(stored: Stored, number: int) -> tuple[str, int, int, int]:
+    """Its state, and how many of its items are done, left and set aside."""
+    found = backfills.backfill(stored, number)
+    assert found
+    return (found.progress.state, found.progress.done, found.progress.left, found.progress.aside)
+
+
+def test_of_a_cancelled_list_it_stays_known_how_far_it_was_for_as_long_as_it_is_listed(
+    stored: Stored, book: JobBook
+) -> None:
+    number = backfills.begin(book, stored, S, {})
+    backfills.note_all(book, number, ["p1", "p2"])
+    book.start_list(number, complete=False, cursor=None)
+    book.settle(Settlement(S, keys=("p1",)))
+    backfills.cancel(stored, number, "me@here")
+    assert prune(stored) == {}
+    assert how_far(stored, number) == ("cancelled", 1, 1, 0)
+    make_list(book, "reconcile", ["p9"])
+    assert prune(stored) == {"work": 3, "lists": 1}
 
 
 def test_the_trail_goes_by_age_and_says_that_it_went(stored: Stored, book: JobBook) -> None:

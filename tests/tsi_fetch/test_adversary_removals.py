@@ -11,6 +11,7 @@ from house import House, org
 from referring_table import referential
 from table_source import TODAY, TableSource, organization
 
+from store.explaining import places, trace_ref
 from store.handle import open_store
 from store.troubles import Which, drop, numbers
 from tsi_fetch.errors import Unusable
@@ -148,6 +149,40 @@ def test_a_refused_removal_is_over_when_the_product_comes_back(loaded: House) ->
     assert (lying(loaded), to_go(loaded)) == (["p3"], [])
     loaded.run(full=True)
     assert lying(loaded) == ["p3"]
+
+
+# -- what is said of what was not removed
+
+
+def writer(house: House, ident: str) -> str | None:
+    """The run that is told to have written what is remembered of it, or to have removed it."""
+    with open_store(house.url) as stored:
+        [trace] = trace_ref(stored, org(ident), places(stored))
+    return trace.wrote.id if trace.wrote else None
+
+
+@pytest.mark.parametrize("removal", ["retire", "delete"])
+def test_who_refused_to_remove_it_and_who_found_it_gone_have_neither_written_nor_removed_it(
+    house: House, removal: str
+) -> None:
+    house.source = TableSource({"p1": {"a": "A", "b": "B", "c": "C"}, "p2": {"x": "X"}})
+    house.run()
+    house.sink.edit(org("a"), organization("a", "edited"))
+    house.sink.edit(org("b"), None)
+    house.source.change("p1", None, NIGHTS[1])
+    report = house.run(removal=removal, accept_vanish=3)
+    assert (report.exit_code, house.sink.run) == (65, "run-2")
+    assert (writer(house, "a"), writer(house, "b"), writer(house, "c")) == ("run-1", None, "run-2")
+    done = {"retire": "retired", "delete": "deleted"}[removal]
+    assert report.counts == {"Organization": {"refused": 1, "gone": 1, done: 1}}, "each of the three is told"
+
+
+def test_what_is_as_it_should_be_already_is_told_too(loaded: House) -> None:
+    retired = organization("c", "C").replace(b"}", b',"active":false}')
+    loaded.sink.run = "run-1"
+    loaded.sink.edit(org("c"), retired)
+    loaded.source.change("p3", None, NIGHTS[1])
+    assert loaded.run().counts == {"Organization": {"unchanged": 1}}
 
 
 # -- the guard
