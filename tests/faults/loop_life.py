@@ -223,7 +223,8 @@ class Inside(Life):
 
     def _look_at(self, report: Report, settings: Settings) -> None:
         """Whether it ended so for a reason."""
-        self.counts["a vanishing held back"] += self.vanishing.ended(report, self.hapi.resources, self.said)
+        left = self._stored.reader(JOB, SINK).live()
+        self.counts["a vanishing held back"] += self.vanishing.ended(report, self.hapi.resources, self.said, left)
         if report.outcome == "partial":
             self.counts["a planned stop"] += 1
             if settings.max_duration is None and not self.may_stop(report):

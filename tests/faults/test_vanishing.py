@@ -107,6 +107,16 @@ def test_a_run_that_removes_more_than_one_run_may_is_wrong(
     assert guard.wrong == ([f"run-2 removed {removed} of {live} List, and was not held back"] if wrong else [])
 
 
+def test_what_a_run_found_that_a_killed_one_had_written_was_there_to_be_guarded() -> None:
+    guard = VanishGuard(on=True)
+    guard.begins("run-2", [], {"List": 4})
+    done = replace(HELD_BACK, reasons=(), exit_code=Exit.DONE, counts={"List": {"deleted": 3, "unchanged": 4}})
+    guard.ended(done, {}, left={"List": 4})
+    assert guard.wrong == []
+    guard.ended(done, {}, left={"List": 1})
+    assert guard.wrong == ["run-2 removed 3 of 4 List, and was not held back"]
+
+
 def test_a_run_that_holds_nothing_back_uses_up_what_was_accepted() -> None:
     guard = VanishGuard(on=True)
     guard.ended(HELD_BACK, {})

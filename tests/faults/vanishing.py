@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from tests.faults.bodies import is_retired, retires
 from tests.sinks.fake_hapi import Version
@@ -17,6 +18,8 @@ from tsi_fetch.words import Pending, Ref
 
 ANY = 1000
 """More than any register here has: who accepts so much is not guarded."""
+
+NONE: Mapping[str, int] = MappingProxyType({})
 
 FEW, SHARE = 3, 0.05
 """What one run may remove: so many, or this share, and of more than a few never more than half (`max_vanish`)."""
@@ -60,10 +63,17 @@ class VanishGuard:
         """What the store says as this run begins: runs before it may have let go of something and not removed it."""
         self._begun[run] = Counter(p.ref.type for p in pending if p.accepted), live
 
-    def ended(self, report: Report, versions: Mapping[str, Sequence[Version]], said: Said = nothing_said) -> bool:
+    def ended(
+        self,
+        report: Report,
+        versions: Mapping[str, Sequence[Version]],
+        said: Said = nothing_said,
+        left: Mapping[str, int] = NONE,
+    ) -> bool:
         """True where the guard held back what was to go: nothing went, and the run said how much it was.
 
-        `said`: whether the source has a resource so itself; what it calls over is not held back.
+        `said`: whether the source has a resource so itself; what it calls over is not held back.  `left`: of each type,
+        how many the store says are alive now.
 
         One acceptance was for this run alone.
         """
@@ -71,7 +81,7 @@ class VanishGuard:
         before, self.asked = self.accepted, 0
         self.accepted = 0 if self.on else ANY
         if tripped is None:
-            self.wrong += self._too_much(report, before)
+            self.wrong += self._too_much(report, before, left)
             return False
         found = _HINT.search(tripped.hint)
         self.asked = int(found[1]) if found else 0
@@ -86,12 +96,14 @@ class VanishGuard:
         ]
         return True
 
-    def _too_much(self, report: Report, accepted: int) -> Iterator[str]:
-        """Types of which a run removed more than the guard lets one run remove, however many passes it read."""
+    def _too_much(self, report: Report, accepted: int, left: Mapping[str, int]) -> Iterator[str]:
+        """Types of which a run removed more than the guard lets one run remove, however many passes it read: of no fewer
+        than there were, as it created some, or found some that a killed run had written."""
         let_go, live = self._begun.pop(report.run, ({}, {}))
         for kind, counts in report.counts.items():
-            new = counts.get("retired", 0) + counts.get("deleted", 0) - let_go.get(kind, 0)
-            of = live.get(kind, 0) + counts.get("created", 0)  # no fewer than there were
+            gone = counts.get("retired", 0) + counts.get("deleted", 0)
+            new = gone - let_go.get(kind, 0)
+            of = max(live.get(kind, 0) + counts.get("created", 0), left.get(kind, 0) + gone)
             if new > accepted and ((new > FEW and new > SHARE * of) or (of > FEW and new * 2 > of)):
                 yield f"{report.run} removed {new} of {of} {kind}, and was not held back"
 
