@@ -90,7 +90,9 @@ class Settling:
             to_end = _to_end(conn, access)
             torn = contended(conn, access, settlement)
             sure = [k for k in settlement.known if k.ref not in torn]
-            self._know(conn, sure, kinds, owners, frozenset(settlement.lost))  # first, since scopes hold only what is known
+            self._know(
+                conn, sure, kinds, owners, frozenset(settlement.lost)
+            )  # first, since scopes hold only what is known
             ids = access.ids(conn, _refs(settlement))
             self._hold(conn, settlement, ids, cancel=to_end.pending)
             self._replayed(conn, settlement)
@@ -121,9 +123,7 @@ class Settling:
     ) -> None:
         this = self._access.run[0] if self._access.run else None
         sink = self._access.sink_no
-        rows = [
-            _known_row(k, kinds[k.ref.type], owners[k.job], sink, None if k.ref in lost else this) for k in entries
-        ]
+        rows = [_known_row(k, kinds[k.ref.type], owners[k.job], sink, None if k.ref in lost else this) for k in entries]
         rows.sort(key=lambda row: (row["type"], row["ident"]))  # one order for all writers, so that none deadlock
         put(conn, known, rows, on=("sink", "type", "ident"), change=_written)
 

@@ -74,9 +74,7 @@ def test_a_full_disk_behind_what_is_said_takes_nothing_from_the_run(desk: Any, f
         ("<&-", "watermark reset cima --why tried", 2),
     ],
 )
-def test_a_stream_that_was_closed_takes_nothing_from_the_run(
-    desk: Any, closed: str, arguments: str, code: int
-) -> None:
+def test_a_stream_that_was_closed_takes_nothing_from_the_run(desk: Any, closed: str, arguments: str, code: int) -> None:
     desk.run("run", "cima", "--json")
     command = f"{shlex.join(TSI_FETCH)} {arguments} {closed}"
     ended = subprocess.run(["sh", "-c", command], cwd=ROOT, check=False, capture_output=True)
