@@ -43,7 +43,7 @@ def _open_what_is_closed() -> None:
     """Whoever closed a standard stream (`>&-`) wants to hear nothing, or has nothing to say: Python has None for it."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # for as long as the process
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
 
 
 def _usage(voice: Voice, error: click.ClickException) -> int:

@@ -6,8 +6,8 @@ No lease is taken: what a run reads or writes is never old.  What stays, however
   restored an old one may be there again; without the line it would count as somebody else's.  Its report goes;
 - of each job the last run, the last success, the last run that ended, and all since the last that wrote something;
 - the work lists that the next run looks at: since the last complete one, or that a departure came from;
-- a list of which something was set aside, until that is done after all, or given up (`backfill cancel`); and of one that
-  was cancelled its items, for as long as it is listed.
+- a list of which something was set aside, until that is done after all, or given up (`backfill cancel`); and of one
+  that was cancelled its items, for as long as it is listed.
 """
 
 from __future__ import annotations

@@ -285,7 +285,7 @@ def _kept(known: Known, write: Write) -> Known:
 
 
 def _found(step: Known) -> str:
-    """As what it is counted of which nothing is sent: the sink had lost it, it was as it should be, or it has to stay."""
+    """How that is counted of which nothing is sent: the sink had lost it, it is as it should be, or has to stay."""
     if step.state is State.DELETED:
         return "gone"
     return "unchanged" if retirable(step.ref.type) else "kept"

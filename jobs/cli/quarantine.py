@@ -283,7 +283,8 @@ def drop(
     where = Where(config, voice.secrets, store)
     found = open_entries(where, job, numbers)
     head = f"{count(len(found), 'entry', 'entries')} would be dropped for good:"
-    then = "No night asks for what they hold any more, until the source changes it; --full\nand --only do.  The sink stays as it is."
+    then = "No night asks for what they hold any more, until the source changes it; --full\nand --only do."
+    then += "  The sink stays as it is."
     table = table_text(voice.clean(quarantine_lines(found, everything=False)))
     told_first(voice, {"entries": found, "dropped": [], "done": False}, f"{head}\n{table}\n{then}", yes=yes)
     agreed(yes)

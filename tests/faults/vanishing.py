@@ -97,8 +97,8 @@ class VanishGuard:
         return True
 
     def _too_much(self, report: Report, accepted: int, left: Mapping[str, int]) -> Iterator[str]:
-        """Types of which a run removed more than the guard lets one run remove, however many passes it read: of no fewer
-        than there were, as it created some, or found some that a killed run had written."""
+        """Types of which a run removed more than the guard lets one run remove, however many passes it read: of no
+        fewer than there were, as it created some, or found some that a killed run had written."""
         let_go, live = self._begun.pop(report.run, ({}, {}))
         for kind, counts in report.counts.items():
             gone = counts.get("retired", 0) + counts.get("deleted", 0)
