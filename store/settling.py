@@ -90,9 +90,8 @@ class Settling:
             to_end = _to_end(conn, access)
             torn = contended(conn, access, settlement)
             sure = [k for k in settlement.known if k.ref not in torn]
-            self._know(
-                conn, sure, kinds, owners, frozenset(settlement.lost)
-            )  # first, since scopes hold only what is known
+            # first, since scopes hold only what is known
+            self._know(conn, sure, kinds, owners, frozenset(settlement.lost))
             ids = access.ids(conn, _refs(settlement))
             self._hold(conn, settlement, ids, cancel=to_end.pending)
             self._replayed(conn, settlement)

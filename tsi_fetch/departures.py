@@ -124,18 +124,18 @@ def _some(run: Run, refs: Sequence[Ref], *, adopt: bool) -> None:
         return
     held = run.sink.find(list(live), bodies=True)
     living = _living(run, held)
-    writes, settled, foreign, lost = [], [], [], []
+    writes, settled, foreign = [], [], []
     for ref, k in live.items():
         step = _step(run, k, held.get(ref), living, adopt=adopt)
         if isinstance(step, Write):
             writes.append(step)
         elif isinstance(step, Known):
             settled.append(step)
-            lost += [ref] if step.state is State.DELETED else []
             run.tally.count(ref, _found(step))
         else:
             foreign.append(ref)
             run.tally.count(ref, "refused")
+    lost = [k.ref for k in settled if k.state is State.DELETED]
     doubt = run.store.doubt(_doubt(run, writes)) if writes else None
     outcomes = _write(run, writes)
     by_ref = {w.ref: w for w in writes}
